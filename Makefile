@@ -1,0 +1,46 @@
+# make demo   pretrain and finetune on the embedded digits
+# make test   all tests but the long ones (make slow runs those)
+# make lint   style
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUNS ?= runs
+
+# Compiled programs are kept between runs, so that a second start is quick.
+export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.jax_cache
+
+.PHONY: demo test slow lint clean
+
+demo: $(VENV)/.run
+	$(BIN)/python main.py --config=configs/digits_pretrain.py \
+	  --workdir=$(RUNS)/digits_pretrain
+	$(BIN)/python main.py --config=configs/digits_finetune.py \
+	  --config.init_from=$(RUNS)/digits_pretrain \
+	  --workdir=$(RUNS)/digits_finetune
+	$(BIN)/python main.py --config=configs/digits_finetune.py \
+	  --workdir=$(RUNS)/digits_supervised
+	$(BIN)/python -m selfie_jax.compare $(RUNS)/digits_pretrain \
+	  $(RUNS)/digits_finetune $(RUNS)/digits_supervised
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -m "not slow"
+
+slow: $(VENV)/.test
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+
+clean:
+	rm -rf $(VENV) .jax_cache
+
+$(VENV)/.run: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  -r requirements.txt
+	touch $@
+
+$(VENV)/.test: requirements-test.txt $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  -r requirements-test.txt
+	touch $@

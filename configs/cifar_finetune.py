@@ -1,0 +1,30 @@
+"""Finetuning on few CIFAR-10 labels (paper, table 1).
+
+python main.py --config=configs/cifar_finetune.py \
+    --config.init_from=runs/cifar_pretrain
+
+Without init_from it is the supervised baseline. Paper, ResNet-50 with 8 % of
+the labels: 80.3 +- 0.3 % from Selfie, 79.3 +- 1.0 % supervised. Other rows:
+--config.label_fraction=0.05, 0.2, 1.0; --config.model.name=resnet36_attention.
+Time: not yet measured.
+
+:small  two CPU cores; see the README for its numbers.
+:tiny   seconds, to see that everything turns.
+"""
+
+from configs import common
+
+
+def get_config(variant: str = ''):
+  common.check_variant(variant, 'small', 'tiny')
+  config = common.finetune()
+  if variant == 'small':
+    common.shrink_network(config, width=32, stem='patch4')
+    config.batch_size = 128
+    config.total_steps = 2_000
+    config.eval_every = 200
+    config.checkpoint_every = 200
+    config.augment.border = 'reflect'
+  elif variant == 'tiny':
+    common.make_tiny(config)
+  return config

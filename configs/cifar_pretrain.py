@@ -1,0 +1,28 @@
+"""Selfie pretraining on CIFAR-10 (paper, section 4.1).
+
+python main.py --config=configs/cifar_pretrain.py
+
+The start of the Selfie rows of the paper's tables on CIFAR-10: 120,000 steps
+of 512 images, ResNet-50's first three blocks. Time: not yet measured.
+
+:small  two CPU cores; see the README for its numbers.
+:tiny   seconds, to see that everything turns.
+"""
+
+from configs import common
+
+
+def get_config(variant: str = ''):
+  common.check_variant(variant, 'small', 'tiny')
+  config = common.pretrain()
+  if variant == 'small':
+    common.shrink_network(config, width=32, stem='patch4')
+    config.batch_size = 256
+    config.total_steps = 2_000
+    config.eval_every = 400
+    config.checkpoint_every = 200
+    config.augment.border = 'reflect'
+    config.model.logit_scale = 'inverse_sqrt'
+  elif variant == 'tiny':
+    common.make_tiny(config)
+  return config

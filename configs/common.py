@@ -1,0 +1,182 @@
+"""Every field of every job, with what it means; the jobs change values only.
+
+Marks after the meaning say how well the paper's value is known: [P] the paper
+states it, [R] it does not but reimplementations agree on it, [O] it is open.
+Values here are the paper's for CIFAR-10.
+"""
+
+from ml_collections import ConfigDict
+
+from selfie_jax import errors
+
+
+def pretrain() -> ConfigDict:
+  """The pretraining job: solve the patch puzzle."""
+  config = _job('pretrain')
+  # Share of the patches that are masked: 4 of 16, 12 of 49. [R]
+  config.masked_fraction = 0.25
+  # The network; only 'selfie'.
+  config.model.name = 'selfie'
+  # Scale of the dot product of query and patch: none, or inverse_sqrt to
+  # divide it by sqrt(dim). [O]
+  config.model.logit_scale = 'none'
+  return config
+
+
+def finetune() -> ConfigDict:
+  """The finetuning job: classify, from a pretraining run or from scratch."""
+  config = _job('finetune')
+  # Folder of the pretraining run to start from; '' is the supervised baseline.
+  config.init_from = ''
+  # Share of the training images whose labels are used, (0, 1]. [P]
+  config.label_fraction = 0.08
+  # Share of the labelled images held out to choose the checkpoint. [O]
+  config.validation_fraction = 0.1
+  # resnet50, or resnet36_attention: blocks 1 to 3, then attention pooling. [P]
+  config.model.name = 'resnet50'
+  return config
+
+
+def check_variant(variant: str, *valid: str) -> None:
+  """Refuses a variant that a job does not have; '' is always there."""
+  if variant and variant not in valid:
+    raise errors.UserError(
+        f'no variant {variant!r}; this config has none (the paper\'s setting) '
+        f'and {", ".join(":" + name for name in valid)}')
+
+
+def shrink_network(config: ConfigDict, width: int, stem: str) -> None:
+  """A narrower network with a cheaper stem, for CPUs; the same code."""
+  config.dtype = 'float32'
+  config.model.width = width
+  config.model.stem = stem
+  config.model.attention.num_layers = 2
+  config.model.attention.num_heads = 8
+  config.model.attention.hidden = 16 * width
+
+
+def make_tiny(config: ConfigDict) -> None:
+  """A run of seconds, to see that everything turns."""
+  shrink_network(config, width=4, stem='patch4')
+  config.model.attention.num_layers = 1
+  config.model.attention.num_heads = 2
+  config.batch_size = 32
+  config.eval_batch_size = 128
+  config.total_steps = 12
+  config.optimizer.warmup_steps = 2
+  config.log_every = 3
+  config.eval_every = 6
+  config.checkpoint_every = 6
+
+
+def _job(mode: str) -> ConfigDict:
+  """The fields that all jobs have."""
+  config = ConfigDict()
+  # pretrain or finetune.
+  config.mode = mode
+  # All randomness: weights, order, crops, masks, dropout, label subsets.
+  config.seed = 0
+  # Compute type, float32 or bfloat16; parameters are float32 in any case.
+  config.dtype = 'bfloat16'
+  # Images of a step, over all devices. [R]
+  config.batch_size = 512
+  # Steps of the run. [R]
+  config.total_steps = 120_000
+  # Side of the images in pixels; others are resized to it. [P]
+  config.image_size = 32
+  # Side of a patch in pixels. [P]
+  config.patch_size = 8
+  # Share of the training images that are used, (0, 1].
+  config.label_fraction = 1.0
+  # Share of these held out; 0 evaluates on the test images instead.
+  config.validation_fraction = 0.0
+  # Images of an evaluation step, over all devices.
+  config.eval_batch_size = 1000
+  # Steps between two lines of training metrics.
+  config.log_every = 100
+  # Steps between two evaluations.
+  config.eval_every = 2_000
+  # Steps between two checkpoints.
+  config.checkpoint_every = 2_000
+  # How many of the newest checkpoints are kept.
+  config.keep_checkpoints = 2
+
+  config.dataset = dataset = ConfigDict()
+  # A tfds name with image and label, or digits.
+  dataset.name = 'cifar10'
+  # Folder of images, for sets that tfds does not know.
+  dataset.path = ''
+  # Where tfds keeps its sets; '' is TFDS_DATA_DIR or ~/tensorflow_datasets.
+  dataset.data_dir = ''
+  # Whether to download a set that is not on the disk.
+  dataset.download = True
+  # Split to train on.
+  dataset.train_split = 'train'
+  # Split to test on.
+  dataset.test_split = 'test'
+  # Sets that take up to this many GiB decoded are kept in memory.
+  dataset.cache_gib = 8.0
+
+  # Colour statistics that images are normalised with, of values in 0..1. [O]
+  config.normalise = ConfigDict()
+  # Mean of red, green, blue.
+  config.normalise.mean = (0.485, 0.456, 0.406)
+  # Standard deviation of red, green, blue.
+  config.normalise.std = (0.229, 0.224, 0.225)
+
+  config.augment = augment = ConfigDict()
+  # pad: pad and crop back to size [P]; random_resized: a crop of random area
+  # and shape, resized; none.
+  augment.crop = 'pad'
+  # Pixels of padding on each side, for pad. [P]
+  augment.padding = 4
+  # What the padding is filled with, zero or reflect. Zeros betray where a
+  # patch sat in pretraining. [O]
+  augment.border = 'zero'
+  # Whether half of the images are mirrored. [O]
+  augment.flip = True
+  # Smallest share of the area that random_resized takes.
+  augment.min_area = 0.08
+
+  config.model = model = ConfigDict()
+  # Which network; see the job.
+  model.name = ''
+  # Channels of the stem; P's vectors have 16 times as many. [P]
+  model.width = 64
+  # conv3 (3x3) [R], conv7_pool (7x7 and max pooling, 224 px) [R], or patch2,
+  # patch4 (k x k with stride k, cheap).
+  model.stem = 'conv3'
+  # BatchNorm + ReLU at the end of P, before its average pooling. [O]
+  model.closing_norm = True
+  # Share of the old value in BatchNorm's running statistics. [O]
+  model.norm_momentum = 0.9
+  # Whether BatchNorm's statistics are those of all devices.
+  model.sync_batch_norm = True
+  # Learned positions: flat, one a place; row_column, sums (224 px). [P]
+  model.positions = 'flat'
+  # Whether the visible patches get their positions too, before A. [O]
+  model.context_positions = False
+
+  # A, attention pooling.
+  model.attention = attention = ConfigDict()
+  # Transformer layers. [R]
+  attention.num_layers = 3
+  # Heads. [R]
+  attention.num_heads = 32
+  # Width of the first dense layer. [R]
+  attention.hidden = 640
+  # Dropout rate. [P]
+  attention.dropout = 0.1
+
+  config.optimizer = optimizer = ConfigDict()
+  # Peak rate; the paper tunes it in [0.01, 0.4]. [R]
+  optimizer.learning_rate = 0.1
+  # Steps of linear warm-up, before the cosine. [R]
+  optimizer.warmup_steps = 100
+  # Nesterov momentum. [R]
+  optimizer.momentum = 0.9
+  # L2 decay, added to the gradient. [R]
+  optimizer.weight_decay = 1e-4
+  # Whether norms, biases and u0 decay too. [O]
+  optimizer.decay_norms_and_biases = False
+  return config

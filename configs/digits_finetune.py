@@ -1,0 +1,31 @@
+"""Classify digits from few labels, on two CPU cores in a minute.
+
+python main.py --config=configs/digits_finetune.py \
+    --config.init_from=runs/digits_pretrain
+
+Without init_from it is the supervised baseline.
+
+:small  the same as no variant (the paper has no such setting).
+:tiny   seconds, to see that everything turns.
+"""
+
+from configs import common
+
+
+def get_config(variant: str = ''):
+  common.check_variant(variant, 'small', 'tiny')
+  config = common.finetune()
+  config.dataset.name = 'digits'
+  config.augment.flip = False  # a mirrored digit is no digit
+  config.label_fraction = 0.1
+  if variant == 'tiny':
+    common.make_tiny(config)
+    return config
+  common.shrink_network(config, width=16, stem='patch4')
+  config.batch_size = 64
+  config.total_steps = 300
+  config.eval_every = 50
+  config.checkpoint_every = 100
+  config.log_every = 50
+  config.eval_batch_size = 300
+  return config

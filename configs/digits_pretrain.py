@@ -1,0 +1,29 @@
+"""Selfie pretraining on the 1,797 handwritten digits that come with
+scikit-learn: nothing to download, a few minutes on two CPU cores.
+
+python main.py --config=configs/digits_pretrain.py
+
+:small  the same as no variant (the paper has no such setting).
+:tiny   seconds, to see that everything turns.
+"""
+
+from configs import common
+
+
+def get_config(variant: str = ''):
+  common.check_variant(variant, 'small', 'tiny')
+  config = common.pretrain()
+  config.dataset.name = 'digits'
+  config.augment.flip = False  # a mirrored digit is no digit
+  if variant == 'tiny':
+    common.make_tiny(config)
+    return config
+  common.shrink_network(config, width=16, stem='patch4')
+  config.batch_size = 128
+  config.total_steps = 600
+  config.eval_every = 100
+  config.checkpoint_every = 100
+  config.log_every = 50
+  config.eval_batch_size = 300
+  config.model.logit_scale = 'inverse_sqrt'
+  return config

@@ -1,0 +1,88 @@
+"""Runs the job of a config: python main.py --config=configs/FILE.py[:variant].
+
+Any field can be given as --config.FIELD=VALUE. Started again with the same
+workdir, a run goes on from its last checkpoint.
+"""
+
+import logging
+import os
+import pathlib
+import sys
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # before TensorFlow loads
+
+from absl import app
+from absl import flags
+from absl import logging as absl_logging
+from ml_collections import config_flags
+
+from selfie_jax import errors
+
+FLAGS = flags.FLAGS
+config_flags.DEFINE_config_file(
+    'config', None, 'The job, such as configs/cifar_pretrain.py or, with a '
+    'variant, configs/cifar_pretrain.py:small.', lock_config=True)
+flags.DEFINE_string(
+    'workdir', None, "The run's folder; runs/<config name> if not given.")
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+  """Parses the flags; a mistake in them is one line, not a traceback."""
+  try:
+    rest = FLAGS(argv)
+    if FLAGS.config is None:
+      raise errors.UserError(
+          'no job given: type --config=configs/FILE.py, with FILE one of '
+          + ', '.join(job_names()))
+    if rest[1:]:
+      raise errors.UserError(
+          f'{rest[1]!r} is no flag: type --config.FIELD=VALUE or --workdir=DIR')
+    return rest
+  except FileNotFoundError as error:
+    raise errors.UserError(
+        f'no config {error.filename}: type --config=configs/FILE.py, with FILE '
+        'one of ' + ', '.join(job_names())) from error
+  except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+    raise errors.UserError(' '.join(str(error).split())) from error
+
+
+def job_names() -> list[str]:
+  """The files of configs/ that hold a job."""
+  folder = pathlib.Path(__file__).parent / 'configs'
+  return sorted(path.stem for path in folder.glob('*_*.py')
+                if not path.stem.startswith('_'))
+
+
+def default_workdir() -> str:
+  """runs/cifar_pretrain, or runs/cifar_pretrain_small for a variant."""
+  name = config_flags.get_config_filename(FLAGS['config'])
+  path, _, variant = name.partition(':')
+  stem = pathlib.Path(path).stem
+  return f'runs/{stem}_{variant}' if variant else f'runs/{stem}'
+
+
+def main(argv: list[str]) -> None:
+  del argv
+  # Slow to import, so after the flags are known to be right.
+  from selfie_jax import train
+  train.train_and_evaluate(FLAGS.config, FLAGS.workdir or default_workdir())
+
+
+def log_to_terminal() -> None:
+  """Our own lines only; what the libraries log is shown from warnings on."""
+  handler = logging.StreamHandler()
+  handler.setFormatter(logging.Formatter('%(asctime)s %(message)s', '%H:%M:%S'))
+  logger = logging.getLogger('selfie_jax')
+  logger.setLevel(logging.INFO)
+  logger.propagate = False
+  logger.addHandler(handler)
+  absl_logging.set_verbosity(absl_logging.WARNING)
+
+
+if __name__ == '__main__':
+  log_to_terminal()
+  try:
+    app.run(main, flags_parser=parse_flags)
+  except errors.UserError as mistake:
+    sys.stderr.write(f'error: {mistake}\n')
+    sys.exit(2)

@@ -1,0 +1,149 @@
+"""A job's config: checked at the start, saved with the run, compared on resume.
+
+Which fields there are and what they mean is said in configs/common.py.
+"""
+
+import json
+from typing import Any
+
+from etils import epath
+import ml_collections
+
+from selfie_jax import attention_pooling
+from selfie_jax import errors
+from selfie_jax import patches
+from selfie_jax import resnet
+from selfie_jax import selfie
+
+MODES = ('pretrain', 'finetune')
+
+# The fields that a run may change when it is started again; all others decide
+# what its numbers are.
+RUNTIME_FIELDS = (
+    'log_every', 'eval_every', 'checkpoint_every', 'keep_checkpoints',
+    'eval_batch_size', 'dataset.data_dir', 'dataset.path', 'dataset.download',
+    'dataset.cache_gib')
+
+_CHOICES = {
+    'mode': MODES,
+    'dtype': ('float32', 'bfloat16'),
+    'model.name': {'pretrain': ('selfie',),
+                   'finetune': ('resnet50', 'resnet36_attention')},
+    'model.stem': resnet.STEMS,
+    'model.positions': attention_pooling.POSITIONS,
+    'model.logit_scale': selfie.LOGIT_SCALES,
+    'augment.crop': ('pad', 'random_resized', 'none'),
+    'augment.border': ('zero', 'reflect'),
+}
+_AT_LEAST_ONE = (
+    'batch_size', 'total_steps', 'image_size', 'patch_size', 'eval_batch_size',
+    'log_every', 'eval_every', 'checkpoint_every', 'keep_checkpoints',
+    'model.width', 'model.attention.num_layers', 'model.attention.num_heads',
+    'model.attention.hidden')
+# field: lowest, highest, whether the lowest and the highest are themselves in
+_RANGES = {
+    'label_fraction': (0, 1, False, True),
+    'validation_fraction': (0, 1, True, False),
+    'masked_fraction': (0, 1, False, False),
+    'seed': (0, 2**32, True, False),
+    'model.norm_momentum': (0, 1, True, False),
+    'model.attention.dropout': (0, 1, True, False),
+    'optimizer.learning_rate': (0, float('inf'), False, False),
+    'optimizer.momentum': (0, 1, True, False),
+    'optimizer.weight_decay': (0, float('inf'), True, False),
+    'optimizer.warmup_steps': (0, float('inf'), True, False),
+    'augment.padding': (0, float('inf'), True, False),
+    'augment.min_area': (0, 1, False, True),
+    'dataset.cache_gib': (0, float('inf'), True, False),
+}
+
+
+def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """{'model.width': 64, ...}, tuples and lists as lists."""
+  flat = {}
+  for name, value in config.items():
+    if isinstance(value, ml_collections.ConfigDict):
+      flat |= {f'{name}.{k}': v for k, v in flatten(value).items()}
+    else:
+      flat[name] = list(value) if isinstance(value, (tuple, list)) else value
+  return flat
+
+
+def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
+  """Raises UserError for a value that cannot work, before anything is built."""
+  flat = flatten(config)
+  for field, valid in _CHOICES.items():
+    if isinstance(valid, dict):
+      valid = valid[config.mode]
+    if field in flat and flat[field] not in valid:
+      _refuse(field, flat[field], 'one of ' + ', '.join(valid))
+  for field in _AT_LEAST_ONE:
+    if field in flat and flat[field] < 1:
+      _refuse(field, flat[field], 'a whole number of at least 1')
+  for field, (low, high, low_in, high_in) in _RANGES.items():
+    if field not in flat:
+      continue
+    value = flat[field]
+    if not (low < value < high or (low_in and value == low)
+            or (high_in and value == high)):
+      brackets = '[' if low_in else '(', ']' if high_in else ')'
+      _refuse(field, value, f'in {brackets[0]}{low}, {high}{brackets[1]}')
+  if config.optimizer.warmup_steps >= config.total_steps:
+    _refuse('optimizer.warmup_steps', config.optimizer.warmup_steps,
+            f'less than total_steps={config.total_steps}')
+  for field in ('batch_size', 'eval_batch_size'):
+    if config[field] % num_devices:
+      below = config[field] // num_devices * num_devices or num_devices
+      _refuse(field, config[field],
+              f'a multiple of the {num_devices} devices, such as {below}')
+  places = patches.grid_size(config.image_size, config.patch_size)**2
+  if config.mode == 'pretrain':
+    patches.num_targets(places, config.masked_fraction)
+  dim, heads = config.model.width * 16, config.model.attention.num_heads
+  if dim % heads:
+    _refuse('model.attention.num_heads', heads,
+            f'a divisor of the {dim} channels (16 * model.width)')
+
+
+def save(config: ml_collections.ConfigDict, workdir: epath.Path) -> None:
+  """Writes workdir/config.json."""
+  text = json.dumps(config.to_dict(), indent=2, sort_keys=True)
+  (workdir / 'config.json').write_text(text + '\n')
+
+
+def load(workdir: epath.Path) -> ml_collections.ConfigDict | None:
+  """The config that a run was started with; None if there is no run."""
+  path = workdir / 'config.json'
+  if not path.exists():
+    return None
+  return ml_collections.ConfigDict(json.loads(path.read_text()))
+
+
+def check_same_job(config: ml_collections.ConfigDict,
+                   workdir: epath.Path) -> None:
+  """Refuses to go on with a run whose saved config makes other numbers.
+
+  Raises:
+    UserError: fields outside RUNTIME_FIELDS differ; they are named.
+  """
+  saved = load(workdir)
+  if saved is None:
+    return
+  old, new = flatten(saved), flatten(config)
+  absent = 'not there'
+  changed = [
+      f'{field} ({old.get(field, absent)} -> {new.get(field, absent)})'
+      for field in sorted(old.keys() | new.keys())
+      if field not in RUNTIME_FIELDS
+      and old.get(field, absent) != new.get(field, absent)]
+  if changed:
+    raise errors.UserError(
+        f'{workdir} holds a run with another config: {", ".join(changed)}. '
+        'Give these fields their old values to continue it, or start a new '
+        'run with --workdir=SOMEWHERE_ELSE')
+
+
+def _refuse(field: str, value: Any, valid: str) -> None:
+  raise errors.UserError(
+      f'config.{field}={value!r} is not valid; it must be {valid} '
+      f'(--config.{field}=...)')

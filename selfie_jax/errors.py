@@ -1,0 +1,9 @@
+"""The one exception that is meant for the person at the keyboard."""
+
+
+class UserError(Exception):
+  """A mistake in what was asked for: one message, no traceback.
+
+  The message says what was wrong, what is valid and what to type. `main.py`
+  prints it on one line and exits with code 2.
+  """
