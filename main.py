@@ -69,14 +69,14 @@ def main(argv: list[str]) -> None:
 
 
 def log_to_terminal() -> None:
-  """Our own lines only; what the libraries log is shown from warnings on."""
+  """Our own lines only; of what the libraries log, the errors."""
   handler = logging.StreamHandler()
   handler.setFormatter(logging.Formatter('%(asctime)s %(message)s', '%H:%M:%S'))
   logger = logging.getLogger('selfie_jax')
   logger.setLevel(logging.INFO)
   logger.propagate = False
   logger.addHandler(handler)
-  absl_logging.set_verbosity(absl_logging.WARNING)
+  absl_logging.set_verbosity(absl_logging.ERROR)
 
 
 if __name__ == '__main__':

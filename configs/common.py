@@ -45,6 +45,25 @@ def check_variant(variant: str, *valid: str) -> None:
         f'and {", ".join(":" + name for name in valid)}')
 
 
+def use_imagenet32(config: ConfigDict) -> None:
+  """ImageNet at 32x32 (paper, section 4.1)."""
+  config.dataset.name = 'imagenet_resized/32x32'
+  config.dataset.test_split = 'validation'
+  config.batch_size = 1024
+
+
+def use_imagenet(config: ConfigDict) -> None:
+  """ImageNet at 224x224 with 7x7 patches (paper, section 4.1)."""
+  config.dataset.name = 'imagenet2012'
+  config.dataset.test_split = 'validation'
+  config.image_size = 224
+  config.patch_size = 32
+  config.batch_size = 1024
+  config.eval_batch_size = 1024
+  config.model.stem = 'conv7_pool'
+  config.model.positions = 'row_column'
+
+
 def shrink_network(config: ConfigDict, width: int, stem: str) -> None:
   """A narrower network with a cheaper stem, for CPUs; the same code."""
   config.dtype = 'float32'
@@ -58,6 +77,7 @@ def shrink_network(config: ConfigDict, width: int, stem: str) -> None:
 def make_tiny(config: ConfigDict) -> None:
   """A run of seconds, to see that everything turns."""
   shrink_network(config, width=4, stem='patch4')
+  config.model.depths = (1, 1, 1, 1)
   config.model.attention.num_layers = 1
   config.model.attention.num_heads = 2
   config.batch_size = 32
@@ -141,10 +161,12 @@ def _job(mode: str) -> ConfigDict:
   config.model = model = ConfigDict()
   # Which network; see the job.
   model.name = ''
+  # Bottlenecks of block1 to block4; P has the first three blocks. [R]
+  model.depths = (3, 4, 6, 3)
   # Channels of the stem; P's vectors have 16 times as many. [P]
   model.width = 64
   # conv3 (3x3) [R], conv7_pool (7x7 and max pooling, 224 px) [R], or patch2,
-  # patch4 (k x k with stride k, cheap).
+  # patch4, patch8 (k x k with stride k, cheap).
   model.stem = 'conv3'
   # BatchNorm + ReLU at the end of P, before its average pooling. [O]
   model.closing_norm = True
@@ -173,8 +195,10 @@ def _job(mode: str) -> ConfigDict:
   optimizer.learning_rate = 0.1
   # Steps of linear warm-up, before the cosine. [R]
   optimizer.warmup_steps = 100
-  # Nesterov momentum. [R]
+  # Momentum of SGD. [R]
   optimizer.momentum = 0.9
+  # Whether the momentum is Nesterov's. [R]
+  optimizer.nesterov = True
   # L2 decay, added to the gradient. [R]
   optimizer.weight_decay = 1e-4
   # Whether norms, biases and u0 decay too. [O]

@@ -47,7 +47,10 @@ def open_manager(workdir: epath.Path,
             [preservation_policy.LatestN(keep), best]))
   return ocp.CheckpointManager(
       workdir / 'checkpoints', options=options,
-      item_names=('state', 'weights', 'progress'))
+      item_names=('state', 'weights', 'progress'),
+      item_handlers={'state': ocp.StandardCheckpointHandler(),
+                     'weights': ocp.StandardCheckpointHandler(),
+                     'progress': ocp.JsonCheckpointHandler()})
 
 
 def save(manager: ocp.CheckpointManager, state: task.TrainState,

@@ -6,7 +6,7 @@ python -m selfie_jax.compare runs/digits_finetune runs/digits_supervised
 import argparse
 import json
 
-from selfie_jax import checkpoints
+from etils import epath
 
 
 def main() -> None:
@@ -14,7 +14,7 @@ def main() -> None:
   parser.add_argument('runs', nargs='+', help='folders of finished runs')
   pictures = []
   for run in parser.parse_args().runs:
-    workdir = checkpoints.run_path(run)
+    workdir = epath.Path(run)
     path = workdir / 'results.json'
     if not path.exists():
       parser.error(f'{run} is not a finished run: no results.json there')

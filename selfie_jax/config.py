@@ -29,7 +29,7 @@ _CHOICES = {
     'dtype': ('float32', 'bfloat16'),
     'model.name': {'pretrain': ('selfie',),
                    'finetune': ('resnet50', 'resnet36_attention')},
-    'model.stem': resnet.STEMS,
+    'model.stem': tuple(resnet.STEMS),
     'model.positions': attention_pooling.POSITIONS,
     'model.logit_scale': selfie.LOGIT_SCALES,
     'augment.crop': ('pad', 'random_resized', 'none'),
@@ -99,6 +99,9 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
   places = patches.grid_size(config.image_size, config.patch_size)**2
   if config.mode == 'pretrain':
     patches.num_targets(places, config.masked_fraction)
+  if len(config.model.depths) != 4 or min(config.model.depths) < 1:
+    _refuse('model.depths', tuple(config.model.depths),
+            'four whole numbers of at least 1')
   dim, heads = config.model.width * 16, config.model.attention.num_heads
   if dim % heads:
     _refuse('model.attention.num_heads', heads,

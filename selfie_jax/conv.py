@@ -1,9 +1,10 @@
 """Convolution that is quick on a laptop too.
 
 On TPU and GPU this is `lax.conv_general_dilated` and nothing else. XLA's CPU
-convolutions run at a few per cent of the machine's speed on the tiny grids
-of patches (2x2, 1x1) and in most gradients, so there a convolution becomes
-one matrix product, in the form that its static shape asks for (`form`).
+backend runs two kinds of convolution at a few per cent of a matrix product's
+speed: gradients of 1x1 kernels, and kernels larger than the grid they slide
+over (3x3 on the 2x2 grid of a patch). There, each becomes one matrix product
+(`form`); every other convolution stays plain on the CPU as well.
 """
 
 import functools
@@ -15,54 +16,110 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def conv2d(x, kernel, *, stride=1, padding=0):
-  """Convolves NHWC images with a square HWIO kernel, padding with zeros.
-
-  Args:
-    x: [batch, height, width, in], float32 or bfloat16.
-    kernel: [k, k, in, out]; cast to x's dtype.
-    stride: int, the same for both axes.
-    padding: int, zeros added on every side (as PyTorch's `padding`).
-
-  Returns:
-    [batch, out_height, out_width, out] in x's dtype, where
-    out_height = (height + 2 * padding - k) // stride + 1.
-  """
-  return _conv(x, kernel.astype(x.dtype), stride, padding)
-
-
 class Conv(nn.Module):
-  """`conv2d` with a learned float32 `kernel` (He et al. 2015), no bias."""
+  """`conv2d` with a learned float32 `kernel` and no bias.
+
+  The kernel starts He-normal over its fan-out (He et al. 2015).
+  """
 
   features: int
   kernel_size: int
   stride: int = 1
-  padding: int | None = None  # None: (kernel_size - 1) // 2
+  padding: int | None = None  # None: (kernel_size - 1) // 2.
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
   def __call__(self, x):
     k = self.kernel_size
-    padding = (k - 1) // 2 if self.padding is None else self.padding
     kernel = self.param(
       'kernel',
       nn.initializers.variance_scaling(2.0, 'fan_out', 'truncated_normal'),
       (k, k, x.shape[-1], self.features),
       jnp.float32,
     )
-    return conv2d(
-      x.astype(self.dtype), kernel, stride=self.stride, padding=padding
-    )
+    padding = (k - 1) // 2 if self.padding is None else self.padding
+    x = x.astype(self.dtype)
+    return conv2d(x, kernel, stride=self.stride, padding=padding)
 
 
-def form(x_shape, kernel_shape, stride, padding):
-  """Names the CPU form of a convolution: a function of shapes alone."""
-  k, height, width = kernel_shape[0], *x_shape[1:3]
-  if k == 1 and padding == 0:
-    return 'pointwise'
-  if height * width <= k * k and padding:
+def conv2d(x, kernel, *, stride=1, padding=0):
+  """Convolves images with a square kernel.
+
+  Reverse-mode differentiation only (`jax.grad`, `jax.vjp`).
+
+  Args:
+    x: [batch, height, width, in], float32 or bfloat16.
+    kernel: [k, k, in, out]; cast to x's dtype.
+    stride: int, the same along both axes.
+    padding: int, zeros added on each of the four sides, as in PyTorch.
+
+  Returns:
+    [batch, (height + 2 * padding - k) // stride + 1, (width ...), out] in
+    x's dtype.
+  """
+  return _conv2d(x, kernel.astype(x.dtype), stride, padding)
+
+
+def form(height, width, k, stride, padding):
+  """Names the form a convolution takes on the CPU, by its shape alone.
+
+  Returns:
+    'blocks': the kernel's windows do not overlap (1x1, and stems that cut
+      the image into k x k blocks); their pixels are rows of a matrix.
+    'dense': the kernel covers the grid, and one matrix takes every input
+      to every output: fewer multiply-adds than k * k for each output.
+    'windows': the kernel is larger than the output's grid, so the gradient
+      would be slow; the (overlapping) windows are rows of a matrix.
+    'plain': `lax.conv_general_dilated`.
+  """
+  out = (min(height, width) + 2 * padding - k) // stride + 1
+  if padding == 0 and k <= stride:
+    return 'blocks'
+  if height * width <= k * k:
     return 'dense'
-  return 'unfold'
+  if out < k:
+    return 'windows'
+  return 'plain'
+
+
+# The gradient is written out so that differentiation never sees the choice of
+# platform: through it, each branch's intermediates (nine-fold, in 'windows')
+# would be kept for the backward pass, and here only x and the kernel are.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _conv2d(x, kernel, stride, padding):
+  ours, plain = _implementations(x, kernel, stride, padding)
+  if ours is plain:
+    return plain(x, kernel)
+  return lax.platform_dependent(x, kernel, cpu=ours, default=plain)
+
+
+def _forward(x, kernel, stride, padding):
+  return _conv2d(x, kernel, stride, padding), (x, kernel)
+
+
+def _backward(stride, padding, residuals, gradient):
+  def vjp(implementation):
+    return lambda x, kernel, g: jax.vjp(implementation, x, kernel)[1](g)
+
+  ours, plain = _implementations(*residuals, stride, padding)
+  if ours is plain:
+    return vjp(plain)(*residuals, gradient)
+  return lax.platform_dependent(
+    *residuals, gradient, cpu=vjp(ours), default=vjp(plain)
+  )
+
+
+_conv2d.defvjp(_forward, _backward)
+
+
+def _implementations(x, kernel, stride, padding):
+  """(CPU's form, plain form), functions of x and kernel."""
+  plain = functools.partial(_plain, stride=stride, padding=padding)
+  name = form(*x.shape[1:3], kernel.shape[0], stride, padding)
+  if name == 'plain':
+    return plain, plain
+  ours = {'blocks': _blocks, 'dense': _dense, 'windows': _windows}[name]
+  return functools.partial(ours, stride=stride, padding=padding), plain
 
 
 def _plain(x, kernel, stride, padding):
@@ -75,47 +132,56 @@ def _plain(x, kernel, stride, padding):
   )
 
 
-def _unfold(x, kernel, stride, padding):
-  """One product of every output's k*k*in inputs with the kernel."""
+def _blocks(x, kernel, stride, padding):
+  del padding  # Always 0.
+  k, _, c_in, c_out = kernel.shape
+  n, height, width, _ = x.shape
+  h, w = (height - k) // stride + 1, (width - k) // stride + 1
+  if k == 1:
+    x = x[:, ::stride, ::stride]
+  else:
+    x = jnp.pad(
+      x[:, : h * stride, : w * stride],
+      (
+        (0, 0),
+        (0, max(0, h * stride - height)),
+        (0, max(0, w * stride - width)),
+        (0, 0),
+      ),
+    )
+    x = x.reshape(n, h, stride, w, stride, c_in)[:, :, :k, :, :k]
+    x = x.transpose(0, 1, 3, 2, 4, 5)
+  y = x.reshape(n * h * w, k * k * c_in) @ kernel.reshape(-1, c_out)
+  return y.reshape(n, h, w, c_out)
+
+
+def _windows(x, kernel, stride, padding):
   k, _, c_in, c_out = kernel.shape
   x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
   n, height, width, _ = x.shape
   h, w = (height - k) // stride + 1, (width - k) // stride + 1
-  shifted = [
-    x[:, i : i + stride * (h - 1) + 1 : stride,
-      j : j + stride * (w - 1) + 1 : stride]
-    for i in range(k)
-    for j in range(k)
-  ]
-  rows = jnp.concatenate(shifted, -1).reshape(n * h * w, k * k * c_in)
-  y = rows @ kernel.reshape(k * k * c_in, c_out)
+  down = [slice(i, i + stride * (h - 1) + 1, stride) for i in range(k)]
+  along = [slice(j, j + stride * (w - 1) + 1, stride) for j in range(k)]
+  x = jnp.concatenate([x[:, i, j] for i in down for j in along], -1)
+  y = x.reshape(n * h * w, k * k * c_in) @ kernel.reshape(-1, c_out)
   return y.reshape(n, h, w, c_out)
 
 
 def _dense(x, kernel, stride, padding):
-  """One product of the whole grid with the matrix the taps make."""
   k, _, c_in, c_out = kernel.shape
   n, height, width, _ = x.shape
-  h = (height + 2 * padding - k) // stride + 1
-  w = (width + 2 * padding - k) // stride + 1
 
-  def taps(size, out_size):  # [size, out_size]: tap index or k for none
-    t = (
-      np.arange(size)[:, None] + padding - stride * np.arange(out_size)[None]
-    )
-    return np.where((t >= 0) & (t < k), t, k)
+  def taps(size):  # [input, output]: the tap that joins them, or k for none.
+    out = (size + 2 * padding - k) // stride + 1
+    tap = np.arange(size)[:, None] + padding - stride * np.arange(out)
+    return np.where((tap >= 0) & (tap < k), tap, k)
 
+  rows, columns = taps(height), taps(width)
+  h, w = rows.shape[1], columns.shape[1]
   kernel = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))
-  rows, columns = taps(height, h), taps(width, w)
+  # [height, width, h, w, in, out]
   matrix = kernel[rows[:, None, :, None], columns[None, :, None, :]]
-  # [height, width, h, w, in, out] -> [height, width, in, h, w, out]
   matrix = matrix.transpose(0, 1, 4, 2, 3, 5)
   matrix = matrix.reshape(height * width * c_in, h * w * c_out)
   y = x.reshape(n, height * width * c_in) @ matrix
   return y.reshape(n, h, w, c_out)
-
-
-def _pointwise(x, kernel, stride, padding):
-  x = x[:, ::stride, ::stride]
-  n, h, w, c = x.shape
-  return (x.reshape(n*h*w, c) @ kernel[0, 0]).reshape(n, h, w, -1)

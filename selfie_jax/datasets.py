@@ -10,22 +10,20 @@ from urllib import parse
 # TensorFlow reads it once, when it is loaded.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
+from absl import logging
 import numpy as np
 import requests
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from absl import logging
 
 from selfie_jax import digits
 from selfie_jax import errors
 
 tfds.disable_progress_bar()
-try:
-  # TensorFlow would take the memory of the GPU that JAX trains on.
+# TensorFlow would take the memory of the GPU that JAX trains on. Whoever has
+# used TensorFlow before importing this module has made that choice.
+with contextlib.suppress(RuntimeError):
   tf.config.set_visible_devices([], 'GPU')
-except RuntimeError:
-  # Whoever imported us has used TensorFlow already and has had that choice.
-  pass
 
 _RUNS_AT_ONCE = '`python main.py --config=configs/digits_pretrain.py`'
 _CONNECT_SECONDS = 10

@@ -20,13 +20,13 @@ NEW_PARTS = ('block4', 'block4_norm', 'head')
 
 
 def build_model(config: ml_collections.ConfigDict, num_classes: int):
-  settings = task.resnet_settings(config)
   if config.model.name == 'resnet50':
-    # P's closing norm has no place here: ResNet-50 closes after block4.
-    return classifier.ResNet50(
-        **settings | {'closing_norm': True}, num_classes=num_classes)
+    settings = task.resnet_settings(config, 4)
+    # The field is about P's; ResNet-50 closes after block4 in any case.
+    settings['closing_norm'] = True
+    return classifier.ResNet50(**settings, num_classes=num_classes)
   return classifier.ResNet36Attention(
-      **settings,
+      **task.resnet_settings(config, 3),
       attention_pooling=task.build_attention_pooling(config),
       positions=(task.build_positions(config)
                  if config.model.context_positions else None),

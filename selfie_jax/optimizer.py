@@ -31,4 +31,4 @@ def create(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
   return optax.chain(
       optax.add_decayed_weights(config.optimizer.weight_decay, mask=decayed),
       optax.sgd(schedule(config), momentum=config.optimizer.momentum,
-                nesterov=True))
+                nesterov=config.optimizer.nesterov))

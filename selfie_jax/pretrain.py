@@ -5,6 +5,8 @@ and targets, (3) embed all with P, (4) sum the context up with A, (5) add the
 position of each hole, (6) pick the target that fits by cross-entropy.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -19,7 +21,7 @@ from selfie_jax import visualize
 
 def build_model(config: ml_collections.ConfigDict) -> selfie.Selfie:
   return selfie.Selfie(
-      patch_network=resnet.PatchNetwork(**task.resnet_settings(config)),
+      patch_network=resnet.PatchNetwork(**task.resnet_settings(config, 3)),
       attention_pooling=task.build_attention_pooling(config),
       positions=task.build_positions(config),
       context_positions=config.model.context_positions,
@@ -77,8 +79,8 @@ def summary(config: ml_collections.ConfigDict, state: task.TrainState,
   Returns:
     metrics for results.json, figures by name.
   """
-  logits, context, targets = solve(state, batch, config)
-  del context
+  logits, _, targets = jax.jit(
+      functools.partial(solve, config=config))(state, batch)
   figure = visualize.patch_puzzle(
       batch['image'], targets, logits.argmax(axis=-1), config.patch_size)
   test = evaluations['test']

@@ -1,11 +1,11 @@
 """Random access to the encoded images of a tfds split stored as TFRecord."""
 
+from concurrent import futures
 import functools
 import hashlib
 import os
 import pathlib
 import tempfile
-from concurrent import futures
 
 import numpy as np
 import tensorflow as tf
@@ -168,7 +168,9 @@ def _make_index(
       f'A file of {os.path.dirname(paths[0])} is damaged ({error.message});'
       ' delete the folder and prepare the data set again.'
     ) from error
-  files, lengths, labels = (np.concatenate(column) for column in zip(*batches))
+  files, lengths, labels = (
+    np.concatenate(column) for column in zip(*batches, strict=True)
+  )
   # Files are read side by side, but each in its own order.
   order = np.argsort(files, kind='stable')
   files, lengths, labels = files[order], lengths[order], labels[order]

@@ -94,26 +94,30 @@ class Reporter:
     """Makes a row of the means over the steps since the last such row."""
     rows = _fetch(self._window)
     self._window = []
-    self.row(step, 'train', {
-        name: sum(row[name] for row in rows) / len(rows) for name in rows[0]})
     with self.pause():
-      pass
-    if not self._steps:
-      return
-    rate = (self._steps * self._config.batch_size / self._seconds
-            / self._num_devices)
-    self._writer.write_scalars(step, {'images_per_second_per_device': rate})
-    logger.info('step %d  %.4g images/s per device', step, rate)
-    self._all_steps += self._steps
-    self._all_seconds += self._seconds
-    self._steps, self._seconds = 0, 0.0
+      self.row(step, 'train', {
+          name: sum(row[name] for row in rows) / len(rows)
+          for name in rows[0]}, **self._rate())
 
-  def row(self, step: int, part: str, values: dict[str, float]) -> None:
-    """Adds a row to the history and shows it."""
+  def row(self, step: int, part: str, values: dict[str, float],
+          **timing: float) -> None:
+    """Adds a row to the history and shows it, the latter with `timing`."""
+    values = {name: values[name] for name in sorted(values, key=_place)}
     self.history.append({'step': step, 'part': part} | values)
-    self._writer.write_scalars(
-        step, {f'{part}/{name}': value for name, value in values.items()})
-    logger.info('step %d  %s  %s', step, part, _line(values))
+    self._writer.write_scalars(step, {
+        f'{part}/{name}': value for name, value in (values | timing).items()})
+    logger.info('step %d %s: %s', step, part, _line(values | timing))
+
+  def _rate(self) -> dict[str, float]:
+    """Images per second and device since the last row, compilation aside."""
+    steps, seconds = self._steps, self._seconds
+    self._steps, self._seconds = 0, 0.0
+    if not steps:
+      return {}
+    self._all_steps += steps
+    self._all_seconds += seconds
+    return {'images_per_second_per_device':
+            steps * self._config.batch_size / seconds / self._num_devices}
 
   def finish(self, metrics: dict[str, Any],
              figures: dict[str, mpl_figure.Figure],
@@ -161,6 +165,12 @@ class Reporter:
 def _fetch(window) -> list[dict[str, float]]:
   return [{name: float(value) for name, value in row.items()}
           for row in jax.device_get(window)]
+
+
+def _place(name: str) -> tuple[int, str]:
+  """Sorts what is looked at first to the front."""
+  first = ('loss', 'accuracy', 'patch_accuracy', 'chance')
+  return first.index(name) if name in first else len(first), name
 
 
 def _line(values: dict[str, float | None]) -> str:

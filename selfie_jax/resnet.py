@@ -16,14 +16,22 @@ import jax.numpy as jnp
 from selfie_jax import conv
 
 EXPANSION = 4  # output channels of a bottleneck per channel of its 3x3
-STEMS = ('conv3', 'conv7_pool', 'patch2', 'patch4')
+# (kernel size, stride, padding)
+STEMS = {
+    'conv3': (3, 1, 1),
+    'conv7_pool': (7, 2, 3),
+    'patch2': (2, 2, 0),
+    'patch4': (4, 4, 0),
+    'patch8': (8, 8, 0),
+}
 
 
 class Stem(nn.Module):
   """The first layer: images to `features` channels, no norm (pre-activation).
 
   conv3: 3x3, stride 1 (32 px). conv7_pool: 7x7, stride 2, then 3x3 max
-  pooling, stride 2 (224 px). patch2, patch4: k x k, stride k (CPU recipes).
+  pooling, stride 2 (224 px). patch2, patch4, patch8: k x k with stride k, the
+  cheap ones of the CPU recipes.
   """
   kind: str
   features: int
@@ -31,12 +39,7 @@ class Stem(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    size, stride, padding = {
-        'conv3': (3, 1, 1),
-        'conv7_pool': (7, 2, 3),
-        'patch2': (2, 2, 0),
-        'patch4': (4, 4, 0),
-    }[self.kind]
+    size, stride, padding = STEMS[self.kind]
     x = conv.Conv(self.features, size, stride=stride, padding=padding,
                   dtype=self.dtype, name='conv')(x)
     if self.kind == 'conv7_pool':

@@ -23,10 +23,12 @@ class TrainState(train_state.TrainState):
   batch_stats: Any
 
 
-def resnet_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
+def resnet_settings(config: ml_collections.ConfigDict,
+                    blocks: int) -> dict[str, Any]:
   """The fields that P and the finetuning networks have in common."""
   model = config.model
   return dict(
+      depths=tuple(model.depths[:blocks]),
       width=model.width,
       stem=model.stem,
       closing_norm=model.closing_norm,

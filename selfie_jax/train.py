@@ -69,6 +69,10 @@ def train_and_evaluate(config: ml_collections.ConfigDict,
   test_source = input_pipeline.open_source(config, config.dataset.test_split)
   train_indices, parts = _parts(config, train_source, test_source)
   state = task.create_state(config, train_source.num_classes)
+  # Laid out as the steps return it, so that they are compiled once.
+  mesh = jax.sharding.Mesh(jax.local_devices(), (task_lib.AXIS,))
+  state = jax.device_put(state, jax.sharding.NamedSharding(
+      mesh, jax.sharding.PartitionSpec()))
   evaluate = _evaluator(task, config, parts)
   logger.info('\n%s', parameter_overview.get_parameter_overview(
       state.params, include_stats=False))

@@ -1,0 +1,32 @@
+"""Finetuning on few labels of ImageNet at 32x32 (paper, table 1).
+
+python main.py --config=configs/imagenet32_finetune.py \
+    --config.init_from=runs/imagenet32_pretrain
+
+Without init_from it is the supervised baseline. Paper, ResNet-50 with 10 % of
+the labels: 30.2 +- 0.5 % from Selfie, 25.9 +- 0.5 % supervised. Other rows:
+--config.label_fraction=0.05, 0.2, 1.0. Time: not yet measured.
+
+:small  two CPU cores; time not yet measured.
+:tiny   seconds, to see that everything turns.
+"""
+
+from configs import common
+
+
+def get_config(variant: str = ''):
+  common.check_variant(variant, 'small', 'tiny')
+  config = common.finetune()
+  common.use_imagenet32(config)
+  config.label_fraction = 0.1
+  if variant == 'small':
+    common.shrink_network(config, width=32, stem='patch4')
+    config.batch_size = 128
+    config.eval_batch_size = 250
+    config.total_steps = 2_000
+    config.eval_every = 400
+    config.checkpoint_every = 400
+    config.augment.border = 'reflect'
+  elif variant == 'tiny':
+    common.make_tiny(config)
+  return config

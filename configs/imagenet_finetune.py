@@ -1,0 +1,36 @@
+"""Finetuning on few labels of ImageNet at 224x224 (paper, table 1).
+
+python main.py --config=configs/imagenet_finetune.py \
+    --config.init_from=runs/imagenet_pretrain
+
+Without init_from it is the supervised baseline. Paper, ResNet-50 with 10 % of
+the labels: 61.9 +- 0.2 % from Selfie, 59.6 +- 0.2 % supervised. Other rows:
+--config.label_fraction=0.05, 0.2, 1.0; --config.model.name=resnet36_attention.
+Time: not yet measured.
+
+:small  two CPU cores, narrower and with an 8x8 stem; time not yet measured.
+:tiny   seconds, to see that everything turns.
+"""
+
+from configs import common
+
+
+def get_config(variant: str = ''):
+  common.check_variant(variant, 'small', 'tiny')
+  config = common.finetune()
+  common.use_imagenet(config)
+  config.label_fraction = 0.1
+  config.augment.crop = 'random_resized'
+  if variant == 'small':
+    common.shrink_network(config, width=16, stem='patch8')
+    config.batch_size = 64
+    config.eval_batch_size = 250
+    config.total_steps = 1_000
+    config.eval_every = 250
+    config.checkpoint_every = 250
+  elif variant == 'tiny':
+    common.make_tiny(config)
+    config.model.stem = 'patch8'
+    config.batch_size = 8
+    config.eval_batch_size = 100
+  return config

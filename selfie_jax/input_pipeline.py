@@ -1,0 +1,196 @@
+"""Batches as a pure function of (data set, seed, step).
+
+Nothing is shuffled through a buffer: the examples of a step are known by their
+position in the stream, so any step can be the first one, and the numbers
+depend neither on the number of processes nor on which thread is faster.
+"""
+
+import collections
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from concurrent import futures
+import functools
+
+import numpy as np
+
+from selfie_jax import datasets
+from selfie_jax import errors
+from selfie_jax import sources
+
+Batch = dict[str, np.ndarray]
+
+# Independent streams of random numbers from one seed.
+_ORDER, _AUGMENT = 0, 1
+# So many threads make batches, and so many batches lie ready.
+_WORKERS, _AHEAD = 2, 4
+
+
+def open_source(config, split_name: str) -> sources.Source:
+  """Opens a split of the config's data set; reads no image yet.
+
+  Raises:
+    UserError: no such data set or split, or the set cannot be had.
+  """
+  builder = datasets.open_builder(config.dataset)
+  split = datasets.open_split(builder, split_name)
+  aug = config.augment
+  if aug.border == 'reflect' and aug.padding >= config.image_size:
+    raise errors.UserError(
+      f'augment.padding is {aug.padding}; a reflected border must be narrower'
+      ' than the image: type --config.augment.padding=4 or another number'
+      f' below {config.image_size}.'
+    )
+  return sources.Source(builder, split, config)
+
+
+def train_batches(
+  source: sources.Source,
+  indices: np.ndarray | None,
+  config,
+  first_step: int,
+  *,
+  process_index: int = 0,
+  process_count: int = 1,
+) -> Iterator[Batch]:
+  """Augmented batches of the steps first_step..total_steps - 1.
+
+  The stream goes through the examples epoch after epoch, each in an order
+  drawn from (seed, epoch); a batch may span the end of an epoch.
+
+  Args:
+    source: the split.
+    indices: which of its examples to train on, [n]; None for all.
+    config: its seed, batch_size (of all processes), total_steps and augment.
+    first_step: where to start; every step costs the same to start at.
+    process_index: whose rows of each batch to give out.
+    process_count: number of processes; a divisor of the batch size.
+
+  Returns:
+    An iterator of 'image' uint8 [local_batch, s, s, 3], 'label' int32 and
+    'index' int32 [local_batch], the position in the global batch.
+  """
+  rows = _local_rows(config.batch_size, process_index, process_count)
+  if indices is None:
+    indices = np.arange(source.size)
+  labels = source.labels
+  aug = config.augment
+  reach = 2 * aug.padding if aug.crop == 'pad' else 0
+
+  def make(step: int) -> Batch:
+    positions = step * config.batch_size + rows
+    chosen = indices[_stream(config.seed, len(indices), positions)]
+    # Drawn for the global batch, so that a process does not change them.
+    draw = _generator(config.seed, _AUGMENT, step)
+    offsets = draw.integers(0, reach + 1, (config.batch_size, 2))
+    seeds = draw.integers(0, 2**31, (config.batch_size, 2), np.int32)
+    flips = draw.integers(0, 2, config.batch_size).astype(bool) & aug.flip
+    image = source.train_images(
+      chosen, offsets[rows], seeds[rows], flips[rows], aug
+    )
+    return {
+      'image': image,
+      'label': labels[chosen],
+      'index': rows.astype(np.int32),
+    }
+
+  return _ahead(make, range(first_step, config.total_steps))
+
+
+def eval_batches(
+  source: sources.Source,
+  indices: np.ndarray | None,
+  batch_size: int,
+  *,
+  process_index: int = 0,
+  process_count: int = 1,
+) -> Iterator[Batch]:
+  """Every example once, in order, without augmentation.
+
+  Args:
+    source: the split.
+    indices: which of its examples, [n]; None for all.
+    batch_size: of all processes; the last batch is filled up with zeros.
+    process_index: whose rows of each batch to give out.
+    process_count: number of processes; a divisor of the batch size.
+
+  Returns:
+    An iterator, equally long for each process, of 'image' uint8
+    [local_batch, s, s, 3], 'label' int32, 'index' int32 (position in the
+    split) and 'mask' float32 (1 for an example, 0 for filling), [local_batch].
+  """
+  rows = _local_rows(batch_size, process_index, process_count)
+  if indices is None:
+    indices = np.arange(source.size)
+  labels = source.labels
+  side = source.image_size
+
+  def make(start: int) -> Batch:
+    positions = start + rows
+    chosen = indices[positions[positions < len(indices)]]
+    count = len(chosen)
+    batch = {
+      'image': np.zeros((len(rows), side, side, 3), np.uint8),
+      'label': np.zeros(len(rows), np.int32),
+      'index': np.zeros(len(rows), np.int32),
+      'mask': np.zeros(len(rows), np.float32),
+    }
+    if count:
+      batch['image'][:count] = source.eval_images(chosen)
+      batch['label'][:count] = labels[chosen]
+      batch['index'][:count] = chosen
+      batch['mask'][:count] = 1
+    return batch
+
+  return _ahead(make, range(0, len(indices), batch_size))
+
+
+def _local_rows(
+  batch_size: int, process_index: int, process_count: int
+) -> np.ndarray:
+  """The rows of a global batch that a process gives out, [local_batch]."""
+  if batch_size % process_count:
+    raise errors.UserError(
+      f'The batch of {batch_size} cannot be shared by {process_count}'
+      f' processes; type a multiple of {process_count}.'
+    )
+  local = batch_size // process_count
+  return np.arange(process_index * local, (process_index + 1) * local)
+
+
+def _generator(seed: int, stream: int, number: int) -> np.random.Generator:
+  sequence = np.random.SeedSequence([seed, stream, number])
+  return np.random.Generator(np.random.Philox(sequence))
+
+
+@functools.lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, size: int) -> np.ndarray:
+  return _generator(seed, _ORDER, epoch).permutation(size)
+
+
+def _stream(seed: int, size: int, positions: np.ndarray) -> np.ndarray:
+  """Which of `size` examples is at each position of the endless stream."""
+  epochs, places = np.divmod(positions, size)
+  out = np.empty_like(places)
+  for epoch in np.unique(epochs).tolist():
+    here = epochs == epoch
+    out[here] = _order(seed, epoch, size)[places[here]]
+  return out
+
+
+def _ahead(
+  make: Callable[[int], Batch], numbers: Iterable[int]
+) -> Iterator[Batch]:
+  """`make` of each number in turn, made on threads before it is asked for."""
+  with futures.ThreadPoolExecutor(_WORKERS, 'batches') as pool:
+    pending = collections.deque()
+    try:
+      for number in numbers:
+        pending.append(pool.submit(make, number))
+        if len(pending) > _AHEAD:
+          yield pending.popleft().result()
+      while pending:
+        yield pending.popleft().result()
+    finally:
+      for future in pending:
+        future.cancel()

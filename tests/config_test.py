@@ -1,0 +1,116 @@
+"""Every job builds; every wrong value is named with what is valid."""
+
+import ast
+import importlib
+import pathlib
+
+import pytest
+
+from selfie_jax import checkpoints
+from selfie_jax import config as config_lib
+from selfie_jax import errors
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+JOBS = sorted(p.stem for p in (ROOT / 'configs').glob('*_*.py')
+              if p.stem != '__init__')
+
+
+def get(job, variant=''):
+  return importlib.import_module(f'configs.{job}').get_config(variant)
+
+
+def test_the_jobs_are_there():
+  assert JOBS == sorted(
+      f'{data}_{mode}' for data in ('cifar', 'digits', 'imagenet', 'imagenet32')
+      for mode in ('finetune', 'pretrain'))
+
+
+@pytest.mark.parametrize('variant', ['', 'small', 'tiny'])
+@pytest.mark.parametrize('job', JOBS)
+def test_job_is_valid(job, variant):
+  config = get(job, variant)
+  assert config.mode == job.split('_')[1]
+  config_lib.check(config, num_devices=2)
+
+
+@pytest.mark.parametrize('job', JOBS)
+def test_docstring_gives_the_command_and_the_time(job):
+  text = ast.get_docstring(ast.parse(
+      (ROOT / 'configs' / f'{job}.py').read_text()))
+  assert f'python main.py --config=configs/{job}.py' in text
+  assert ':small' in text and ':tiny' in text
+
+
+def test_every_field_has_a_comment():
+  lines = (ROOT / 'configs' / 'common.py').read_text().splitlines()
+  body = lines[lines.index('def _job(mode: str) -> ConfigDict:'):]
+  for above, line in zip(body, body[1:]):
+    if '. ' not in line and ' = ' in line and 'ConfigDict()' not in line:
+      assert above.strip().startswith('#'), line
+
+
+@pytest.mark.parametrize('job', JOBS)
+def test_unknown_variant_names_the_valid_ones(job):
+  with pytest.raises(errors.UserError, match=':small, :tiny'):
+    get(job, 'huge')
+
+
+@pytest.mark.parametrize('field, value, says', [
+    ('mode', 'train', 'one of pretrain, finetune'),
+    ('dtype', 'float16', 'one of float32, bfloat16'),
+    ('label_fraction', 0.0, r'in \(0, 1\]'),
+    ('label_fraction', 1.5, r'in \(0, 1\]'),
+    ('validation_fraction', 1.0, r'in \[0, 1\)'),
+    ('masked_fraction', 0.0, r'in \(0, 1\)'),
+    ('masked_fraction', 0.99, 'valid: 2 to 15 patches'),
+    ('patch_size', 7, 'divisible'),
+    ('batch_size', 33, 'a multiple of the 2 devices, such as 32'),
+    ('eval_batch_size', 1, 'a multiple of the 2 devices, such as 2'),
+    ('total_steps', 0, 'at least 1'),
+    ('seed', -1, 'in'),
+    ('model.stem', 'conv5', 'one of conv3, conv7_pool'),
+    ('model.name', 'resnet50', 'one of selfie'),
+    ('model.depths', (3, 4, 6), 'four whole numbers'),
+    ('model.positions', 'sine', 'one of flat, row_column'),
+    ('model.logit_scale', 'sqrt', 'one of none, inverse_sqrt'),
+    ('model.attention.num_heads', 7, 'a divisor of the 64 channels'),
+    ('model.attention.dropout', 1.0, r'in \[0, 1\)'),
+    ('augment.crop', 'center', 'one of pad, random_resized, none'),
+    ('augment.border', 'edge', 'one of zero, reflect'),
+    ('optimizer.learning_rate', 0.0, r'in \(0'),
+    ('optimizer.warmup_steps', 12, 'less than total_steps=12'),
+])
+def test_wrong_value_is_refused_in_one_line(pretrain_config, field, value,
+                                            says):
+  node = pretrain_config
+  *path, last = field.split('.')
+  for name in path:
+    node = node[name]
+  with node.ignore_type():
+    node[last] = value
+  with pytest.raises(errors.UserError, match=says) as caught:
+    config_lib.check(pretrain_config, num_devices=2)
+  assert last in str(caught.value) and '\n' not in str(caught.value)
+
+
+def test_same_job_may_change_runtime_fields_only(pretrain_config, tmp_path):
+  workdir = checkpoints.run_path(tmp_path)
+  config_lib.check_same_job(pretrain_config, workdir)  # nothing there yet
+  config_lib.save(pretrain_config, workdir)
+  pretrain_config.log_every = 77
+  pretrain_config.dataset.data_dir = '/elsewhere'
+  config_lib.check_same_job(pretrain_config, workdir)
+  pretrain_config.model.width = 8
+  pretrain_config.optimizer.learning_rate = 0.3
+  with pytest.raises(errors.UserError) as caught:
+    config_lib.check_same_job(pretrain_config, workdir)
+  assert 'model.width (4 -> 8)' in str(caught.value)
+  assert 'optimizer.learning_rate (0.1 -> 0.3)' in str(caught.value)
+  assert 'log_every' not in str(caught.value)
+
+
+def test_saved_config_is_the_config(finetune_config, tmp_path):
+  workdir = checkpoints.run_path(tmp_path)
+  config_lib.save(finetune_config, workdir)
+  assert config_lib.flatten(config_lib.load(workdir)) == config_lib.flatten(
+      finetune_config)

@@ -1,0 +1,50 @@
+"""Two virtual devices for every test, and small jobs to run on them."""
+
+import os
+import pathlib
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=2'
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(ROOT / '.jax_cache'))
+
+import jax
+import numpy as np
+import pytest
+
+from configs import digits_finetune
+from configs import digits_pretrain
+
+
+@pytest.fixture
+def pretrain_config():
+  return digits_pretrain.get_config('tiny')
+
+
+@pytest.fixture
+def finetune_config():
+  return digits_finetune.get_config('tiny')
+
+
+@pytest.fixture
+def batch():
+  """16 random examples as the pipeline gives them."""
+  rng = np.random.default_rng(0)
+  return {
+      'image': rng.integers(0, 256, (16, 32, 32, 3), dtype=np.uint8),
+      'label': rng.integers(0, 10, 16).astype(np.int32),
+      'index': np.arange(16, dtype=np.int32),
+      'mask': np.ones(16, np.float32),
+  }
+
+
+@pytest.fixture
+def shard():
+  """(batch, number of devices) -> [devices, batch / devices, ...]."""
+  def reshape(batch, devices):
+    return jax.tree.map(
+        lambda x: x.reshape((devices, -1) + x.shape[1:]), batch)
+  return reshape

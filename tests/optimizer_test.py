@@ -1,0 +1,50 @@
+"""The optimiser is the paper's: checked against SGD written out."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from selfie_jax import optimizer
+
+
+def test_warm_up_then_cosine_to_zero(pretrain_config):
+  pretrain_config.total_steps = 1100
+  pretrain_config.optimizer.warmup_steps = 100
+  pretrain_config.optimizer.learning_rate = 0.2
+  rate = optimizer.schedule(pretrain_config)
+  np.testing.assert_allclose(
+      [rate(s) for s in (0, 50, 100, 600, 1100)], [0, 0.1, 0.2, 0.1, 0],
+      atol=1e-6)
+
+
+def test_no_warm_up_starts_at_the_peak(pretrain_config):
+  pretrain_config.optimizer.warmup_steps = 0
+  assert optimizer.schedule(pretrain_config)(0) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize('everything', [False, True])
+def test_nesterov_with_decay_before_the_momentum(pretrain_config, everything):
+  config = pretrain_config
+  config.optimizer.warmup_steps = 0
+  config.optimizer.weight_decay = 0.01
+  config.optimizer.decay_norms_and_biases = everything
+  config.total_steps = 10**6  # a constant rate, as good as
+  tx = optimizer.create(config)
+  params = {'kernel': jnp.full((1, 1), 2.0), 'bias': jnp.full((1,), 2.0)}
+  state = tx.init(params)
+  expected = {'kernel': 2.0, 'bias': 2.0}
+  velocity = {'kernel': 0.0, 'bias': 0.0}
+  for gradient in (1.0, -0.5, 0.25):
+    updates, state = tx.update(
+        {k: jnp.full_like(v, gradient) for k, v in params.items()}, state,
+        params)
+    params = optax.apply_updates(params, updates)
+    for name in expected:
+      decay = 0.01 if name == 'kernel' or everything else 0.0
+      g = gradient + decay * expected[name]
+      velocity[name] = 0.9 * velocity[name] + g
+      expected[name] -= 0.1 * (g + 0.9 * velocity[name])
+  for name in expected:
+    np.testing.assert_allclose(params[name].ravel()[0], expected[name],
+                               rtol=1e-5)
