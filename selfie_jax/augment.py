@@ -52,14 +52,11 @@ def crop_and_flip(
   gather = (chosen[:, None] * side + _inside(rows, side, border))[
     :, :, None
   ] * side + _inside(columns, side, border)[:, None, :]  # [batch, s, s]
-  out = pixels.take(gather).view(np.uint8).reshape(-1, side, side, 3)
+  out = pixels.take(gather)
   if border == 'zero' and padding:
-    keep_rows = _is_inside(rows, side)[:, :, None, None]
-    keep_columns = _is_inside(columns, side)[:, None, :, None]
-    for edge in (slice(padding), slice(-padding, None)):
-      out[:, edge] *= keep_rows[:, edge]
-      out[:, :, edge] *= keep_columns[:, :, edge]
-  return out
+    is_row, is_column = _is_inside(rows, side), _is_inside(columns, side)
+    out[~(is_row[:, :, None] & is_column[:, None, :])] = np.zeros((), _PIXEL)
+  return out.view(np.uint8).reshape(-1, side, side, 3)
 
 
 def decode_whole(encoded: tf.Tensor, size: int) -> tf.Tensor:
@@ -110,8 +107,9 @@ def decode_random_crop(
     use_image_if_no_bounding_boxes=True,
   )
   box = tf.concat([begin[:2], extent[:2]], 0)
-  image = _resize(_decode_box(encoded, box), size, antialias=False)
-  return tf.cond(flip, lambda: tf.reverse(image, [1]), lambda: image)
+  image = _decode_box(encoded, box)
+  image = tf.cond(flip, lambda: tf.reverse(image, [1]), lambda: image)
+  return _resize(image, size, antialias=False)
 
 
 def _inside(places: np.ndarray, side: int, border: str) -> np.ndarray:
@@ -157,7 +155,7 @@ def _resize(image: tf.Tensor, size: int, antialias: bool = True) -> tf.Tensor:
 
   def resize():
     resized = tf.image.resize(image, [size, size], antialias=antialias)
-    return tf.cast(tf.round(resized), tf.uint8)
+    return tf.cast(resized + 0.5, tf.uint8)
 
   is_right = tf.reduce_all(tf.shape(image)[:2] == size)
   image = tf.cond(is_right, lambda: image, resize)

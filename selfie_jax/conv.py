@@ -32,11 +32,9 @@ class Conv(nn.Module):
   def __call__(self, x):
     k = self.kernel_size
     kernel = self.param(
-      'kernel',
-      nn.initializers.variance_scaling(2.0, 'fan_out', 'truncated_normal'),
-      (k, k, x.shape[-1], self.features),
-      jnp.float32,
-    )
+        'kernel',
+        nn.initializers.variance_scaling(2.0, 'fan_out', 'truncated_normal'),
+        (k, k, x.shape[-1], self.features), jnp.float32)
     padding = (k - 1) // 2 if self.padding is None else self.padding
     x = x.astype(self.dtype)
     return conv2d(x, kernel, stride=self.stride, padding=padding)
@@ -64,17 +62,16 @@ def form(height, width, k, stride, padding):
   """Names the form a convolution takes on the CPU, by its shape alone.
 
   Returns:
-    'blocks': the kernel's windows do not overlap (1x1, and stems that cut
-      the image into k x k blocks); their pixels are rows of a matrix.
+    'pointwise': 1x1, a product over the channels of every stride-th pixel.
     'dense': the kernel covers the grid, and one matrix takes every input
       to every output: fewer multiply-adds than k * k for each output.
     'windows': the kernel is larger than the output's grid, so the gradient
-      would be slow; the (overlapping) windows are rows of a matrix.
-    'plain': `lax.conv_general_dilated`.
+      would be slow; the pixels under each of its places are one row.
+    'plain': `lax.conv_general_dilated`, fast enough.
   """
   out = (min(height, width) + 2 * padding - k) // stride + 1
-  if padding == 0 and k <= stride:
-    return 'blocks'
+  if k == 1 and padding == 0:
+    return 'pointwise'
   if height * width <= k * k:
     return 'dense'
   if out < k:
@@ -105,8 +102,7 @@ def _backward(stride, padding, residuals, gradient):
   if ours is plain:
     return vjp(plain)(*residuals, gradient)
   return lax.platform_dependent(
-    *residuals, gradient, cpu=vjp(ours), default=vjp(plain)
-  )
+      *residuals, gradient, cpu=vjp(ours), default=vjp(plain))
 
 
 _conv2d.defvjp(_forward, _backward)
@@ -118,41 +114,22 @@ def _implementations(x, kernel, stride, padding):
   name = form(*x.shape[1:3], kernel.shape[0], stride, padding)
   if name == 'plain':
     return plain, plain
-  ours = {'blocks': _blocks, 'dense': _dense, 'windows': _windows}[name]
-  return functools.partial(ours, stride=stride, padding=padding), plain
+  forms = {'pointwise': _pointwise, 'dense': _dense, 'windows': _windows}
+  ours = functools.partial(forms[name], stride=stride, padding=padding)
+  return ours, plain
 
 
 def _plain(x, kernel, stride, padding):
   return lax.conv_general_dilated(
-    x,
-    kernel,
-    (stride, stride),
-    ((padding, padding), (padding, padding)),
-    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-  )
+      x, kernel, (stride, stride), ((padding, padding), (padding, padding)),
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
 
 
-def _blocks(x, kernel, stride, padding):
+def _pointwise(x, kernel, stride, padding):
   del padding  # Always 0.
-  k, _, c_in, c_out = kernel.shape
-  n, height, width, _ = x.shape
-  h, w = (height - k) // stride + 1, (width - k) // stride + 1
-  if k == 1:
-    x = x[:, ::stride, ::stride]
-  else:
-    x = jnp.pad(
-      x[:, : h * stride, : w * stride],
-      (
-        (0, 0),
-        (0, max(0, h * stride - height)),
-        (0, max(0, w * stride - width)),
-        (0, 0),
-      ),
-    )
-    x = x.reshape(n, h, stride, w, stride, c_in)[:, :, :k, :, :k]
-    x = x.transpose(0, 1, 3, 2, 4, 5)
-  y = x.reshape(n * h * w, k * k * c_in) @ kernel.reshape(-1, c_out)
-  return y.reshape(n, h, w, c_out)
+  x = x[:, ::stride, ::stride]
+  y = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
+  return y.reshape(*x.shape[:-1], -1)
 
 
 def _windows(x, kernel, stride, padding):

@@ -5,11 +5,7 @@ position in the stream, so any step can be the first one, and the numbers
 depend neither on the number of processes nor on which thread is faster.
 """
 
-import collections
-from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Iterator
-from concurrent import futures
 import functools
 
 import numpy as np
@@ -22,8 +18,6 @@ Batch = dict[str, np.ndarray]
 
 # Independent streams of random numbers from one seed.
 _ORDER, _AUGMENT = 0, 1
-# So many threads make batches, and so many batches lie ready.
-_WORKERS, _AHEAD = 2, 4
 
 
 def open_source(config, split_name: str) -> sources.Source:
@@ -76,25 +70,29 @@ def train_batches(
   labels = source.labels
   aug = config.augment
   reach = 2 * aug.padding if aug.crop == 'pad' else 0
+  steps = range(first_step, config.total_steps)
 
-  def make(step: int) -> Batch:
+  def choose(step: int) -> np.ndarray:
     positions = step * config.batch_size + rows
-    chosen = indices[_stream(config.seed, len(indices), positions)]
+    return indices[_stream(config.seed, len(indices), positions)]
+
+  def plan(step: int) -> sources.Plan:
     # Drawn for the global batch, so that a process does not change them.
     draw = _generator(config.seed, _AUGMENT, step)
     offsets = draw.integers(0, reach + 1, (config.batch_size, 2))
     seeds = draw.integers(0, 2**31, (config.batch_size, 2), np.int32)
     flips = draw.integers(0, 2, config.batch_size).astype(bool) & aug.flip
-    image = source.train_images(
-      chosen, offsets[rows], seeds[rows], flips[rows], aug
-    )
-    return {
+    return sources.Plan(choose(step), offsets[rows], seeds[rows], flips[rows])
+
+  images = source.train_images(plan, steps, aug)
+  return (
+    {
       'image': image,
-      'label': labels[chosen],
+      'label': labels[choose(step)],
       'index': rows.astype(np.int32),
     }
-
-  return _ahead(make, range(first_step, config.total_steps))
+    for image, step in zip(images, steps, strict=True)
+  )
 
 
 def eval_batches(
@@ -125,10 +123,14 @@ def eval_batches(
   labels = source.labels
   side = source.image_size
 
-  def make(start: int) -> Batch:
-    positions = start + rows
-    chosen = indices[positions[positions < len(indices)]]
-    count = len(chosen)
+  parts = [
+    indices[start + rows[rows < len(indices) - start]]
+    for start in range(0, len(indices), batch_size)
+  ]
+  images = source.eval_images(part for part in parts if part.size)
+
+  def make(part: np.ndarray) -> Batch:
+    count = part.size
     batch = {
       'image': np.zeros((len(rows), side, side, 3), np.uint8),
       'label': np.zeros(len(rows), np.int32),
@@ -136,13 +138,13 @@ def eval_batches(
       'mask': np.zeros(len(rows), np.float32),
     }
     if count:
-      batch['image'][:count] = source.eval_images(chosen)
-      batch['label'][:count] = labels[chosen]
-      batch['index'][:count] = chosen
+      batch['image'][:count] = next(images)
+      batch['label'][:count] = labels[part]
+      batch['index'][:count] = part
       batch['mask'][:count] = 1
     return batch
 
-  return _ahead(make, range(0, len(indices), batch_size))
+  return map(make, parts)
 
 
 def _local_rows(
@@ -176,21 +178,3 @@ def _stream(seed: int, size: int, positions: np.ndarray) -> np.ndarray:
     here = epochs == epoch
     out[here] = _order(seed, epoch, size)[places[here]]
   return out
-
-
-def _ahead(
-  make: Callable[[int], Batch], numbers: Iterable[int]
-) -> Iterator[Batch]:
-  """`make` of each number in turn, made on threads before it is asked for."""
-  with futures.ThreadPoolExecutor(_WORKERS, 'batches') as pool:
-    pending = collections.deque()
-    try:
-      for number in numbers:
-        pending.append(pool.submit(make, number))
-        if len(pending) > _AHEAD:
-          yield pending.popleft().result()
-      while pending:
-        yield pending.popleft().result()
-    finally:
-      for future in pending:
-        future.cancel()

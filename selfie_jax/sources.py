@@ -1,8 +1,12 @@
 """The images of a split, behind one face: in memory or on the disk."""
 
+import collections
 from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from concurrent import futures
+import dataclasses
 import functools
-import os
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +15,26 @@ import tensorflow_datasets as tfds
 from selfie_jax import augment
 from selfie_jax import datasets
 from selfie_jax import records
+
+# So many threads make batches in memory, and so many batches lie ready.
+_WORKERS, _AHEAD = 2, 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """What a training batch is made of.
+
+  Attributes:
+    indices: positions in the set, int64, [batch].
+    offsets: see `augment.crop_and_flip`, for the crops 'pad' and 'none'.
+    seeds: see `augment.decode_random_crop`, for 'random_resized'.
+    flips: bool, [batch].
+  """
+
+  indices: np.ndarray
+  offsets: np.ndarray
+  seeds: np.ndarray
+  flips: np.ndarray
 
 
 class Source:
@@ -40,49 +64,62 @@ class Source:
     """int32, [size], -1 for unlabelled; found on first use."""
     return self._decoded[1] if self.in_memory else self._records.labels
 
-  def eval_images(self, indices: np.ndarray) -> np.ndarray:
-    """Images without augmentation: uint8, [len(indices), s, s, 3]."""
+  def eval_images(self, parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Images without augmentation.
+
+    Args:
+      parts: positions in the set, [count] each, at least one; all but the
+        last equally many.
+
+    Returns:
+      For each part, uint8, [count, s, s, 3].
+    """
     if self.in_memory:
-      return self._decoded[0][indices]
+      return _ahead(lambda indices: self._decoded[0][indices], parts)
     decode = (
       augment.decode_central_crop
       if self._crops_encoded
       else augment.decode_whole
     )
-    return self._decoder(decode)(self._records.read(indices))
+    return self._decode(((indices,) for indices in parts), decode)
 
   def train_images(
-    self,
-    indices: np.ndarray,
-    offsets: np.ndarray,
-    seeds: np.ndarray,
-    flips: np.ndarray,
-    config,
-  ) -> np.ndarray:
-    """Augmented images: uint8, [batch, s, s, 3].
+    self, plan: Callable[[int], Plan], steps: range, config
+  ) -> Iterator[np.ndarray]:
+    """Augmented images: uint8, [batch, s, s, 3] for each of the steps.
 
     Args:
-      indices: positions in the set, [batch].
-      offsets: see `augment.crop_and_flip`, for the crops 'pad' and 'none'.
-      seeds: see `augment.decode_random_crop`, for 'random_resized'.
-      flips: bool, [batch].
+      plan: what the batch of a step is made of; each has the same length.
+      steps: the steps, in turn.
       config: the config's `augment`.
     """
     if self._crops_encoded:
-      decode = self._decoder(
+      plans = map(plan, steps)
+      return self._decode(
+        ((plan.indices, plan.seeds, plan.flips) for plan in plans),
         augment.decode_random_crop,
         tf.TensorSpec([None, 2], tf.int32),
         tf.TensorSpec([None], tf.bool),
         min_area=config.min_area,
       )
-      return decode(self._records.read(indices), seeds, flips)
-    if self.in_memory:
-      images, chosen = self._decoded[0], indices
-    else:
-      images, chosen = self.eval_images(indices), np.arange(len(indices))
+
     padding = config.padding if config.crop == 'pad' else 0
-    return augment.crop_and_flip(
-      images, chosen, offsets, flips, padding, config.border
+
+    def crop(images, chosen, plan):
+      return augment.crop_and_flip(
+        images, chosen, plan.offsets, plan.flips, padding, config.border
+      )
+
+    if self.in_memory:
+      images = self._decoded[0]
+      return _ahead(
+        lambda plan: crop(images, plan.indices, plan), map(plan, steps)
+      )
+    # A plan is cheap to make again, and the reading runs ahead of the crops.
+    whole = self.eval_images(plan(step).indices for step in steps)
+    return (
+      crop(images, np.arange(len(images)), plan(step))
+      for images, step in zip(whole, steps, strict=True)
     )
 
   @functools.cached_property
@@ -116,23 +153,51 @@ class Source:
   def _records(self) -> records.Records:
     return records.Records(self._builder, self._split)
 
-  @functools.cache  # noqa: B019 (a source lives as long as its run)
-  def _decoder(
-    self, decode: Callable[..., tf.Tensor], *specs: tf.TensorSpec, **settings
-  ) -> Callable[..., np.ndarray]:
-    """`decode` over a batch of records, on all cores."""
+  def _decode(
+    self,
+    parts: Iterator[tuple[np.ndarray, ...]],
+    decode: Callable[..., tf.Tensor],
+    *specs: tf.TensorSpec,
+    **settings,
+  ) -> Iterator[np.ndarray]:
+    """`decode` over parts (indices, *arguments) of the records, on all cores.
 
-    def decode_one(record, *rest):
+    All parts but the last are equally long.
+    """
+    first = next(parts, None)
+    if first is None:
+      return
+    length = len(first[0])
+
+    def read():
+      yield self._records.read(first[0]), *first[1:]
+      for indices, *arguments in parts:
+        yield self._records.read(indices), *arguments
+
+    def decode_one(record, *arguments):
       encoded = self._records.encoded_image(record)
-      return decode(encoded, self.image_size, *rest, **settings)
+      return decode(encoded, self.image_size, *arguments, **settings)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string), *specs])
-    def decode_batch(*columns):
-      data = tf.data.Dataset.from_tensor_slices(columns)
-      data = data.map(decode_one, os.cpu_count(), deterministic=True)
-      count = tf.shape(columns[0], tf.int64)[0]
-      return data.batch(count).get_single_element()
+    signature = (tf.TensorSpec([None], tf.string), *specs)
+    data = tf.data.Dataset.from_generator(read, output_signature=signature)
+    data = data.prefetch(2).unbatch()
+    data = data.map(decode_one, tf.data.AUTOTUNE, deterministic=True)
+    yield from data.batch(length).prefetch(2).as_numpy_iterator()
 
-    return lambda *columns: decode_batch(
-      *(tf.constant(column) for column in columns)
-    ).numpy()
+
+def _ahead(
+  function: Callable[..., np.ndarray], arguments: Iterable
+) -> Iterator[np.ndarray]:
+  """`map`, computed on threads before it is asked for."""
+  with futures.ThreadPoolExecutor(_WORKERS, 'batches') as pool:
+    pending = collections.deque()
+    try:
+      for argument in arguments:
+        pending.append(pool.submit(function, argument))
+        if len(pending) > _AHEAD:
+          yield pending.popleft().result()
+      while pending:
+        yield pending.popleft().result()
+    finally:
+      for future in pending:
+        future.cancel()

@@ -105,7 +105,7 @@ def update(
       (grads, metrics, batch_stats), AXIS)
   metrics |= {
       'learning_rate': optimizer.schedule(config)(state.step),
-      'gradient_norm': optax.global_norm(grads),
+      'gradient_norm': optax.tree.norm(grads),
   }
   return state.apply_gradients(grads=grads, batch_stats=batch_stats), metrics
 

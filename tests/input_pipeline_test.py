@@ -45,6 +45,11 @@ def _source(config, split='test'):
   return input_pipeline.open_source(config, split)
 
 
+def _images(source, indices):
+  (images,) = source.eval_images(iter([indices]))
+  return images
+
+
 def _take(batches, count):
   return list(itertools.islice(batches, count))
 
@@ -102,7 +107,7 @@ def test_each_epoch_shows_each_example_once(batch_size):
   batches = input_pipeline.train_batches(source, chosen, config, 0)
   shown = np.concatenate([b['image'] for b in _take(batches, 60)])[:400]
   assert len(shown) == 400
-  by_bytes = sorted(image.tobytes() for image in source.eval_images(chosen))
+  by_bytes = sorted(image.tobytes() for image in _images(source, chosen))
   orders = []
   for epoch in np.split(shown, 4):
     orders.append([image.tobytes() for image in epoch])
@@ -118,7 +123,7 @@ def test_stream_ends_with_the_run_and_labels_fit():
   assert len(batches) == 3
   known = dict(
     zip(
-      (image.tobytes() for image in source.eval_images(np.arange(300))),
+      (image.tobytes() for image in _images(source, np.arange(300))),
       source.labels,
       strict=True,
     )
@@ -174,6 +179,7 @@ def test_evaluation_counts_each_example_once(crop, batch_size, processes):
     with pytest.raises(errors.UserError, match='processes'):
       input_pipeline.eval_batches(source, chosen, batch_size, process_count=2)
     return
+  expected = _images(source, np.arange(91))
   seen, lengths = [], set()
   for process in range(processes):
     batches = list(
@@ -194,7 +200,7 @@ def test_evaluation_counts_each_example_once(crop, batch_size, processes):
         batch['label'][real], source.labels[batch['index'][real]]
       )
       np.testing.assert_array_equal(
-        batch['image'][real], source.eval_images(batch['index'])[real]
+        batch['image'][real], expected[batch['index'][real]]
       )
       seen += batch['index'][real].tolist()
   assert lengths == {-(-30 // batch_size)}
