@@ -19,11 +19,12 @@ def get_config(variant: str = ''):
   common.check_variant(variant, 'small', 'tiny')
   config = common.finetune()
   if variant == 'small':
-    common.shrink_network(config, width=32, stem='patch4')
+    common.shrink_network(config, width=24, stem='patch4')
     config.batch_size = 128
     config.total_steps = 2_000
     config.eval_every = 200
     config.checkpoint_every = 200
+    config.model.attention.dropout = 0.0
     config.augment.border = 'reflect'
   elif variant == 'tiny':
     common.make_tiny(config)

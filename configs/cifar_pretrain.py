@@ -16,13 +16,14 @@ def get_config(variant: str = ''):
   common.check_variant(variant, 'small', 'tiny')
   config = common.pretrain()
   if variant == 'small':
-    common.shrink_network(config, width=32, stem='patch4')
-    config.batch_size = 256
-    config.total_steps = 2_000
-    config.eval_every = 400
-    config.checkpoint_every = 200
-    config.augment.border = 'reflect'
+    common.shrink_network(config, width=24, stem='patch4')
+    config.model.attention.dropout = 0.0
     config.model.logit_scale = 'inverse_sqrt'
+    config.batch_size = 128
+    config.total_steps = 4_000
+    config.eval_every = 500
+    config.checkpoint_every = 250
+    config.augment.border = 'reflect'
   elif variant == 'tiny':
     common.make_tiny(config)
   return config

@@ -71,7 +71,7 @@ def shrink_network(config: ConfigDict, width: int, stem: str) -> None:
   config.model.stem = stem
   config.model.attention.num_layers = 2
   config.model.attention.num_heads = 8
-  config.model.attention.hidden = 16 * width
+  config.model.attention.hidden = 10 * width  # the paper's proportion
 
 
 def make_tiny(config: ConfigDict) -> None:

@@ -21,12 +21,14 @@ class TransformerLayer(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, x: jax.Array, deterministic: bool) -> jax.Array:
+  def __call__(self, x: jax.Array, memory: jax.Array,
+               deterministic: bool) -> jax.Array:
+    """Maps the vectors x [..., n, dim], which attend to those of memory."""
     drop = nn.Dropout(self.dropout, deterministic=deterministic)
     y = nn.MultiHeadDotProductAttention(
         self.num_heads, dtype=self.dtype, dropout_rate=self.dropout,
         broadcast_dropout=False, deterministic=deterministic,
-        name='attention')(x)
+        name='attention')(x, memory)
     x = nn.LayerNorm(dtype=self.dtype, name='attention_norm')(x + drop(y))
     y = nn.gelu(nn.Dense(self.hidden, dtype=self.dtype, name='dense1')(x))
     y = nn.Dense(x.shape[-1], dtype=self.dtype, name='dense2')(y)
@@ -55,8 +57,11 @@ class AttentionPooling(nn.Module):
     u0 = jnp.broadcast_to(u0, h.shape[:-2] + (1, dim))
     x = jnp.concatenate([u0.astype(h.dtype), h], axis=-2)  # [..., 1 + n, dim]
     for i in range(self.num_layers):
-      x = TransformerLayer(self.num_heads, self.hidden, self.dropout,
-                           self.dtype, name=f'layer{i + 1}')(x, deterministic)
+      layer = TransformerLayer(self.num_heads, self.hidden, self.dropout,
+                               self.dtype, name=f'layer{i + 1}')
+      # Of the last layer only the first output is wanted.
+      queries = x[..., :1, :] if i == self.num_layers - 1 else x
+      x = layer(queries, x, deterministic)
     return x[..., 0, :]
 
 

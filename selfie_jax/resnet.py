@@ -13,6 +13,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from selfie_jax import batch_norm
 from selfie_jax import conv
 
 EXPANSION = 4  # output channels of a bottleneck per channel of its 3x3
@@ -110,8 +111,8 @@ class ResNet(nn.Module):
   def __call__(self, images: jax.Array, train: bool) -> jax.Array:
     """Maps [batch, h, w, 3] to features [batch, h', w', dim] in `dtype`."""
     norm = functools.partial(
-        nn.BatchNorm, use_running_average=not train,
-        momentum=self.norm_momentum, epsilon=1e-5, dtype=self.dtype,
+        batch_norm.BatchNorm, use_running_average=not train,
+        momentum=self.norm_momentum, dtype=self.dtype,
         axis_name=self.axis_name)
     x = images.astype(self.dtype)
     x = Stem(self.stem, self.width, self.dtype, name='stem')(x)

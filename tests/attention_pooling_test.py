@@ -38,6 +38,19 @@ def test_a_set_has_no_order():
       atol=1e-5)
 
 
+def test_last_layer_computes_the_first_output_of_all():
+  """Leaving the others out must not change it."""
+  h = jax.random.normal(jax.random.key(1), (2, 5, 16))
+  pooling = small()
+  variables = pooling.init(jax.random.key(0), h)
+  x = jnp.concatenate(
+      [jnp.tile(variables['params']['u0'], (2, 1, 1)), h], axis=1)
+  layer = attention_pooling.TransformerLayer(4, 8, 0.1, jnp.float32)
+  for name in ('layer1', 'layer2'):
+    x = layer.apply({'params': variables['params'][name]}, x, x, True)
+  np.testing.assert_allclose(pooling.apply(variables, h), x[:, 0], atol=1e-5)
+
+
 class Holder(attention_pooling.nn.Module):
   """A model with A in it, as the real ones have."""
   pooling: attention_pooling.AttentionPooling
@@ -62,13 +75,13 @@ def test_dropout_follows_the_examples_key_and_not_the_batch():
 def test_dropout_zeroes_a_tenth():
   layer = attention_pooling.TransformerLayer(1, 4, 0.1, jnp.float32)
   x = jnp.zeros((1, 200, 64))
-  variables = layer.init(jax.random.key(0), x, True)
+  variables = layer.init(jax.random.key(0), x, x, True)
   # With all biases 1 the dense sub-layer gives ones before dropout.
   variables = jax.tree.map(jnp.zeros_like, variables)
   params = variables['params']
   params['dense2']['bias'] = jnp.arange(64.0) + 1
   _, captured = layer.apply(
-      variables, x, False, rngs={'dropout': jax.random.key(1)},
+      variables, x, x, False, rngs={'dropout': jax.random.key(1)},
       mutable=['intermediates'],
       capture_intermediates=lambda m, _: isinstance(
           m, attention_pooling.nn.Dropout))

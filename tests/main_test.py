@@ -15,7 +15,8 @@ def call(*flags, cwd, code):
   """Runs main.py on one device; returns what it wrote to stderr."""
   done = subprocess.run(
       [sys.executable, ROOT / 'main.py', *flags], cwd=cwd, text=True,
-      capture_output=True, env=os.environ | {'XLA_FLAGS': ''})
+      capture_output=True, env=os.environ | {
+          'XLA_FLAGS': '--xla_backend_optimization_level=0'})
   assert done.returncode == code, done.stderr
   return done.stderr
 
@@ -49,7 +50,8 @@ def test_pretrain_then_finetune_then_again(tmp_path):
 
 
 def test_fallen_back_to_cpu_is_said_loudly(tmp_path):
-  environment = os.environ | {'XLA_FLAGS': ''}
+  environment = os.environ | {
+          'XLA_FLAGS': '--xla_backend_optimization_level=0'}
   del environment['JAX_PLATFORMS']
   done = subprocess.run(
       [sys.executable, '-c',
