@@ -20,10 +20,15 @@ from selfie_jax import errors
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file(
-    'config', None, 'The job, such as configs/cifar_pretrain.py or, with a '
-    'variant, configs/cifar_pretrain.py:small.', lock_config=True)
+  'config',
+  None,
+  'The job, such as configs/cifar_pretrain.py or, with a '
+  'variant, configs/cifar_pretrain.py:small.',
+  lock_config=True,
+)
 flags.DEFINE_string(
-    'workdir', None, "The run's folder; runs/<config name> if not given.")
+  'workdir', None, "The run's folder; runs/<config name> if not given."
+)
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -32,25 +37,35 @@ def parse_flags(argv: list[str]) -> list[str]:
     rest = FLAGS(argv)
     if FLAGS.config is None:
       raise errors.UserError(
-          'no job given: type --config=configs/FILE.py, with FILE one of '
-          + ', '.join(job_names()))
+        'no job given: type --config=configs/FILE.py, with FILE one of '
+        + ', '.join(job_names())
+      )
     if rest[1:]:
       raise errors.UserError(
-          f'{rest[1]!r} is no flag: type --config.FIELD=VALUE or --workdir=DIR')
+        f'{rest[1]!r} is no flag: type --config.FIELD=VALUE or --workdir=DIR'
+      )
     return rest
   except FileNotFoundError as error:
     raise errors.UserError(
-        f'no config {error.filename}: type --config=configs/FILE.py, with FILE '
-        'one of ' + ', '.join(job_names())) from error
-  except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+      f'no config {error.filename}: type --config=configs/FILE.py, with FILE '
+      'one of ' + ', '.join(job_names())
+    ) from error
+  except (
+    flags.Error,
+    AttributeError,
+    KeyError,
+    TypeError,
+    ValueError,
+  ) as error:
     raise errors.UserError(' '.join(str(error).split())) from error
 
 
 def job_names() -> list[str]:
   """The files of configs/ that hold a job."""
   folder = pathlib.Path(__file__).parent / 'configs'
-  return sorted(path.stem for path in folder.glob('*_*.py')
-                if not path.stem.startswith('_'))
+  return sorted(
+    path.stem for path in folder.glob('*_*.py') if not path.stem.startswith('_')
+  )
 
 
 def default_workdir() -> str:
@@ -65,6 +80,7 @@ def main(argv: list[str]) -> None:
   del argv
   # Slow to import, so after the flags are known to be right.
   from selfie_jax import train
+
   train.train_and_evaluate(FLAGS.config, FLAGS.workdir or default_workdir())
 
 

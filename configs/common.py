@@ -41,8 +41,9 @@ def check_variant(variant: str, *valid: str) -> None:
   """Refuses a variant that a job does not have; '' is always there."""
   if variant and variant not in valid:
     raise errors.UserError(
-        f'no variant {variant!r}; this config has none (the paper\'s setting) '
-        f'and {", ".join(":" + name for name in valid)}')
+      f"no variant {variant!r}; this config has none (the paper's setting) "
+      f'and {", ".join(":" + name for name in valid)}'
+    )
 
 
 def use_imagenet32(config: ConfigDict) -> None:

@@ -15,20 +15,26 @@ POSITIONS = ('flat', 'row_column')
 
 class TransformerLayer(nn.Module):
   """As in BERT: attention, then two dense layers; residual + LayerNorm each."""
+
   num_heads: int
   hidden: int  # width of the first dense layer
   dropout: float
   dtype: Any
 
   @nn.compact
-  def __call__(self, x: jax.Array, memory: jax.Array,
-               deterministic: bool) -> jax.Array:
+  def __call__(
+    self, x: jax.Array, memory: jax.Array, deterministic: bool
+  ) -> jax.Array:
     """Maps the vectors x [..., n, dim], which attend to those of memory."""
     drop = nn.Dropout(self.dropout, deterministic=deterministic)
     y = nn.MultiHeadDotProductAttention(
-        self.num_heads, dtype=self.dtype, dropout_rate=self.dropout,
-        broadcast_dropout=False, deterministic=deterministic,
-        name='attention')(x, memory)
+      self.num_heads,
+      dtype=self.dtype,
+      dropout_rate=self.dropout,
+      broadcast_dropout=False,
+      deterministic=deterministic,
+      name='attention',
+    )(x, memory)
     x = nn.LayerNorm(dtype=self.dtype, name='attention_norm')(x + drop(y))
     y = nn.gelu(nn.Dense(self.hidden, dtype=self.dtype, name='dense1')(x))
     y = nn.Dense(x.shape[-1], dtype=self.dtype, name='dense2')(y)
@@ -43,6 +49,7 @@ class AttentionPooling(nn.Module):
     dropout: rate, on attention weights and on each sub-layer's output.
     dtype: compute type; parameters are float32.
   """
+
   num_layers: int = 3
   num_heads: int = 32
   hidden: int = 640
@@ -57,16 +64,22 @@ class AttentionPooling(nn.Module):
     u0 = jnp.broadcast_to(u0, h.shape[:-2] + (1, dim))
     x = jnp.concatenate([u0.astype(h.dtype), h], axis=-2)  # [..., 1 + n, dim]
     for i in range(self.num_layers):
-      layer = TransformerLayer(self.num_heads, self.hidden, self.dropout,
-                               self.dtype, name=f'layer{i + 1}')
+      layer = TransformerLayer(
+        self.num_heads,
+        self.hidden,
+        self.dropout,
+        self.dtype,
+        name=f'layer{i + 1}',
+      )
       # Of the last layer only the first output is wanted.
       queries = x[..., :1, :] if i == self.num_layers - 1 else x
       x = layer(queries, x, deterministic)
     return x[..., 0, :]
 
 
-def pool(pooling: AttentionPooling, h: jax.Array,
-         dropout_keys: jax.Array | None) -> jax.Array:
+def pool(
+  pooling: AttentionPooling, h: jax.Array, dropout_keys: jax.Array | None
+) -> jax.Array:
   """Pools [batch, n, dim] to [batch, dim], each example with a key of its own.
 
   A key for every example, not one for the batch, makes the dropout of an image
@@ -80,9 +93,11 @@ def pool(pooling: AttentionPooling, h: jax.Array,
   if dropout_keys is None:
     return pooling(h)
   module, variables = pooling.unbind()
-  return jax.vmap(lambda x, key: module.apply(
-      variables, x, deterministic=False, rngs={'dropout': key}))(
-          h, dropout_keys)
+  return jax.vmap(
+    lambda x, key: module.apply(
+      variables, x, deterministic=False, rngs={'dropout': key}
+    )
+  )(h, dropout_keys)
 
 
 class PositionEmbedding(nn.Module):
@@ -91,6 +106,7 @@ class PositionEmbedding(nn.Module):
   flat: one for each place (paper, 32 px). row_column: a row's plus a column's
   (paper, 224 px).
   """
+
   kind: str
   grid: int
 

@@ -25,6 +25,7 @@ class BatchNorm(nn.Module):
     dtype: of the output.
     axis_name: pmap axis over which the batch's statistics are taken, or None.
   """
+
   use_running_average: bool
   momentum: float = 0.9
   epsilon: float = 1e-5
@@ -46,7 +47,8 @@ class BatchNorm(nn.Module):
       return y.astype(self.dtype)
     axis_name = None if self.is_initializing() else self.axis_name
     y, batch_mean, batch_var = _normalise(
-        x, scale, bias, self.epsilon, axis_name)
+      x, scale, bias, self.epsilon, axis_name
+    )
     if not self.is_initializing():
       keep = self.momentum
       mean.value = keep * mean.value + (1 - keep) * batch_mean

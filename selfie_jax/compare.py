@@ -34,14 +34,16 @@ def describe(results: dict) -> list[str]:
   time = f'{results["step"]} steps in {results["wall_seconds"]:.0f} s'
   if results['mode'] == 'pretrain':
     return [
-        f'pretrained on {results["dataset"]}, {time}',
-        f'patch accuracy {metrics["patch_accuracy"]:.1%} '
-        f'(chance {metrics["chance"]:.1%})']
+      f'pretrained on {results["dataset"]}, {time}',
+      f'patch accuracy {metrics["patch_accuracy"]:.1%} '
+      f'(chance {metrics["chance"]:.1%})',
+    ]
   start = results['initialised_from'] or 'random weights (supervised baseline)'
   return [
-      f'finetuned on {results["label_fraction"]:.0%} of the labels of '
-      f'{results["dataset"]} from {start}, {time}',
-      f'test accuracy {metrics["test_accuracy"]:.1%}']
+    f'finetuned on {results["label_fraction"]:.0%} of the labels of '
+    f'{results["dataset"]} from {start}, {time}',
+    f'test accuracy {metrics["test_accuracy"]:.1%}',
+  ]
 
 
 if __name__ == '__main__':

@@ -20,41 +20,60 @@ MODES = ('pretrain', 'finetune')
 # The fields that a run may change when it is started again; all others decide
 # what its numbers are.
 RUNTIME_FIELDS = (
-    'log_every', 'eval_every', 'checkpoint_every', 'keep_checkpoints',
-    'eval_batch_size', 'dataset.data_dir', 'dataset.path', 'dataset.download',
-    'dataset.cache_gib')
+  'log_every',
+  'eval_every',
+  'checkpoint_every',
+  'keep_checkpoints',
+  'eval_batch_size',
+  'dataset.data_dir',
+  'dataset.path',
+  'dataset.download',
+  'dataset.cache_gib',
+)
 
 _CHOICES = {
-    'mode': MODES,
-    'dtype': ('float32', 'bfloat16'),
-    'model.name': {'pretrain': ('selfie',),
-                   'finetune': ('resnet50', 'resnet36_attention')},
-    'model.stem': tuple(resnet.STEMS),
-    'model.positions': attention_pooling.POSITIONS,
-    'model.logit_scale': selfie.LOGIT_SCALES,
-    'augment.crop': ('pad', 'random_resized', 'none'),
-    'augment.border': ('zero', 'reflect'),
+  'mode': MODES,
+  'dtype': ('float32', 'bfloat16'),
+  'model.name': {
+    'pretrain': ('selfie',),
+    'finetune': ('resnet50', 'resnet36_attention'),
+  },
+  'model.stem': tuple(resnet.STEMS),
+  'model.positions': attention_pooling.POSITIONS,
+  'model.logit_scale': selfie.LOGIT_SCALES,
+  'augment.crop': ('pad', 'random_resized', 'none'),
+  'augment.border': ('zero', 'reflect'),
 }
 _AT_LEAST_ONE = (
-    'batch_size', 'total_steps', 'image_size', 'patch_size', 'eval_batch_size',
-    'log_every', 'eval_every', 'checkpoint_every', 'keep_checkpoints',
-    'model.width', 'model.attention.num_layers', 'model.attention.num_heads',
-    'model.attention.hidden')
+  'batch_size',
+  'total_steps',
+  'image_size',
+  'patch_size',
+  'eval_batch_size',
+  'log_every',
+  'eval_every',
+  'checkpoint_every',
+  'keep_checkpoints',
+  'model.width',
+  'model.attention.num_layers',
+  'model.attention.num_heads',
+  'model.attention.hidden',
+)
 # field: lowest, highest, whether the lowest and the highest are themselves in
 _RANGES = {
-    'label_fraction': (0, 1, False, True),
-    'validation_fraction': (0, 1, True, False),
-    'masked_fraction': (0, 1, False, False),
-    'seed': (0, 2**32, True, False),
-    'model.norm_momentum': (0, 1, True, False),
-    'model.attention.dropout': (0, 1, True, False),
-    'optimizer.learning_rate': (0, float('inf'), False, False),
-    'optimizer.momentum': (0, 1, True, False),
-    'optimizer.weight_decay': (0, float('inf'), True, False),
-    'optimizer.warmup_steps': (0, float('inf'), True, False),
-    'augment.padding': (0, float('inf'), True, False),
-    'augment.min_area': (0, 1, False, True),
-    'dataset.cache_gib': (0, float('inf'), True, False),
+  'label_fraction': (0, 1, False, True),
+  'validation_fraction': (0, 1, True, False),
+  'masked_fraction': (0, 1, False, False),
+  'seed': (0, 2**32, True, False),
+  'model.norm_momentum': (0, 1, True, False),
+  'model.attention.dropout': (0, 1, True, False),
+  'optimizer.learning_rate': (0, float('inf'), False, False),
+  'optimizer.momentum': (0, 1, True, False),
+  'optimizer.weight_decay': (0, float('inf'), True, False),
+  'optimizer.warmup_steps': (0, float('inf'), True, False),
+  'augment.padding': (0, float('inf'), True, False),
+  'augment.min_area': (0, 1, False, True),
+  'dataset.cache_gib': (0, float('inf'), True, False),
 }
 
 
@@ -84,28 +103,43 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
     if field not in flat:
       continue
     value = flat[field]
-    if not (low < value < high or (low_in and value == low)
-            or (high_in and value == high)):
+    if not (
+      low < value < high
+      or (low_in and value == low)
+      or (high_in and value == high)
+    ):
       brackets = '[' if low_in else '(', ']' if high_in else ')'
       _refuse(field, value, f'in {brackets[0]}{low}, {high}{brackets[1]}')
   if config.optimizer.warmup_steps >= config.total_steps:
-    _refuse('optimizer.warmup_steps', config.optimizer.warmup_steps,
-            f'less than total_steps={config.total_steps}')
+    _refuse(
+      'optimizer.warmup_steps',
+      config.optimizer.warmup_steps,
+      f'less than total_steps={config.total_steps}',
+    )
   for field in ('batch_size', 'eval_batch_size'):
     if config[field] % num_devices:
       below = config[field] // num_devices * num_devices or num_devices
-      _refuse(field, config[field],
-              f'a multiple of the {num_devices} devices, such as {below}')
-  places = patches.grid_size(config.image_size, config.patch_size)**2
+      _refuse(
+        field,
+        config[field],
+        f'a multiple of the {num_devices} devices, such as {below}',
+      )
+  places = patches.grid_size(config.image_size, config.patch_size) ** 2
   if config.mode == 'pretrain':
     patches.num_targets(places, config.masked_fraction)
   if len(config.model.depths) != 4 or min(config.model.depths) < 1:
-    _refuse('model.depths', tuple(config.model.depths),
-            'four whole numbers of at least 1')
+    _refuse(
+      'model.depths',
+      tuple(config.model.depths),
+      'four whole numbers of at least 1',
+    )
   dim, heads = config.model.width * 16, config.model.attention.num_heads
   if dim % heads:
-    _refuse('model.attention.num_heads', heads,
-            f'a divisor of the {dim} channels (16 * model.width)')
+    _refuse(
+      'model.attention.num_heads',
+      heads,
+      f'a divisor of the {dim} channels (16 * model.width)',
+    )
 
 
 def save(config: ml_collections.ConfigDict, workdir: epath.Path) -> None:
@@ -122,8 +156,9 @@ def load(workdir: epath.Path) -> ml_collections.ConfigDict | None:
   return ml_collections.ConfigDict(json.loads(path.read_text()))
 
 
-def check_same_job(config: ml_collections.ConfigDict,
-                   workdir: epath.Path) -> None:
+def check_same_job(
+  config: ml_collections.ConfigDict, workdir: epath.Path
+) -> None:
   """Refuses to go on with a run whose saved config makes other numbers.
 
   Raises:
@@ -135,18 +170,21 @@ def check_same_job(config: ml_collections.ConfigDict,
   old, new = flatten(saved), flatten(config)
   absent = 'not there'
   changed = [
-      f'{field} ({old.get(field, absent)} -> {new.get(field, absent)})'
-      for field in sorted(old.keys() | new.keys())
-      if field not in RUNTIME_FIELDS
-      and old.get(field, absent) != new.get(field, absent)]
+    f'{field} ({old.get(field, absent)} -> {new.get(field, absent)})'
+    for field in sorted(old.keys() | new.keys())
+    if field not in RUNTIME_FIELDS
+    and old.get(field, absent) != new.get(field, absent)
+  ]
   if changed:
     raise errors.UserError(
-        f'{workdir} holds a run with another config: {", ".join(changed)}. '
-        'Give these fields their old values to continue it, or start a new '
-        'run with --workdir=SOMEWHERE_ELSE')
+      f'{workdir} holds a run with another config: {", ".join(changed)}. '
+      'Give these fields their old values to continue it, or start a new '
+      'run with --workdir=SOMEWHERE_ELSE'
+    )
 
 
 def _refuse(field: str, value: Any, valid: str) -> None:
   raise errors.UserError(
-      f'config.{field}={value!r} is not valid; it must be {valid} '
-      f'(--config.{field}=...)')
+    f'config.{field}={value!r} is not valid; it must be {valid} '
+    f'(--config.{field}=...)'
+  )

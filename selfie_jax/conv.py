@@ -1,9 +1,9 @@
 """Convolution that is quick on a laptop too.
 
 On TPU and GPU this is `lax.conv_general_dilated` and nothing else. XLA's CPU
-backend runs two kinds of convolution at a few per cent of a matrix product's
-speed: gradients of 1x1 kernels, and kernels larger than the grid they slide
-over (3x3 on the 2x2 grid of a patch). There, each becomes one matrix product
+backend is slow at two kinds of convolution: 1x1 kernels, whose gradients run
+at 5 to 35 % of a matrix product's speed, and kernels larger than the grid they
+slide over (3x3 on the 2x2 grid of a patch), at 4 %. Each becomes one product
 (`form`); every other convolution stays plain on the CPU as well.
 """
 
@@ -32,9 +32,11 @@ class Conv(nn.Module):
   def __call__(self, x):
     k = self.kernel_size
     kernel = self.param(
-        'kernel',
-        nn.initializers.variance_scaling(2.0, 'fan_out', 'truncated_normal'),
-        (k, k, x.shape[-1], self.features), jnp.float32)
+      'kernel',
+      nn.initializers.variance_scaling(2.0, 'fan_out', 'truncated_normal'),
+      (k, k, x.shape[-1], self.features),
+      jnp.float32,
+    )
     padding = (k - 1) // 2 if self.padding is None else self.padding
     x = x.astype(self.dtype)
     return conv2d(x, kernel, stride=self.stride, padding=padding)
@@ -64,7 +66,7 @@ def form(height, width, k, stride, padding):
   Returns:
     'pointwise': 1x1, a product over the channels of every stride-th pixel.
     'dense': the kernel covers the grid, and one matrix takes every input
-      to every output: fewer multiply-adds than k * k for each output.
+      to every output: at most k * k multiply-adds for each output.
     'windows': the kernel is larger than the output's grid, so the gradient
       would be slow; the pixels under each of its places are one row.
     'plain': `lax.conv_general_dilated`, fast enough.
@@ -102,7 +104,8 @@ def _backward(stride, padding, residuals, gradient):
   if ours is plain:
     return vjp(plain)(*residuals, gradient)
   return lax.platform_dependent(
-      *residuals, gradient, cpu=vjp(ours), default=vjp(plain))
+    *residuals, gradient, cpu=vjp(ours), default=vjp(plain)
+  )
 
 
 _conv2d.defvjp(_forward, _backward)
@@ -121,8 +124,12 @@ def _implementations(x, kernel, stride, padding):
 
 def _plain(x, kernel, stride, padding):
   return lax.conv_general_dilated(
-      x, kernel, (stride, stride), ((padding, padding), (padding, padding)),
-      dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    x,
+    kernel,
+    (stride, stride),
+    ((padding, padding), (padding, padding)),
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+  )
 
 
 def _pointwise(x, kernel, stride, padding):

@@ -26,26 +26,31 @@ def build_model(config: ml_collections.ConfigDict, num_classes: int):
     settings['closing_norm'] = True
     return classifier.ResNet50(**settings, num_classes=num_classes)
   return classifier.ResNet36Attention(
-      **task.resnet_settings(config, 3),
-      attention_pooling=task.build_attention_pooling(config),
-      positions=(task.build_positions(config)
-                 if config.model.context_positions else None),
-      num_classes=num_classes)
+    **task.resnet_settings(config, 3),
+    attention_pooling=task.build_attention_pooling(config),
+    positions=(
+      task.build_positions(config) if config.model.context_positions else None
+    ),
+    num_classes=num_classes,
+  )
 
 
-def create_state(config: ml_collections.ConfigDict,
-                 num_classes: int) -> task.TrainState:
+def create_state(
+  config: ml_collections.ConfigDict, num_classes: int
+) -> task.TrainState:
   """A fresh state; with init_from, all but block4 and head from that run.
 
   Raises:
     UserError: init_from is not a pretraining run, or does not fit the model.
   """
+  if config.init_from:
+    _check_same_model(config)
   size = config.image_size
-  state = task.initialise(config, build_model(config, num_classes),
-                          jnp.zeros((1, size, size, 3)))
+  state = task.initialise(
+    config, build_model(config, num_classes), jnp.zeros((1, size, size, 3))
+  )
   if not config.init_from:
     return state
-  _check_same_model(config)
   pretrained = checkpoints.restore_weights(config.init_from)
   params = _transfer(pretrained['params'], state.params, config)
   stats = _transfer(pretrained['batch_stats'], state.batch_stats, config)
@@ -53,48 +58,65 @@ def create_state(config: ml_collections.ConfigDict,
   return state.replace(params=params, batch_stats=stats)
 
 
-def train_step(state: task.TrainState, batch: dict[str, jax.Array], *,
-               config: ml_collections.ConfigDict):
+def train_step(
+  state: task.TrainState,
+  batch: dict[str, jax.Array],
+  *,
+  config: ml_collections.ConfigDict,
+):
   """One step; see task.update."""
   keys = task.example_keys(config.seed, state.step, batch['index'])
   images = task.normalise(batch['image'], config)
 
   def loss_fn(params):
     logits, updates = state.apply_fn(
-        {'params': params, 'batch_stats': state.batch_stats}, images,
-        train=True, dropout_keys=keys, mutable=['batch_stats'])
+      {'params': params, 'batch_stats': state.batch_stats},
+      images,
+      train=True,
+      dropout_keys=keys,
+      mutable=['batch_stats'],
+    )
     metrics = {k: v.mean() for k, v in _score(logits, batch['label']).items()}
     return metrics['loss'], (metrics, updates['batch_stats'])
 
   return task.update(state, config, loss_fn)
 
 
-def eval_step(state: task.TrainState, batch: dict[str, jax.Array], *,
-              config: ml_collections.ConfigDict) -> dict[str, jax.Array]:
+def eval_step(
+  state: task.TrainState,
+  batch: dict[str, jax.Array],
+  *,
+  config: ml_collections.ConfigDict,
+) -> dict[str, jax.Array]:
   """Sums over the batch of loss and hits."""
   logits = state.apply_fn(
-      {'params': state.params, 'batch_stats': state.batch_stats},
-      task.normalise(batch['image'], config), train=False)
+    {'params': state.params, 'batch_stats': state.batch_stats},
+    task.normalise(batch['image'], config),
+    train=False,
+  )
   return task.totals(batch, _score(logits, batch['label']))
 
 
-def summary(config: ml_collections.ConfigDict, state: task.TrainState,
-            evaluations: dict[str, dict[str, float]],
-            batch: dict[str, jax.Array]):
+def summary(
+  config: ml_collections.ConfigDict,
+  state: task.TrainState,
+  evaluations: dict[str, dict[str, float]],
+  batch: dict[str, jax.Array],
+):
   """The run's metrics for results.json; no pictures but the curves."""
   del config, state, batch
   test, validation = evaluations['test'], evaluations.get('validation')
   return {
-      'test_accuracy': test['accuracy'],
-      'validation_accuracy': validation and validation['accuracy'],
-      'loss': test['loss'],
+    'test_accuracy': test['accuracy'],
+    'validation_accuracy': validation and validation['accuracy'],
+    'loss': test['loss'],
   }, {}
 
 
 def _score(logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
   return {
-      'loss': optax.softmax_cross_entropy_with_integer_labels(logits, labels),
-      'accuracy': (logits.argmax(axis=-1) == labels).astype(jnp.float32),
+    'loss': optax.softmax_cross_entropy_with_integer_labels(logits, labels),
+    'accuracy': (logits.argmax(axis=-1) == labels).astype(jnp.float32),
   }
 
 
@@ -105,16 +127,23 @@ def _check_same_model(config: ml_collections.ConfigDict) -> None:
   fields = ['model.width', 'model.stem', 'normalise.mean', 'normalise.std']
   if config.model.name == 'resnet36_attention':
     fields += ['model.closing_norm', 'model.context_positions']
-    fields += [f for f in ours if f.startswith('model.attention.')
-               and f != 'model.attention.dropout']
+    fields += [
+      f
+      for f in ours
+      if f.startswith('model.attention.') and f != 'model.attention.dropout'
+    ]
     if config.model.context_positions:
       fields += ['model.positions', 'image_size', 'patch_size']
-  wrong = [f'config.{f}={ours[f]} (pretrained: {saved[f]})'
-           for f in fields if ours[f] != saved[f]]
+  wrong = [
+    f'config.{f}={ours[f]} (pretrained: {saved[f]})'
+    for f in fields
+    if ours[f] != saved[f]
+  ]
   if wrong:
     raise errors.UserError(
-        f'init_from={config.init_from} does not fit: {", ".join(wrong)}. Give '
-        'these fields the values of the pretraining run')
+      f'init_from={config.init_from} does not fit: {", ".join(wrong)}. Give '
+      'these fields the values of the pretraining run'
+    )
 
 
 def _lift(pretrained):
@@ -133,29 +162,42 @@ def _transfer(pretrained, target, config: ml_collections.ConfigDict):
   expected = {k: v for k, v in target.items() if k not in NEW_PARTS}
   given = {k: v for k, v in source.items() if k in expected}
   shapes = [
-      {jax.tree_util.keystr(path, simple=True, separator='/'): leaf.shape
-       for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-      for tree in (given, expected)]
+    {
+      jax.tree_util.keystr(path, simple=True, separator='/'): leaf.shape
+      for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+    for tree in (given, expected)
+  ]
   wrong = [
-      f'{name} is {shapes[0].get(name, "missing")}, '
-      f'the model has {shapes[1].get(name, "none")}'
-      for name in sorted(shapes[0].keys() | shapes[1].keys())
-      if shapes[0].get(name) != shapes[1].get(name)]
+    f'{name} is {shapes[0].get(name, "missing")}, '
+    f'the model has {shapes[1].get(name, "none")}'
+    for name in sorted(shapes[0].keys() | shapes[1].keys())
+    if shapes[0].get(name) != shapes[1].get(name)
+  ]
   if wrong:
     raise errors.UserError(
-        f'init_from={config.init_from} does not fit the model: '
-        + '; '.join(wrong[:3]) + (f' and {len(wrong) - 3} more'
-                                  if wrong[3:] else ''))
+      f'init_from={config.init_from} does not fit the model: '
+      + '; '.join(wrong[:3])
+      + (f' and {len(wrong) - 3} more' if wrong[3:] else '')
+    )
   return target | given
 
 
 def _report(pretrained, target, config: ml_collections.ConfigDict) -> None:
   """Prints what was loaded and what stays new."""
   source = _lift(pretrained)
+
   def parts(names):
     return ', '.join(names) or 'nothing'
-  logger.info('Loaded from %s: %s', config.init_from,
-              parts(k for k in target if k not in NEW_PARTS))
+
+  logger.info(
+    'Loaded from %s: %s',
+    config.init_from,
+    parts(k for k in target if k not in NEW_PARTS),
+  )
   logger.info('New: %s', parts(k for k in target if k in NEW_PARTS))
-  logger.info('Not used by %s: %s', config.model.name,
-              parts(k for k in source if k not in target))
+  logger.info(
+    'Not used by %s: %s',
+    config.model.name,
+    parts(k for k in source if k not in target),
+  )

@@ -147,6 +147,14 @@ def eval_batches(
   return map(make, parts)
 
 
+def shard(batch: Batch, devices: int) -> Batch:
+  """Lays a batch out over devices: [batch, ...] to [devices, share, ...]."""
+  return {
+    name: value.reshape((devices, -1) + value.shape[1:])
+    for name, value in batch.items()
+  }
+
+
 def _local_rows(
   batch_size: int, process_index: int, process_count: int
 ) -> np.ndarray:

@@ -12,10 +12,11 @@ def schedule(config: ml_collections.ConfigDict) -> optax.Schedule:
   schedule(s), s counted from 0.
   """
   return optax.warmup_cosine_decay_schedule(
-      init_value=0.0,
-      peak_value=config.optimizer.learning_rate,
-      warmup_steps=config.optimizer.warmup_steps,
-      decay_steps=config.total_steps)
+    init_value=0.0,
+    peak_value=config.optimizer.learning_rate,
+    warmup_steps=config.optimizer.warmup_steps,
+    decay_steps=config.total_steps,
+  )
 
 
 def create(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
@@ -24,11 +25,16 @@ def create(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
   `optimizer.decay_norms_and_biases` says whether the vectors (norms, biases,
   u0) decay too; kernels and position tables always do.
   """
+
   def decayed(params):
     everything = config.optimizer.decay_norms_and_biases
     return jax.tree.map(lambda x: everything or x.ndim > 1, params)
 
   return optax.chain(
-      optax.add_decayed_weights(config.optimizer.weight_decay, mask=decayed),
-      optax.sgd(schedule(config), momentum=config.optimizer.momentum,
-                nesterov=config.optimizer.nesterov))
+    optax.add_decayed_weights(config.optimizer.weight_decay, mask=decayed),
+    optax.sgd(
+      schedule(config),
+      momentum=config.optimizer.momentum,
+      nesterov=config.optimizer.nesterov,
+    ),
+  )

@@ -15,8 +15,9 @@ def grid_size(image_size: int, patch_size: int) -> int:
   if patch_size < 1 or image_size % patch_size:
     fits = [p for p in range(2, image_size // 2 + 1) if image_size % p == 0]
     raise errors.UserError(
-        f'image_size={image_size} is not divisible by patch_size={patch_size};'
-        f' patch sizes that fit: {", ".join(map(str, fits))}')
+      f'image_size={image_size} is not divisible by patch_size={patch_size};'
+      f' patch sizes that fit: {", ".join(map(str, fits))}'
+    )
   return image_size // patch_size
 
 
@@ -30,9 +31,10 @@ def num_targets(num_patches: int, masked_fraction: float) -> int:
   count = round(num_patches * masked_fraction)
   if not 2 <= count < num_patches:
     raise errors.UserError(
-        f'masked_fraction={masked_fraction} masks {count} of {num_patches} '
-        f'patches; valid: 2 to {num_patches - 1} patches, fractions from '
-        f'{2 / num_patches:.3g} to {(num_patches - 1) / num_patches:.3g}')
+      f'masked_fraction={masked_fraction} masks {count} of {num_patches} '
+      f'patches; valid: 2 to {num_patches - 1} patches, fractions from '
+      f'{2 / num_patches:.3g} to {(num_patches - 1) / num_patches:.3g}'
+    )
   return count
 
 
@@ -53,8 +55,9 @@ def assemble(patches: jax.Array) -> jax.Array:
   return x.swapaxes(2, 3).reshape(b, grid * size, grid * size, c)
 
 
-def split(key: jax.Array, num_patches: int,
-          num_targets: int) -> tuple[jax.Array, jax.Array]:
+def split(
+  key: jax.Array, num_patches: int, num_targets: int
+) -> tuple[jax.Array, jax.Array]:
   """Draws the context and the targets of one image.
 
   Args:

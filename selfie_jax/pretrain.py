@@ -21,28 +21,36 @@ from selfie_jax import visualize
 
 def build_model(config: ml_collections.ConfigDict) -> selfie.Selfie:
   return selfie.Selfie(
-      patch_network=resnet.PatchNetwork(**task.resnet_settings(config, 3)),
-      attention_pooling=task.build_attention_pooling(config),
-      positions=task.build_positions(config),
-      context_positions=config.model.context_positions,
-      logit_scale=config.model.logit_scale)
+    patch_network=resnet.PatchNetwork(**task.resnet_settings(config, 3)),
+    attention_pooling=task.build_attention_pooling(config),
+    positions=task.build_positions(config),
+    context_positions=config.model.context_positions,
+    logit_scale=config.model.logit_scale,
+  )
 
 
-def create_state(config: ml_collections.ConfigDict,
-                 num_classes: int) -> task.TrainState:
+def create_state(
+  config: ml_collections.ConfigDict, num_classes: int
+) -> task.TrainState:
   """A fresh state; the classes of the data set play no part."""
   del num_classes
   n, m = _counts(config)
   size = config.patch_size
   return task.initialise(
-      config, build_model(config),
-      jnp.zeros((1, n, size, size, 3)),
-      jnp.zeros((1, n - m), jnp.int32),
-      jnp.zeros((1, m), jnp.int32))
+    config,
+    build_model(config),
+    jnp.zeros((1, n, size, size, 3)),
+    jnp.zeros((1, n - m), jnp.int32),
+    jnp.zeros((1, m), jnp.int32),
+  )
 
 
-def train_step(state: task.TrainState, batch: dict[str, jax.Array], *,
-               config: ml_collections.ConfigDict):
+def train_step(
+  state: task.TrainState,
+  batch: dict[str, jax.Array],
+  *,
+  config: ml_collections.ConfigDict,
+):
   """One step; see task.update. Masks and dropout differ for every image."""
   keys = task.example_keys(config.seed, state.step, batch['index'])
   mask_keys, dropout_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
@@ -50,24 +58,35 @@ def train_step(state: task.TrainState, batch: dict[str, jax.Array], *,
 
   def loss_fn(params):
     logits, updates = state.apply_fn(
-        {'params': params, 'batch_stats': state.batch_stats}, *puzzle,
-        train=True, dropout_keys=dropout_keys, mutable=['batch_stats'])
+      {'params': params, 'batch_stats': state.batch_stats},
+      *puzzle,
+      train=True,
+      dropout_keys=dropout_keys,
+      mutable=['batch_stats'],
+    )
     metrics = {k: v.mean() for k, v in _score(logits).items()}
     return metrics['loss'], (metrics, updates['batch_stats'])
 
   return task.update(state, config, loss_fn)
 
 
-def eval_step(state: task.TrainState, batch: dict[str, jax.Array], *,
-              config: ml_collections.ConfigDict) -> dict[str, jax.Array]:
+def eval_step(
+  state: task.TrainState,
+  batch: dict[str, jax.Array],
+  *,
+  config: ml_collections.ConfigDict,
+) -> dict[str, jax.Array]:
   """Sums over the batch; each image has one puzzle, whenever it is asked."""
   logits = solve(state, batch, config)[0]
   return task.totals(batch, _score(logits))
 
 
-def summary(config: ml_collections.ConfigDict, state: task.TrainState,
-            evaluations: dict[str, dict[str, float]],
-            batch: dict[str, jax.Array]):
+def summary(
+  config: ml_collections.ConfigDict,
+  state: task.TrainState,
+  evaluations: dict[str, dict[str, float]],
+  batch: dict[str, jax.Array],
+):
   """The run's metrics and its picture: some test puzzles as the model solves.
 
   Args:
@@ -79,34 +98,44 @@ def summary(config: ml_collections.ConfigDict, state: task.TrainState,
   Returns:
     metrics for results.json, figures by name.
   """
-  logits, _, targets = jax.jit(
-      functools.partial(solve, config=config))(state, batch)
+  logits, _, targets = jax.jit(functools.partial(solve, config=config))(
+    state, batch
+  )
   figure = visualize.patch_puzzle(
-      batch['image'], targets, logits.argmax(axis=-1), config.patch_size)
+    batch['image'], targets, logits.argmax(axis=-1), config.patch_size
+  )
   test = evaluations['test']
-  return ({k: test[k] for k in ('loss', 'patch_accuracy', 'chance')},
-          {'patches': figure})
+  return (
+    {k: test[k] for k in ('loss', 'patch_accuracy', 'chance')},
+    {'patches': figure},
+  )
 
 
-def solve(state: task.TrainState, batch: dict[str, jax.Array],
-          config: ml_collections.ConfigDict):
+def solve(
+  state: task.TrainState,
+  batch: dict[str, jax.Array],
+  config: ml_collections.ConfigDict,
+):
   """The fixed puzzles of a batch: (logits, context, targets), see Selfie."""
   keys = task.example_keys(task.EVALUATION_SEED, 0, batch['index'])
   puzzle = _puzzle(config, batch['image'], keys)
   logits = state.apply_fn(
-      {'params': state.params, 'batch_stats': state.batch_stats}, *puzzle,
-      train=False)
+    {'params': state.params, 'batch_stats': state.batch_stats},
+    *puzzle,
+    train=False,
+  )
   return (logits,) + puzzle[1:]
 
 
 def _counts(config: ml_collections.ConfigDict) -> tuple[int, int]:
   """Patches and targets of an image."""
-  n = patches.grid_size(config.image_size, config.patch_size)**2
+  n = patches.grid_size(config.image_size, config.patch_size) ** 2
   return n, patches.num_targets(n, config.masked_fraction)
 
 
-def _puzzle(config: ml_collections.ConfigDict, images: jax.Array,
-            keys: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _puzzle(
+  config: ml_collections.ConfigDict, images: jax.Array, keys: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Patches, context and targets of uint8 images, one split for each key."""
   n, m = _counts(config)
   context, targets = jax.vmap(lambda key: patches.split(key, n, m))(keys)
@@ -118,10 +147,11 @@ def _score(logits: jax.Array) -> dict[str, jax.Array]:
   """Per-image values [batch] of logits [batch, targets, targets]."""
   right = jnp.arange(logits.shape[-1])  # target i belongs into hole i
   losses = optax.softmax_cross_entropy_with_integer_labels(
-      logits, jnp.broadcast_to(right, logits.shape[:-1]))
+    logits, jnp.broadcast_to(right, logits.shape[:-1])
+  )
   hits = logits.argmax(axis=-1) == right
   return {
-      'loss': losses.mean(axis=-1),
-      'patch_accuracy': hits.mean(axis=-1),
-      'chance': jnp.full(logits.shape[:1], 1 / logits.shape[-1]),
+    'loss': losses.mean(axis=-1),
+    'patch_accuracy': hits.mean(axis=-1),
+    'chance': jnp.full(logits.shape[:1], 1 / logits.shape[-1]),
   }

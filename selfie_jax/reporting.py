@@ -31,14 +31,19 @@ class Reporter:
       'part' is 'train', 'validation' or 'test'.
   """
 
-  def __init__(self, config: ml_collections.ConfigDict, workdir: epath.Path,
-               num_devices: int):
+  def __init__(
+    self,
+    config: ml_collections.ConfigDict,
+    workdir: epath.Path,
+    num_devices: int,
+  ):
     self.history: list[dict[str, Any]] = []
     self._window: list[dict[str, Any]] = []  # metrics of steps since a row
     self._config = config
     self._num_devices = num_devices
     self._writer = metric_writers.AsyncWriter(
-        metric_writers.SummaryWriter(str(workdir)))
+      metric_writers.SummaryWriter(str(workdir))
+    )
     self._created = self._clock = time.perf_counter()
     self._steps, self._seconds = 0, 0.0  # since a row, for the rate
     self._all_steps, self._all_seconds = 0, 0.0
@@ -65,8 +70,12 @@ class Reporter:
     """A progress bar where there is a terminal, log lines above it."""
     loggers = [logging.getLogger('selfie_jax')]
     with tqdm.tqdm(
-        total=self._config.total_steps, initial=first_step, unit='step',
-        dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar:
+      total=self._config.total_steps,
+      initial=first_step,
+      unit='step',
+      dynamic_ncols=True,
+      disable=not sys.stderr.isatty(),
+    ) as bar:
       if bar.disable:
         yield bar
       else:
@@ -95,17 +104,23 @@ class Reporter:
     rows = _fetch(self._window)
     self._window = []
     with self.pause():
-      self.row(step, 'train', {
-          name: sum(row[name] for row in rows) / len(rows)
-          for name in rows[0]}, **self._rate())
+      self.row(
+        step,
+        'train',
+        {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]},
+        **self._rate(),
+      )
 
-  def row(self, step: int, part: str, values: dict[str, float],
-          **timing: float) -> None:
+  def row(
+    self, step: int, part: str, values: dict[str, float], **timing: float
+  ) -> None:
     """Adds a row to the history and shows it, the latter with `timing`."""
     values = {name: values[name] for name in sorted(values, key=_place)}
     self.history.append({'step': step, 'part': part} | values)
-    self._writer.write_scalars(step, {
-        f'{part}/{name}': value for name, value in (values | timing).items()})
+    self._writer.write_scalars(
+      step,
+      {f'{part}/{name}': value for name, value in (values | timing).items()},
+    )
     logger.info('step %d %s: %s', step, part, _line(values | timing))
 
   def _rate(self) -> dict[str, float]:
@@ -116,12 +131,19 @@ class Reporter:
       return {}
     self._all_steps += steps
     self._all_seconds += seconds
-    return {'images_per_second_per_device':
-            steps * self._config.batch_size / seconds / self._num_devices}
+    return {
+      'images_per_second_per_device': steps
+      * self._config.batch_size
+      / seconds
+      / self._num_devices
+    }
 
-  def finish(self, metrics: dict[str, Any],
-             figures: dict[str, mpl_figure.Figure],
-             workdir: epath.Path) -> dict[str, Any]:
+  def finish(
+    self,
+    metrics: dict[str, Any],
+    figures: dict[str, mpl_figure.Figure],
+    workdir: epath.Path,
+  ) -> dict[str, Any]:
     """Writes figures/ and results.json and returns what is in the latter."""
     config, device = self._config, jax.local_devices()[0]
     folder = workdir / 'figures'
@@ -129,29 +151,38 @@ class Reporter:
     for name, figure in figures.items():
       with (folder / f'{name}.png').open('wb') as file:
         figure.savefig(file, format='png')
-    self._writer.write_images(config.total_steps, {
-        name: visualize.pixels(figure)[None]
-        for name, figure in figures.items()})
+    self._writer.write_images(
+      config.total_steps,
+      {
+        name: visualize.pixels(figure)[None] for name, figure in figures.items()
+      },
+    )
 
     seconds = self._all_seconds
     results = {
-        'mode': config.mode,
-        'dataset': config.dataset.name,
-        'step': config.total_steps,
-        'total_steps': config.total_steps,
-        'seed': config.seed,
-        'label_fraction': config.label_fraction,
-        'initialised_from': (config.mode == 'finetune'
-                             and config.init_from) or None,
-        'metrics': metrics,
-        'images_per_second': (self._all_steps * config.batch_size / seconds
-                              if seconds else None),
-        'wall_seconds': time.perf_counter() - self._created,
-        'devices': {'platform': device.platform, 'kind': device.device_kind,
-                    'count': self._num_devices},
-        'versions': {'python': platform.python_version()} | {
-            name: importlib.metadata.version(name)
-            for name in ('jax', 'jaxlib', 'flax', 'optax')},
+      'mode': config.mode,
+      'dataset': config.dataset.name,
+      'step': config.total_steps,
+      'total_steps': config.total_steps,
+      'seed': config.seed,
+      'label_fraction': config.label_fraction,
+      'initialised_from': (config.mode == 'finetune' and config.init_from)
+      or None,
+      'metrics': metrics,
+      'images_per_second': (
+        self._all_steps * config.batch_size / seconds if seconds else None
+      ),
+      'wall_seconds': time.perf_counter() - self._created,
+      'devices': {
+        'platform': device.platform,
+        'kind': device.device_kind,
+        'count': self._num_devices,
+      },
+      'versions': {'python': platform.python_version()}
+      | {
+        name: importlib.metadata.version(name)
+        for name in ('jax', 'jaxlib', 'flax', 'optax')
+      },
     }
     # A reader sees the whole file or none.
     temporary = workdir / 'results.json.tmp'
@@ -163,8 +194,10 @@ class Reporter:
 
 
 def _fetch(window) -> list[dict[str, float]]:
-  return [{name: float(value) for name, value in row.items()}
-          for row in jax.device_get(window)]
+  return [
+    {name: float(value) for name, value in row.items()}
+    for row in jax.device_get(window)
+  ]
 
 
 def _place(name: str) -> tuple[int, str]:
@@ -174,5 +207,6 @@ def _place(name: str) -> tuple[int, str]:
 
 
 def _line(values: dict[str, float | None]) -> str:
-  return '  '.join(f'{name} {value:.4g}' for name, value in values.items()
-                   if value is not None)
+  return '  '.join(
+    f'{name} {value:.4g}' for name, value in values.items() if value is not None
+  )

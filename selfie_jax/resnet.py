@@ -19,11 +19,11 @@ from selfie_jax import conv
 EXPANSION = 4  # output channels of a bottleneck per channel of its 3x3
 # (kernel size, stride, padding)
 STEMS = {
-    'conv3': (3, 1, 1),
-    'conv7_pool': (7, 2, 3),
-    'patch2': (2, 2, 0),
-    'patch4': (4, 4, 0),
-    'patch8': (8, 8, 0),
+  'conv3': (3, 1, 1),
+  'conv7_pool': (7, 2, 3),
+  'patch2': (2, 2, 0),
+  'patch4': (4, 4, 0),
+  'patch8': (8, 8, 0),
 }
 
 
@@ -34,6 +34,7 @@ class Stem(nn.Module):
   pooling, stride 2 (224 px). patch2, patch4, patch8: k x k with stride k, the
   cheap ones of the CPU recipes.
   """
+
   kind: str
   features: int
   dtype: Any
@@ -41,8 +42,14 @@ class Stem(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     size, stride, padding = STEMS[self.kind]
-    x = conv.Conv(self.features, size, stride=stride, padding=padding,
-                  dtype=self.dtype, name='conv')(x)
+    x = conv.Conv(
+      self.features,
+      size,
+      stride=stride,
+      padding=padding,
+      dtype=self.dtype,
+      name='conv',
+    )(x)
     if self.kind == 'conv7_pool':
       x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
     return x
@@ -50,6 +57,7 @@ class Stem(nn.Module):
 
 class Bottleneck(nn.Module):
   """norm, ReLU, convolution, three times, around a shortcut."""
+
   features: int  # channels of the 3x3; the output has four times as many
   stride: int
   norm: Any
@@ -72,6 +80,7 @@ class Bottleneck(nn.Module):
 
 class Block(nn.Module):
   """One stage: `depth` bottlenecks, the stride in the first."""
+
   depth: int
   features: int
   stride: int
@@ -81,8 +90,13 @@ class Block(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     for i in range(self.depth):
-      x = Bottleneck(self.features, self.stride if i == 0 else 1, self.norm,
-                     self.dtype, name=f'unit{i + 1}')(x)
+      x = Bottleneck(
+        self.features,
+        self.stride if i == 0 else 1,
+        self.norm,
+        self.dtype,
+        name=f'unit{i + 1}',
+      )(x)
     return x
 
 
@@ -99,6 +113,7 @@ class ResNet(nn.Module):
     axis_name: pmap axis over which BatchNorm is synchronised, or None.
     dtype: compute type; parameters and statistics are float32.
   """
+
   depths: tuple[int, ...]
   width: int = 64
   stem: str = 'conv3'
@@ -111,14 +126,23 @@ class ResNet(nn.Module):
   def __call__(self, images: jax.Array, train: bool) -> jax.Array:
     """Maps [batch, h, w, 3] to features [batch, h', w', dim] in `dtype`."""
     norm = functools.partial(
-        batch_norm.BatchNorm, use_running_average=not train,
-        momentum=self.norm_momentum, dtype=self.dtype,
-        axis_name=self.axis_name)
+      batch_norm.BatchNorm,
+      use_running_average=not train,
+      momentum=self.norm_momentum,
+      dtype=self.dtype,
+      axis_name=self.axis_name,
+    )
     x = images.astype(self.dtype)
     x = Stem(self.stem, self.width, self.dtype, name='stem')(x)
     for i, depth in enumerate(self.depths):
-      x = Block(depth, self.width * 2**i, 1 if i == 0 else 2, norm,
-                self.dtype, name=f'block{i + 1}')(x)
+      x = Block(
+        depth,
+        self.width * 2**i,
+        1 if i == 0 else 2,
+        norm,
+        self.dtype,
+        name=f'block{i + 1}',
+      )(x)
     if self.closing_norm:
       x = nn.relu(norm(name=f'block{len(self.depths)}_norm')(x))
     return x
@@ -130,6 +154,7 @@ class PatchNetwork(ResNet):
   Paper, section 3.1. Average pooling makes a vector of 16 * width channels
   (1024) of each patch; every patch goes through on its own.
   """
+
   depths: tuple[int, ...] = (3, 4, 6)
 
   @nn.compact
@@ -140,12 +165,14 @@ class PatchNetwork(ResNet):
 
 class ResNet50(ResNet):
   """ResNet-50 with a new head; block1 to block3 and the stem fit P's."""
+
   depths: tuple[int, ...] = (3, 4, 6, 3)
   num_classes: int = 10
 
   @nn.compact
-  def __call__(self, images: jax.Array, train: bool,
-               dropout_keys: jax.Array | None = None) -> jax.Array:
+  def __call__(
+    self, images: jax.Array, train: bool, dropout_keys: jax.Array | None = None
+  ) -> jax.Array:
     """Maps [batch, h, w, 3] to float32 logits [batch, classes].
 
     `dropout_keys` is taken for the sake of one interface; there is no dropout.

@@ -24,15 +24,21 @@ class Selfie(nn.Module):
     context_positions: whether the context's vectors get them too, before A.
     logit_scale: 'none', or 'inverse_sqrt' to divide the logits by sqrt(dim).
   """
+
   patch_network: resnet.PatchNetwork
   attention_pooling: attention_pooling.AttentionPooling
   positions: attention_pooling.PositionEmbedding
   context_positions: bool = False
   logit_scale: str = 'none'
 
-  def __call__(self, patches: jax.Array, context: jax.Array,
-               targets: jax.Array, train: bool,
-               dropout_keys: jax.Array | None = None) -> jax.Array:
+  def __call__(
+    self,
+    patches: jax.Array,
+    context: jax.Array,
+    targets: jax.Array,
+    train: bool,
+    dropout_keys: jax.Array | None = None,
+  ) -> jax.Array:
     """Scores every target patch for every hole of its own image.
 
     Args:
@@ -58,8 +64,9 @@ class Selfie(nn.Module):
     query = u[:, None] + places[targets]  # [batch, targets, dim]
 
     masked = jnp.take_along_axis(h, targets[..., None], axis=1)
-    logits = jnp.einsum('bid,bjd->bij', query, masked,
-                        preferred_element_type=jnp.float32)
+    logits = jnp.einsum(
+      'bid,bjd->bij', query, masked, preferred_element_type=jnp.float32
+    )
     if self.logit_scale == 'inverse_sqrt':
-      logits /= h.shape[-1]**0.5
+      logits /= h.shape[-1] ** 0.5
     return logits

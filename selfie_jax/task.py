@@ -20,55 +20,64 @@ EVALUATION_SEED = 0  # one set of puzzles for the runs of every seed
 
 class TrainState(train_state.TrainState):
   """Step, parameters, optimiser state and BatchNorm's running statistics."""
+
   batch_stats: Any
 
 
-def resnet_settings(config: ml_collections.ConfigDict,
-                    blocks: int) -> dict[str, Any]:
+def resnet_settings(
+  config: ml_collections.ConfigDict, blocks: int
+) -> dict[str, Any]:
   """The fields that P and the finetuning networks have in common."""
   model = config.model
   return dict(
-      depths=tuple(model.depths[:blocks]),
-      width=model.width,
-      stem=model.stem,
-      closing_norm=model.closing_norm,
-      norm_momentum=model.norm_momentum,
-      axis_name=AXIS if model.sync_batch_norm else None,
-      dtype=jnp.dtype(config.dtype))
+    depths=tuple(model.depths[:blocks]),
+    width=model.width,
+    stem=model.stem,
+    closing_norm=model.closing_norm,
+    norm_momentum=model.norm_momentum,
+    axis_name=AXIS if model.sync_batch_norm else None,
+    dtype=jnp.dtype(config.dtype),
+  )
 
 
 def build_attention_pooling(
-    config: ml_collections.ConfigDict) -> attention_pooling.AttentionPooling:
+  config: ml_collections.ConfigDict,
+) -> attention_pooling.AttentionPooling:
   attention = config.model.attention
   return attention_pooling.AttentionPooling(
-      num_layers=attention.num_layers,
-      num_heads=attention.num_heads,
-      hidden=attention.hidden,
-      dropout=attention.dropout,
-      dtype=jnp.dtype(config.dtype))
+    num_layers=attention.num_layers,
+    num_heads=attention.num_heads,
+    hidden=attention.hidden,
+    dropout=attention.dropout,
+    dtype=jnp.dtype(config.dtype),
+  )
 
 
 def build_positions(
-    config: ml_collections.ConfigDict) -> attention_pooling.PositionEmbedding:
+  config: ml_collections.ConfigDict,
+) -> attention_pooling.PositionEmbedding:
   return attention_pooling.PositionEmbedding(
-      config.model.positions,
-      patches.grid_size(config.image_size, config.patch_size))
+    config.model.positions,
+    patches.grid_size(config.image_size, config.patch_size),
+  )
 
 
-def initialise(config: ml_collections.ConfigDict, model,
-               *inputs) -> TrainState:
+def initialise(config: ml_collections.ConfigDict, model, *inputs) -> TrainState:
   """A fresh state; every parameter follows from config.seed alone."""
   variables = jax.jit(functools.partial(model.init, train=False))(
-      jax.random.key(config.seed), *inputs)
+    jax.random.key(config.seed), *inputs
+  )
   return TrainState.create(
-      apply_fn=model.apply,
-      params=variables['params'],
-      batch_stats=variables['batch_stats'],
-      tx=optimizer.create(config))
+    apply_fn=model.apply,
+    params=variables['params'],
+    batch_stats=variables['batch_stats'],
+    tx=optimizer.create(config),
+  )
 
 
-def normalise(images: jax.Array,
-              config: ml_collections.ConfigDict) -> jax.Array:
+def normalise(
+  images: jax.Array, config: ml_collections.ConfigDict
+) -> jax.Array:
   """uint8 [batch, h, w, 3] to the compute dtype, mean 0 and deviation 1."""
   mean = jnp.asarray(config.normalise.mean, jnp.float32)
   std = jnp.asarray(config.normalise.std, jnp.float32)
@@ -83,9 +92,9 @@ def example_keys(seed: int, step: jax.Array, index: jax.Array) -> jax.Array:
 
 
 def update(
-    state: TrainState,
-    config: ml_collections.ConfigDict,
-    loss_fn: Callable[[Any], tuple[jax.Array, tuple[dict, Any]]],
+  state: TrainState,
+  config: ml_collections.ConfigDict,
+  loss_fn: Callable[[Any], tuple[jax.Array, tuple[dict, Any]]],
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """One optimisation step over all devices.
 
@@ -102,16 +111,18 @@ def update(
   # One tree, so that the compiler makes one all-reduce of it. Statistics that
   # BatchNorm synchronised already are equal, and their mean changes nothing.
   grads, metrics, batch_stats = jax.lax.pmean(
-      (grads, metrics, batch_stats), AXIS)
+    (grads, metrics, batch_stats), AXIS
+  )
   metrics |= {
-      'learning_rate': optimizer.schedule(config)(state.step),
-      'gradient_norm': optax.tree.norm(grads),
+    'learning_rate': optimizer.schedule(config)(state.step),
+    'gradient_norm': optax.tree.norm(grads),
   }
   return state.apply_gradients(grads=grads, batch_stats=batch_stats), metrics
 
 
-def totals(batch: dict[str, jax.Array],
-           values: dict[str, jax.Array]) -> dict[str, jax.Array]:
+def totals(
+  batch: dict[str, jax.Array], values: dict[str, jax.Array]
+) -> dict[str, jax.Array]:
   """Sums over all devices of per-example values [batch], padding left out.
 
   `count` is the number of examples; divided by it, sums are exact means.

@@ -12,8 +12,13 @@ RIGHT, WRONG = '#1a9641', '#d7191c'
 TRAIN, HELD_OUT, CHANCE = '#9ecae1', '#08519c', '#888888'
 
 
-def patch_puzzle(images: np.ndarray, targets: np.ndarray, answers: np.ndarray,
-                 patch_size: int, columns: int = 3) -> mpl_figure.Figure:
+def patch_puzzle(
+  images: np.ndarray,
+  targets: np.ndarray,
+  answers: np.ndarray,
+  patch_size: int,
+  columns: int = 3,
+) -> mpl_figure.Figure:
   """Images with their holes, beside the patches that the model put in them.
 
   Args:
@@ -38,25 +43,37 @@ def patch_puzzle(images: np.ndarray, targets: np.ndarray, answers: np.ndarray,
   def window(place):
     y, x = divmod(int(place), grid)
     return slice(y * patch_size, (y + 1) * patch_size), slice(
-        x * patch_size, (x + 1) * patch_size)
+      x * patch_size, (x + 1) * patch_size
+    )
 
-  for i, (image, places, chosen) in enumerate(zip(images, targets, answers)):
+  for i, (image, places, chosen) in enumerate(
+    zip(images, targets, answers, strict=True)
+  ):
     row, column = divmod(i, columns)
     holes, solved = axes[row, 2 * column], axes[row, 2 * column + 1]
     left, filled = image.copy(), image.copy()
-    for hole, (place, answer) in enumerate(zip(places, chosen)):
+    for hole, (place, answer) in enumerate(zip(places, chosen, strict=True)):
       left[window(place)] = 235
       filled[window(place)] = image[window(places[answer])]
       y, x = window(place)
-      solved.add_patch(mpl_patches.Rectangle(
-          (x.start - 0.5, y.start - 0.5), patch_size, patch_size, fill=False,
-          linewidth=1.6, edgecolor=RIGHT if answer == hole else WRONG))
+      solved.add_patch(
+        mpl_patches.Rectangle(
+          (x.start - 0.5, y.start - 0.5),
+          patch_size,
+          patch_size,
+          fill=False,
+          linewidth=1.6,
+          edgecolor=RIGHT if answer == hole else WRONG,
+        )
+      )
     holes.imshow(left)
     solved.imshow(filled)
   right = (answers == np.arange(answers.shape[1])).sum()
   fig.suptitle(
-      f'Left: the image with holes. Right: the patches chosen for them, '
-      f'{right} of {answers.size} right (green)', fontsize=10)
+    f'Left: the image with holes. Right: the patches chosen for them, '
+    f'{right} of {answers.size} right (green)',
+    fontsize=10,
+  )
   return fig
 
 
@@ -71,13 +88,19 @@ def curves(history: Sequence[dict[str, Any]]) -> mpl_figure.Figure:
   axes = fig.subplots(1, 2)
   accuracy = next(k for k in history[0] if k.endswith('accuracy'))
   parts = sorted({row['part'] for row in history}, key=lambda p: p != 'train')
-  for axis, name in zip(axes, ('loss', accuracy)):
+  for axis, name in zip(axes, ('loss', accuracy), strict=True):
     for part in parts:
       rows = [row for row in history if row['part'] == part]
       held_out = part != 'train'
-      axis.plot([row['step'] for row in rows], [row[name] for row in rows],
-                color=HELD_OUT if held_out else TRAIN, label=part,
-                linewidth=1.6, marker='o' if held_out else None, markersize=3)
+      axis.plot(
+        [row['step'] for row in rows],
+        [row[name] for row in rows],
+        color=HELD_OUT if held_out else TRAIN,
+        label=part,
+        linewidth=1.6,
+        marker='o' if held_out else None,
+        markersize=3,
+      )
     axis.set_xlabel('step')
     axis.set_title(name.replace('_', ' '), fontsize=10)
     axis.spines[['top', 'right']].set_visible(False)

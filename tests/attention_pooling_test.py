@@ -13,8 +13,10 @@ def small():
 
 def test_has_the_papers_size():
   variables = jax.eval_shape(
-      lambda: attention_pooling.AttentionPooling().init(
-          jax.random.key(0), jnp.zeros((1, 12, 1024))))
+    lambda: attention_pooling.AttentionPooling().init(
+      jax.random.key(0), jnp.zeros((1, 12, 1024))
+    )
+  )
   total = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(variables))
   assert total == 16_545_664
 
@@ -24,8 +26,9 @@ def test_u0_is_learned_not_a_fixed_zero():
   pooling = small()
   variables = pooling.init(jax.random.key(0), h)
   assert jnp.abs(variables['params']['u0']).max() > 0
-  gradient = jax.grad(
-      lambda v: pooling.apply(v, h).std())(variables)['params']['u0']
+  gradient = jax.grad(lambda v: pooling.apply(v, h).std())(variables)['params'][
+    'u0'
+  ]
   assert jnp.abs(gradient).max() > 0
 
 
@@ -34,8 +37,8 @@ def test_a_set_has_no_order():
   pooling = small()
   variables = pooling.init(jax.random.key(0), h)
   np.testing.assert_allclose(
-      pooling.apply(variables, h), pooling.apply(variables, h[:, ::-1]),
-      atol=1e-5)
+    pooling.apply(variables, h), pooling.apply(variables, h[:, ::-1]), atol=1e-5
+  )
 
 
 def test_last_layer_computes_the_first_output_of_all():
@@ -44,7 +47,8 @@ def test_last_layer_computes_the_first_output_of_all():
   pooling = small()
   variables = pooling.init(jax.random.key(0), h)
   x = jnp.concatenate(
-      [jnp.tile(variables['params']['u0'], (2, 1, 1)), h], axis=1)
+    [jnp.tile(variables['params']['u0'], (2, 1, 1)), h], axis=1
+  )
   layer = attention_pooling.TransformerLayer(4, 8, 0.1, jnp.float32)
   for name in ('layer1', 'layer2'):
     x = layer.apply({'params': variables['params'][name]}, x, x, True)
@@ -53,6 +57,7 @@ def test_last_layer_computes_the_first_output_of_all():
 
 class Holder(attention_pooling.nn.Module):
   """A model with A in it, as the real ones have."""
+
   pooling: attention_pooling.AttentionPooling
 
   def __call__(self, h, dropout_keys=None):
@@ -67,9 +72,9 @@ def test_dropout_follows_the_examples_key_and_not_the_batch():
   out = model.apply(variables, h, keys)
   assert not np.allclose(out[0], out[1])  # same vectors, other keys
   np.testing.assert_allclose(
-      model.apply(variables, h[2:], keys[2:]), out[2:], atol=1e-5)
-  np.testing.assert_array_equal(
-      *[model.apply(variables, h) for _ in range(2)])
+    model.apply(variables, h[2:], keys[2:]), out[2:], atol=1e-5
+  )
+  np.testing.assert_array_equal(*[model.apply(variables, h) for _ in range(2)])
 
 
 def test_dropout_zeroes_a_tenth():
@@ -81,10 +86,16 @@ def test_dropout_zeroes_a_tenth():
   params = variables['params']
   params['dense2']['bias'] = jnp.arange(64.0) + 1
   _, captured = layer.apply(
-      variables, x, x, False, rngs={'dropout': jax.random.key(1)},
-      mutable=['intermediates'],
-      capture_intermediates=lambda m, _: isinstance(
-          m, attention_pooling.nn.Dropout))
+    variables,
+    x,
+    x,
+    False,
+    rngs={'dropout': jax.random.key(1)},
+    mutable=['intermediates'],
+    capture_intermediates=lambda m, _: isinstance(
+      m, attention_pooling.nn.Dropout
+    ),
+  )
   dropped = jax.tree.leaves(captured)[-1]
   assert abs((dropped == 0).mean() - 0.1) < 0.02
 
@@ -95,11 +106,13 @@ def test_row_and_column_positions_are_sums():
   params = variables['params']
   assert params['rows'].shape == params['columns'].shape == (7, 16)
   np.testing.assert_allclose(
-      places[3 * 7 + 5], params['rows'][3] + params['columns'][5])
+    places[3 * 7 + 5], params['rows'][3] + params['columns'][5]
+  )
 
 
 def test_flat_positions_are_one_vector_a_place():
   places, variables = attention_pooling.PositionEmbedding(
-      'flat', 4).init_with_output(jax.random.key(0), 16)
+    'flat', 4
+  ).init_with_output(jax.random.key(0), 16)
   assert places.shape == (16, 16)
   assert jax.tree.leaves(variables)[0].shape == (16, 16)

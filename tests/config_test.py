@@ -11,8 +11,9 @@ from selfie_jax import config as config_lib
 from selfie_jax import errors
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-JOBS = sorted(p.stem for p in (ROOT / 'configs').glob('*_*.py')
-              if p.stem != '__init__')
+JOBS = sorted(
+  p.stem for p in (ROOT / 'configs').glob('*_*.py') if p.stem != '__init__'
+)
 
 
 def get(job, variant=''):
@@ -21,8 +22,10 @@ def get(job, variant=''):
 
 def test_the_jobs_are_there():
   assert JOBS == sorted(
-      f'{data}_{mode}' for data in ('cifar', 'digits', 'imagenet', 'imagenet32')
-      for mode in ('finetune', 'pretrain'))
+    f'{data}_{mode}'
+    for data in ('cifar', 'digits', 'imagenet', 'imagenet32')
+    for mode in ('finetune', 'pretrain')
+  )
 
 
 @pytest.mark.parametrize('variant', ['', 'small', 'tiny'])
@@ -35,16 +38,17 @@ def test_job_is_valid(job, variant):
 
 @pytest.mark.parametrize('job', JOBS)
 def test_docstring_gives_the_command_and_the_time(job):
-  text = ast.get_docstring(ast.parse(
-      (ROOT / 'configs' / f'{job}.py').read_text()))
+  text = ast.get_docstring(
+    ast.parse((ROOT / 'configs' / f'{job}.py').read_text())
+  )
   assert f'python main.py --config=configs/{job}.py' in text
   assert ':small' in text and ':tiny' in text
 
 
 def test_every_field_has_a_comment():
   lines = (ROOT / 'configs' / 'common.py').read_text().splitlines()
-  body = lines[lines.index('def _job(mode: str) -> ConfigDict:'):]
-  for above, line in zip(body, body[1:]):
+  body = lines[lines.index('def _job(mode: str) -> ConfigDict:') :]
+  for above, line in zip(body, body[1:], strict=False):
     if '. ' not in line and ' = ' in line and 'ConfigDict()' not in line:
       assert above.strip().startswith('#'), line
 
@@ -55,7 +59,9 @@ def test_unknown_variant_names_the_valid_ones(job):
     get(job, 'huge')
 
 
-@pytest.mark.parametrize('field, value, says', [
+@pytest.mark.parametrize(
+  'field, value, says',
+  [
     ('mode', 'train', 'one of pretrain, finetune'),
     ('dtype', 'float16', 'one of float32, bfloat16'),
     ('label_fraction', 0.0, r'in \(0, 1\]'),
@@ -79,9 +85,11 @@ def test_unknown_variant_names_the_valid_ones(job):
     ('augment.border', 'edge', 'one of zero, reflect'),
     ('optimizer.learning_rate', 0.0, r'in \(0'),
     ('optimizer.warmup_steps', 12, 'less than total_steps=12'),
-])
-def test_wrong_value_is_refused_in_one_line(pretrain_config, field, value,
-                                            says):
+  ],
+)
+def test_wrong_value_is_refused_in_one_line(
+  pretrain_config, field, value, says
+):
   node = pretrain_config
   *path, last = field.split('.')
   for name in path:
@@ -113,4 +121,5 @@ def test_saved_config_is_the_config(finetune_config, tmp_path):
   workdir = checkpoints.run_path(tmp_path)
   config_lib.save(finetune_config, workdir)
   assert config_lib.flatten(config_lib.load(workdir)) == config_lib.flatten(
-      finetune_config)
+    finetune_config
+  )

@@ -8,8 +8,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ['JAX_PLATFORMS'] = 'cpu'
 # Compilation is most of the tests' time, so programs are left unoptimised.
-os.environ['XLA_FLAGS'] = ('--xla_force_host_platform_device_count=2 '
-                           '--xla_backend_optimization_level=0')
+os.environ['XLA_FLAGS'] = (
+  '--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0'
+)
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(ROOT / '.jax_cache'))
 
@@ -36,17 +37,18 @@ def batch():
   """16 random examples as the pipeline gives them."""
   rng = np.random.default_rng(0)
   return {
-      'image': rng.integers(0, 256, (16, 32, 32, 3), dtype=np.uint8),
-      'label': rng.integers(0, 10, 16).astype(np.int32),
-      'index': np.arange(16, dtype=np.int32),
-      'mask': np.ones(16, np.float32),
+    'image': rng.integers(0, 256, (16, 32, 32, 3), dtype=np.uint8),
+    'label': rng.integers(0, 10, 16).astype(np.int32),
+    'index': np.arange(16, dtype=np.int32),
+    'mask': np.ones(16, np.float32),
   }
 
 
 @pytest.fixture
 def shard():
   """(batch, number of devices) -> [devices, batch / devices, ...]."""
+
   def reshape(batch, devices):
-    return jax.tree.map(
-        lambda x: x.reshape((devices, -1) + x.shape[1:]), batch)
+    return jax.tree.map(lambda x: x.reshape((devices, -1) + x.shape[1:]), batch)
+
   return reshape

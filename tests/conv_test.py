@@ -12,41 +12,51 @@ from selfie_jax import conv
 
 # (height, width, k, stride, padding) -> the form it takes on the CPU.
 FORMS = {
-    (8, 8, 1, 2, 0): 'pointwise',
-    (5, 7, 1, 2, 0): 'pointwise',
-    (1, 1, 1, 1, 0): 'pointwise',
-    (1, 1, 3, 1, 1): 'dense',
-    (2, 2, 3, 1, 1): 'dense',
-    (2, 2, 3, 2, 1): 'dense',
-    (3, 3, 3, 2, 1): 'dense',
-    (2, 4, 3, 2, 1): 'dense',
-    (4, 4, 4, 4, 0): 'dense',
-    (4, 4, 3, 2, 1): 'windows',
-    (5, 4, 3, 2, 1): 'windows',
-    (8, 8, 4, 4, 0): 'windows',
-    (9, 8, 7, 2, 3): 'windows',
-    (5, 7, 3, 1, 1): 'plain',
-    (9, 9, 3, 2, 1): 'plain',
-    (16, 16, 4, 4, 0): 'plain',
-    (14, 14, 7, 2, 3): 'plain',
+  (8, 8, 1, 2, 0): 'pointwise',
+  (5, 7, 1, 2, 0): 'pointwise',
+  (1, 1, 1, 1, 0): 'pointwise',
+  (1, 1, 3, 1, 1): 'dense',
+  (2, 2, 3, 1, 1): 'dense',
+  (2, 2, 3, 2, 1): 'dense',
+  (3, 3, 3, 2, 1): 'dense',
+  (2, 4, 3, 2, 1): 'dense',
+  (4, 4, 4, 4, 0): 'dense',
+  (4, 4, 3, 2, 1): 'windows',
+  (5, 4, 3, 2, 1): 'windows',
+  (8, 8, 4, 4, 0): 'windows',
+  (9, 8, 7, 2, 3): 'windows',
+  (5, 7, 3, 1, 1): 'plain',
+  (9, 9, 3, 2, 1): 'plain',
+  (16, 16, 4, 4, 0): 'plain',
+  (14, 14, 7, 2, 3): 'plain',
 }
 ONE_OF_EACH = [
-    (8, 8, 1, 2, 0), (2, 2, 3, 1, 1), (4, 4, 3, 2, 1), (9, 9, 3, 2, 1)]
+  (8, 8, 1, 2, 0),
+  (2, 2, 3, 1, 1),
+  (4, 4, 3, 2, 1),
+  (9, 9, 3, 2, 1),
+]
 shapes = pytest.mark.parametrize('shape', FORMS, ids=str)
 one_of_each = pytest.mark.parametrize('shape', ONE_OF_EACH, ids=FORMS.get)
 
 
 def reference(x, kernel, stride, padding):
   return lax.conv_general_dilated(
-      x, kernel, (stride, stride), ((padding, padding), (padding, padding)),
-      dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    x,
+    kernel,
+    (stride, stride),
+    ((padding, padding), (padding, padding)),
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+  )
 
 
 def functions(shape):
   """(ours, XLA's) of (x, kernel)."""
   stride, padding = shape[3:]
-  return (functools.partial(conv.conv2d, stride=stride, padding=padding),
-          functools.partial(reference, stride=stride, padding=padding))
+  return (
+    functools.partial(conv.conv2d, stride=stride, padding=padding),
+    functools.partial(reference, stride=stride, padding=padding),
+  )
 
 
 def arguments(shape, dtype=np.float32):
@@ -67,7 +77,8 @@ def values_and_gradients(f):
 
   def evaluate(x, kernel):
     (_, y), gradients = jax.value_and_grad(loss, (0, 1), has_aux=True)(
-        x, kernel)
+      x, kernel
+    )
     return y, *gradients
 
   return evaluate
@@ -92,8 +103,11 @@ def test_values_and_both_gradients_are_those_of_a_convolution(shape):
 def test_each_shape_takes_the_form_that_is_claimed(shape):
   assert conv.form(*shape) == FORMS[shape]
   evaluate = jax.jit(values_and_gradients(functions(shape)[0]))
-  text = evaluate.trace(*arguments(shape)).lower(
-      lowering_platforms=('cpu',)).as_text()
+  text = (
+    evaluate.trace(*arguments(shape))
+    .lower(lowering_platforms=('cpu',))
+    .as_text()
+  )
   assert ('stablehlo.convolution' in text) == (FORMS[shape] == 'plain')
   if FORMS[shape] != 'plain':
     assert text.count('stablehlo.dot_general') == 3  # y and two gradients
@@ -106,8 +120,11 @@ def test_accelerators_get_plain_convolutions(shape, platform):
   texts = []
   for f in functions(shape):
     evaluate = jax.jit(values_and_gradients(f))
-    texts.append(evaluate.trace(*arguments(shape)).lower(
-        lowering_platforms=(platform,)).as_text())
+    texts.append(
+      evaluate.trace(*arguments(shape))
+      .lower(lowering_platforms=(platform,))
+      .as_text()
+    )
   for operation in 'convolution', 'dot_general', 'gather', 'concatenate':
     ours, xlas = (text.count(f'stablehlo.{operation}') for text in texts)
     assert ours == xlas == (3 if operation == 'convolution' else 0)
@@ -120,8 +137,7 @@ def test_bfloat16_stays_bfloat16_and_kernels_gradient_float32(shape):
   actual = jax.jit(values_and_gradients(ours))(x, kernel)
   assert [a.dtype for a in actual] == [jnp.bfloat16, jnp.bfloat16, jnp.float32]
   rounded = kernel.astype(jnp.bfloat16).astype(jnp.float32)
-  expected = jax.jit(values_and_gradients(xlas))(
-      x.astype(jnp.float32), rounded)
+  expected = jax.jit(values_and_gradients(xlas))(x.astype(jnp.float32), rounded)
   assert_close(actual, expected, 0.02)
 
 
@@ -146,11 +162,20 @@ def test_works_under_pmap_with_averaged_gradients(shape):
     return lax.pmean(gradient, 'batch')
 
   xs = jnp.stack([x, x + 1])
-  actual = jax.pmap(functools.partial(step, ours), axis_name='batch',
-                    in_axes=(None, 0), out_axes=None)(kernel, xs)
-  expected = jax.jit(jax.vmap(
-      functools.partial(step, xlas), axis_name='batch', in_axes=(None, 0),
-      out_axes=None))(kernel, xs)
+  actual = jax.pmap(
+    functools.partial(step, ours),
+    axis_name='batch',
+    in_axes=(None, 0),
+    out_axes=None,
+  )(kernel, xs)
+  expected = jax.jit(
+    jax.vmap(
+      functools.partial(step, xlas),
+      axis_name='batch',
+      in_axes=(None, 0),
+      out_axes=None,
+    )
+  )(kernel, xs)
   assert_close([actual], [expected], 2e-6)
 
 

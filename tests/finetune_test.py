@@ -22,10 +22,12 @@ def parameters(tree):
   return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(tree))
 
 
-@pytest.mark.parametrize('name, count', [
-    ('resnet50', 23_513_162), ('resnet36_attention', 25_087_946)])
+@pytest.mark.parametrize(
+  'name, count', [('resnet50', 23_513_162), ('resnet36_attention', 25_087_946)]
+)
 def test_paper_size_is_about_25_million(name, count):
   from configs import cifar_finetune
+
   config = cifar_finetune.get_config()
   config.model.name = name
   state = jax.eval_shape(lambda: finetune.create_state(config, 10))
@@ -37,9 +39,14 @@ def pretrained(tmp_path, pretrain_config):
   """A pretraining run's folder and its state; no value as initialised."""
   keys = iter(jax.random.split(jax.random.key(9), 1000))
   state = pretrain.create_state(pretrain_config, 10)
-  perturb = lambda x: x + jax.random.uniform(next(keys), x.shape)
-  state = state.replace(params=jax.tree.map(perturb, state.params),
-                        batch_stats=jax.tree.map(perturb, state.batch_stats))
+
+  def perturb(x):
+    return x + jax.random.uniform(next(keys), x.shape)
+
+  state = state.replace(
+    params=jax.tree.map(perturb, state.params),
+    batch_stats=jax.tree.map(perturb, state.batch_stats),
+  )
   config_lib.save(pretrain_config, checkpoints.run_path(tmp_path))
   with checkpoints.open_manager(checkpoints.run_path(tmp_path), 1) as manager:
     checkpoints.save(manager, state, {'history': [], 'window': []})
@@ -48,7 +55,8 @@ def pretrained(tmp_path, pretrain_config):
 
 @pytest.mark.parametrize('name', MODELS)
 def test_shared_weights_and_statistics_are_copied_the_rest_is_new(
-    finetune_config, pretrained, name):
+  finetune_config, pretrained, name
+):
   run, source = pretrained
   finetune_config.model.name = name
   fresh = finetune.create_state(finetune_config, 10)
@@ -68,8 +76,9 @@ def test_shared_weights_and_statistics_are_copied_the_rest_is_new(
   assert ('attention_pooling' in copied) == (name == 'resnet36_attention')
 
 
-def test_says_what_was_loaded_and_what_is_new(finetune_config, pretrained,
-                                              caplog, monkeypatch):
+def test_says_what_was_loaded_and_what_is_new(
+  finetune_config, pretrained, caplog, monkeypatch
+):
   monkeypatch.setattr(logging.getLogger('selfie_jax'), 'propagate', True)
   caplog.set_level(logging.INFO)
   finetune_config.init_from = pretrained[0]
@@ -82,19 +91,23 @@ def test_says_what_was_loaded_and_what_is_new(finetune_config, pretrained,
 def test_another_width_is_refused_with_both_widths(finetune_config, pretrained):
   finetune_config.init_from = pretrained[0]
   finetune_config.model.width = 8
-  with pytest.raises(errors.UserError,
-                     match=r'model\.width=8 \(pretrained: 4\)'):
+  with pytest.raises(
+    errors.UserError, match=r'model\.width=8 \(pretrained: 4\)'
+  ):
     finetune.create_state(finetune_config, 10)
 
 
 def test_a_missing_part_is_an_error_not_a_silent_skip(finetune_config):
   state = finetune.create_state(finetune_config, 10)
-  without = {'patch_network': {
-      k: v for k, v in state.params.items() if k != 'block2'}}
+  without = {
+    'patch_network': {k: v for k, v in state.params.items() if k != 'block2'}
+  }
   with pytest.raises(errors.UserError, match='block2/.* is missing'):
     finetune._transfer(without, state.params, finetune_config)
-  wrong = {'patch_network': state.params | {
-      'stem': {'conv': {'kernel': jnp.zeros((1, 1, 3, 4))}}}}
+  wrong = {
+    'patch_network': state.params
+    | {'stem': {'conv': {'kernel': jnp.zeros((1, 1, 3, 4))}}}
+  }
   with pytest.raises(errors.UserError, match=r'stem/conv/kernel is \(1, 1'):
     finetune._transfer(wrong, state.params, finetune_config)
 
@@ -108,8 +121,9 @@ def test_init_from_must_be_a_pretraining_run(finetune_config, tmp_path):
     finetune.create_state(finetune_config, 10)
 
 
-def test_init_from_needs_a_checkpoint(finetune_config, pretrain_config,
-                                      tmp_path):
+def test_init_from_needs_a_checkpoint(
+  finetune_config, pretrain_config, tmp_path
+):
   config_lib.save(pretrain_config, checkpoints.run_path(tmp_path))
   finetune_config.init_from = str(tmp_path)
   with pytest.raises(errors.UserError, match='no checkpoint'):
@@ -117,16 +131,20 @@ def test_init_from_needs_a_checkpoint(finetune_config, pretrain_config,
 
 
 @pytest.mark.parametrize('name', MODELS)
-def test_two_devices_give_the_losses_of_one(finetune_config, batch, shard,
-                                            name):
+def test_two_devices_give_the_losses_of_one(
+  finetune_config, batch, shard, name
+):
   finetune_config.model.name = name
   state = finetune.create_state(finetune_config, 10)
   losses = {}
   for devices in (1, 2):
     step = jax.pmap(
-        functools.partial(finetune.train_step, config=finetune_config),
-        task.AXIS, in_axes=(None, 0), out_axes=None,
-        devices=jax.devices()[:devices])
+      functools.partial(finetune.train_step, config=finetune_config),
+      task.AXIS,
+      in_axes=(None, 0),
+      out_axes=None,
+      devices=jax.devices()[:devices],
+    )
     current, losses[devices] = state, []
     for _ in range(3):
       current, metrics = step(current, shard(batch, devices))
@@ -136,8 +154,12 @@ def test_two_devices_give_the_losses_of_one(finetune_config, batch, shard,
 
 def test_padding_counts_for_nothing(finetune_config, batch, shard):
   state = finetune.create_state(finetune_config, 10)
-  step = jax.pmap(functools.partial(finetune.eval_step, config=finetune_config),
-                  task.AXIS, in_axes=(None, 0), out_axes=None)
+  step = jax.pmap(
+    functools.partial(finetune.eval_step, config=finetune_config),
+    task.AXIS,
+    in_axes=(None, 0),
+    out_axes=None,
+  )
   batch['mask'][10:] = 0
   some = step(state, shard(batch, 2))
   batch['image'][10:] = 0
@@ -148,8 +170,9 @@ def test_padding_counts_for_nothing(finetune_config, batch, shard):
 
 
 @pytest.mark.parametrize('size, patch, side', [(32, 8, 2), (64, 16, 4)])
-def test_patch_positions_lie_over_the_feature_map(finetune_config, size, patch,
-                                                  side):
+def test_patch_positions_lie_over_the_feature_map(
+  finetune_config, size, patch, side
+):
   """Each place of the map gets the position of the patch that covers it."""
   finetune_config.model.name = 'resnet36_attention'
   finetune_config.model.context_positions = True
@@ -162,5 +185,7 @@ def test_patch_positions_lie_over_the_feature_map(finetune_config, size, patch,
   moved = jax.tree.map(lambda x: x, variables)
   places = moved['params']['positions']['places']
   moved['params']['positions']['places'] = places + jnp.arange(64.0)
-  assert not np.allclose(model.apply(variables, images, train=False),
-                         model.apply(moved, images, train=False))
+  assert not np.allclose(
+    model.apply(variables, images, train=False),
+    model.apply(moved, images, train=False),
+  )

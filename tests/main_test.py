@@ -14,9 +14,12 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 def call(*flags, cwd, code):
   """Runs main.py on one device; returns what it wrote to stderr."""
   done = subprocess.run(
-      [sys.executable, ROOT / 'main.py', *flags], cwd=cwd, text=True,
-      capture_output=True, env=os.environ | {
-          'XLA_FLAGS': '--xla_backend_optimization_level=0'})
+    [sys.executable, ROOT / 'main.py', *flags],
+    cwd=cwd,
+    text=True,
+    capture_output=True,
+    env=os.environ | {'XLA_FLAGS': '--xla_backend_optimization_level=0'},
+  )
   assert done.returncode == code, done.stderr
   return done.stderr
 
@@ -31,8 +34,14 @@ def test_pretrain_then_finetune_then_again(tmp_path):
   assert 'Total: ' in told and '1 x cpu' in told  # parameters and devices
   assert 'patch_accuracy' in told and 'images_per_second_per_device' in told
 
-  told = call(finetune, '--config.init_from=runs/digits_pretrain_tiny',
-              '--config.total_steps=4', '--workdir=tuned', cwd=tmp_path, code=0)
+  told = call(
+    finetune,
+    '--config.init_from=runs/digits_pretrain_tiny',
+    '--config.total_steps=4',
+    '--workdir=tuned',
+    cwd=tmp_path,
+    code=0,
+  )
   assert 'Loaded from runs/digits_pretrain_tiny' in told
   results = json.loads((tmp_path / 'tuned' / 'results.json').read_text())
   assert results['initialised_from'] == 'runs/digits_pretrain_tiny'
@@ -43,40 +52,68 @@ def test_pretrain_then_finetune_then_again(tmp_path):
   assert 'total_steps (4 -> 5)' in told
 
   compared = subprocess.run(
-      [sys.executable, '-m', 'selfie_jax.compare', run, tmp_path / 'tuned'],
-      cwd=ROOT, text=True, capture_output=True, check=True).stdout
+    [sys.executable, '-m', 'selfie_jax.compare', run, tmp_path / 'tuned'],
+    cwd=ROOT,
+    text=True,
+    capture_output=True,
+    check=True,
+  ).stdout
   assert 'chance 25.0%' in compared and 'patches.png' in compared
   assert f'{results["metrics"]["test_accuracy"]:.1%}' in compared
 
 
 def test_fallen_back_to_cpu_is_said_loudly(tmp_path):
-  environment = os.environ | {
-          'XLA_FLAGS': '--xla_backend_optimization_level=0'}
+  environment = os.environ | {'XLA_FLAGS': '--xla_backend_optimization_level=0'}
   del environment['JAX_PLATFORMS']
   done = subprocess.run(
-      [sys.executable, '-c',
-       'import logging; logging.basicConfig(); from selfie_jax import train; '
-       'train._log_devices()'], cwd=ROOT, text=True, capture_output=True,
-      env=environment, check=True)
+    [
+      sys.executable,
+      '-c',
+      'import logging; logging.basicConfig(); from selfie_jax import train; '
+      'train._log_devices()',
+    ],
+    cwd=ROOT,
+    text=True,
+    capture_output=True,
+    env=environment,
+    check=True,
+  )
   assert 'RUNNING ON THE CPU' in done.stderr
 
 
-@pytest.mark.parametrize('flags, says', [
+@pytest.mark.parametrize(
+  'flags, says',
+  [
     ([], '--config=configs/FILE.py'),
     (['--config=configs/nothing.py'], 'digits_pretrain'),
     (['--config=configs/digits_pretrain.py:huge'], ':small, :tiny'),
-    (['--config=configs/digits_pretrain.py:tiny', '--config.batchsize=3'],
-     'batch_size'),
+    (
+      ['--config=configs/digits_pretrain.py:tiny', '--config.batchsize=3'],
+      'batch_size',
+    ),
     (['--config=configs/digits_pretrain.py:tiny', '--config.seed=x'], 'seed'),
     (['--config=configs/digits_pretrain.py:tiny', 'extra'], 'extra'),
     (['--nonsense=1'], 'nonsense'),
-    (['--config=configs/digits_pretrain.py:tiny', '--config.patch_size=7'],
-     'patch sizes that fit: 2, 4, 8, 16'),
-    (['--config=configs/digits_pretrain.py:tiny',
-      '--config.dataset.train_split=everything'], 'train, test'),
-    (['--config=configs/digits_finetune.py:tiny',
-      '--config.label_fraction=0.001'], 'label_fraction'),
-])
+    (
+      ['--config=configs/digits_pretrain.py:tiny', '--config.patch_size=7'],
+      'patch sizes that fit: 2, 4, 8, 16',
+    ),
+    (
+      [
+        '--config=configs/digits_pretrain.py:tiny',
+        '--config.dataset.train_split=everything',
+      ],
+      'train, test',
+    ),
+    (
+      [
+        '--config=configs/digits_finetune.py:tiny',
+        '--config.label_fraction=0.001',
+      ],
+      'label_fraction',
+    ),
+  ],
+)
 def test_mistake_is_one_line_with_what_is_valid(tmp_path, flags, says):
   told = call(*flags, cwd=ROOT, code=2)
   lines = [line for line in told.splitlines() if line.startswith('error: ')]

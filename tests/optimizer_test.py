@@ -14,8 +14,8 @@ def test_warm_up_then_cosine_to_zero(pretrain_config):
   pretrain_config.optimizer.learning_rate = 0.2
   rate = optimizer.schedule(pretrain_config)
   np.testing.assert_allclose(
-      [rate(s) for s in (0, 50, 100, 600, 1100)], [0, 0.1, 0.2, 0.1, 0],
-      atol=1e-6)
+    [rate(s) for s in (0, 50, 100, 600, 1100)], [0, 0.1, 0.2, 0.1, 0], atol=1e-6
+  )
 
 
 def test_no_warm_up_starts_at_the_peak(pretrain_config):
@@ -37,8 +37,8 @@ def test_nesterov_with_decay_before_the_momentum(pretrain_config, everything):
   velocity = {'kernel': 0.0, 'bias': 0.0}
   for gradient in (1.0, -0.5, 0.25):
     updates, state = tx.update(
-        {k: jnp.full_like(v, gradient) for k, v in params.items()}, state,
-        params)
+      {k: jnp.full_like(v, gradient) for k, v in params.items()}, state, params
+    )
     params = optax.apply_updates(params, updates)
     for name in expected:
       decay = 0.01 if name == 'kernel' or everything else 0.0
@@ -46,5 +46,6 @@ def test_nesterov_with_decay_before_the_momentum(pretrain_config, everything):
       velocity[name] = 0.9 * velocity[name] + g
       expected[name] -= 0.1 * (g + 0.9 * velocity[name])
   for name in expected:
-    np.testing.assert_allclose(params[name].ravel()[0], expected[name],
-                               rtol=1e-5)
+    np.testing.assert_allclose(
+      params[name].ravel()[0], expected[name], rtol=1e-5
+    )

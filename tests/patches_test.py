@@ -19,12 +19,13 @@ def test_patch_is_the_window_of_its_row_and_column():
 def test_assemble_undoes_extract():
   images = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
   np.testing.assert_array_equal(
-      patches.assemble(patches.extract(images, 8)), images)
+    patches.assemble(patches.extract(images, 8)), images
+  )
 
 
 @pytest.mark.parametrize('image, patch, targets', [(32, 8, 4), (224, 32, 12)])
 def test_paper_masks_a_quarter(image, patch, targets):
-  n = patches.grid_size(image, patch)**2
+  n = patches.grid_size(image, patch) ** 2
   assert patches.num_targets(n, 0.25) == targets
 
 

@@ -11,21 +11,28 @@ from selfie_jax import pretrain
 from selfie_jax import task
 
 
-def test_chance_is_where_an_untrained_model_stands(pretrain_config, batch, shard):
+def test_chance_is_where_an_untrained_model_stands(
+  pretrain_config, batch, shard
+):
   state = pretrain.create_state(pretrain_config, 10)
-  step = jax.pmap(functools.partial(pretrain.eval_step, config=pretrain_config),
-                  task.AXIS, in_axes=(None, 0), out_axes=None)
+  step = jax.pmap(
+    functools.partial(pretrain.eval_step, config=pretrain_config),
+    task.AXIS,
+    in_axes=(None, 0),
+    out_axes=None,
+  )
   sums = step(state, shard(batch, 2))
   assert sums['chance'] / sums['count'] == 0.25
   assert 0.05 < sums['patch_accuracy'] / sums['count'] < 0.45
 
 
 def test_score_is_cross_entropy_over_the_images_own_targets():
-  logits = jnp.zeros((1, 4, 4)).at[0, 0, 0].set(100.).at[0, 1, 2].set(100.)
+  logits = jnp.zeros((1, 4, 4)).at[0, 0, 0].set(100.0).at[0, 1, 2].set(100.0)
   scores = pretrain._score(logits)
   # Right for sure, wrong for sure, and twice a guess among four.
   np.testing.assert_allclose(
-      scores['loss'], [(0 + 100 + 2 * np.log(4)) / 4], rtol=1e-5)
+    scores['loss'], [(0 + 100 + 2 * np.log(4)) / 4], rtol=1e-5
+  )
   # Of equal logits argmax takes the first, which is never right here.
   np.testing.assert_allclose(scores['patch_accuracy'], [1 / 4])
 
@@ -44,6 +51,7 @@ def test_masks_differ_between_images_steps_and_seeds(pretrain_config, batch):
 
 def test_evaluation_masks_are_fixed_for_an_image(pretrain_config, batch):
   state = pretrain.create_state(pretrain_config, 10)
+
   def targets(state, batch):
     solve = jax.jit(functools.partial(pretrain.solve, config=pretrain_config))
     return solve(state, batch)[2]
@@ -52,13 +60,18 @@ def test_evaluation_masks_are_fixed_for_an_image(pretrain_config, batch):
   pretrain_config.seed = 5
   half = jax.tree.map(lambda x: x[8:], batch)
   np.testing.assert_array_equal(
-      targets(state.replace(step=100), half), first[8:])
+    targets(state.replace(step=100), half), first[8:]
+  )
 
 
 def run(module, config, state, batch, shard, devices, steps=3):
-  step = jax.pmap(functools.partial(module.train_step, config=config),
-                  task.AXIS, in_axes=(None, 0), out_axes=None,
-                  devices=jax.devices()[:devices])
+  step = jax.pmap(
+    functools.partial(module.train_step, config=config),
+    task.AXIS,
+    in_axes=(None, 0),
+    out_axes=None,
+    devices=jax.devices()[:devices],
+  )
   rows = []
   for _ in range(steps):
     state, metrics = step(state, shard(batch, devices))
@@ -67,15 +80,19 @@ def run(module, config, state, batch, shard, devices, steps=3):
 
 
 @pytest.mark.parametrize('sync', [True, False])
-def test_two_devices_give_the_losses_of_one(pretrain_config, batch, shard,
-                                            sync):
+def test_two_devices_give_the_losses_of_one(
+  pretrain_config, batch, shard, sync
+):
   """With BatchNorm synchronised; local statistics are known to differ."""
   pretrain_config.model.sync_batch_norm = sync
   state = pretrain.create_state(pretrain_config, 10)
   _, one = run(pretrain, pretrain_config, state, batch, shard, 1)
   _, two = run(pretrain, pretrain_config, state, batch, shard, 2)
-  close = [np.allclose(a[name], b[name], rtol=1e-3)
-           for a, b in zip(one, two) for name in ('loss', 'gradient_norm')]
+  close = [
+    np.allclose(a[name], b[name], rtol=1e-3)
+    for a, b in zip(one, two, strict=True)
+    for name in ('loss', 'gradient_norm')
+  ]
   assert all(close) == sync
 
 

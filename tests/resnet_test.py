@@ -14,8 +14,10 @@ def count(tree):
 
 def shapes(model, size):
   return jax.eval_shape(
-      lambda: model.init(jax.random.key(0), jnp.zeros((1, size, size, 3)),
-                         train=False))
+    lambda: model.init(
+      jax.random.key(0), jnp.zeros((1, size, size, 3)), train=False
+    )
+  )
 
 
 def test_patch_network_has_the_papers_size():
@@ -30,19 +32,30 @@ def test_resnet50_trunk_has_the_papers_size():
 def test_a_patch_becomes_one_vector_of_1024():
   model = resnet.PatchNetwork()
   out = jax.eval_shape(
-      lambda: model.init_with_output(
-          jax.random.key(0), jnp.zeros((5, 8, 8, 3)), train=False)[0])
+    lambda: model.init_with_output(
+      jax.random.key(0), jnp.zeros((5, 8, 8, 3)), train=False
+    )[0]
+  )
   assert out.shape == (5, 1024)
 
 
-@pytest.mark.parametrize('stem, size, side', [
-    ('conv3', 8, 2), ('conv7_pool', 32, 2), ('conv7_pool', 224, 14),
-    ('patch4', 32, 2), ('patch8', 32, 1)])
+@pytest.mark.parametrize(
+  'stem, size, side',
+  [
+    ('conv3', 8, 2),
+    ('conv7_pool', 32, 2),
+    ('conv7_pool', 224, 14),
+    ('patch4', 32, 2),
+    ('patch8', 32, 1),
+  ],
+)
 def test_block3_grid(stem, size, side):
   model = resnet.ResNet(depths=(1, 1, 1), width=4, stem=stem)
   out = jax.eval_shape(
-      lambda: model.init_with_output(
-          jax.random.key(0), jnp.zeros((1, size, size, 3)), train=False)[0])
+    lambda: model.init_with_output(
+      jax.random.key(0), jnp.zeros((1, size, size, 3)), train=False
+    )[0]
+  )
   assert out.shape == (1, side, side, 64)
 
 
@@ -50,7 +63,8 @@ def perturbed(variables):
   """Variables with running statistics and scales that are not the initial."""
   keys = iter(jax.random.split(jax.random.key(7), 1000))
   return jax.tree.map(
-      lambda x: x + 0.1 * jax.random.uniform(next(keys), x.shape), variables)
+    lambda x: x + 0.1 * jax.random.uniform(next(keys), x.shape), variables
+  )
 
 
 def test_p_gives_what_block3_of_resnet50_gives_from_the_same_weights():
@@ -61,11 +75,17 @@ def test_p_gives_what_block3_of_resnet50_gives_from_the_same_weights():
   rv = r.init(jax.random.key(2), images, train=False)
   rv = {name: rv[name] | pv[name] for name in ('params', 'batch_stats')}
 
-  _, captured = r.apply(rv, images, train=False, mutable=['intermediates'],
-                        capture_intermediates=lambda m, _: m.name == 'block3')
+  _, captured = r.apply(
+    rv,
+    images,
+    train=False,
+    mutable=['intermediates'],
+    capture_intermediates=lambda m, _: m.name == 'block3',
+  )
   block3 = captured['intermediates']['block3']['__call__'][0]
   np.testing.assert_allclose(
-      p.apply(pv, images, train=False), block3.mean(axis=(1, 2)), rtol=1e-5)
+    p.apply(pv, images, train=False), block3.mean(axis=(1, 2)), rtol=1e-5
+  )
   assert block3.std() > 0.1
 
 

@@ -43,7 +43,8 @@ def test_logit_is_query_times_patch_vector(pretrain_config, puzzle):
   u = bound.attention_pooling(h[context[1]][None])[0]
   query = u + bound.positions(h.shape[-1])[targets[1, 2]]
   np.testing.assert_allclose(
-      logits[1, 2, 3], query @ h[targets[1, 3]], rtol=1e-4)
+    logits[1, 2, 3], query @ h[targets[1, 3]], rtol=1e-4
+  )
 
 
 def test_scaled_logits_are_smaller_by_the_root_of_dim(pretrain_config, puzzle):
@@ -54,19 +55,21 @@ def test_scaled_logits_are_smaller_by_the_root_of_dim(pretrain_config, puzzle):
     logits[scale] = model.apply(variables, *puzzle, train=False)
   dim = 16 * pretrain_config.model.width
   np.testing.assert_allclose(
-      logits['none'], logits['inverse_sqrt'] * dim**0.5, rtol=1e-5)
+    logits['none'], logits['inverse_sqrt'] * dim**0.5, rtol=1e-5
+  )
 
 
 @pytest.mark.parametrize('context_positions', [False, True])
-def test_targets_do_not_leak_into_the_query(pretrain_config, puzzle,
-                                            context_positions):
+def test_targets_do_not_leak_into_the_query(
+  pretrain_config, puzzle, context_positions
+):
   """Of logit [i, j], only patch j among the targets may have a gradient."""
   pretrain_config.model.context_positions = context_positions
   model, variables = make(pretrain_config, puzzle)
   x, context, targets = puzzle
   gradient = jax.grad(
-      lambda x: model.apply(variables, x, context, targets,
-                            train=False)[0, 1, 2])(x)
+    lambda x: model.apply(variables, x, context, targets, train=False)[0, 1, 2]
+  )(x)
   size = jnp.abs(gradient).sum(axis=(2, 3, 4))
   assert size[0, targets[0, 2]] > 0
   for other in (0, 1, 3):  # 1 is the patch that belongs into the hole
@@ -79,14 +82,19 @@ def test_context_positions_change_the_query(pretrain_config, puzzle):
   model, variables = make(pretrain_config, puzzle)
   pretrain_config.model.context_positions = True
   other = pretrain.build_model(pretrain_config)
-  assert not np.allclose(model.apply(variables, *puzzle, train=False),
-                         other.apply(variables, *puzzle, train=False))
+  assert not np.allclose(
+    model.apply(variables, *puzzle, train=False),
+    other.apply(variables, *puzzle, train=False),
+  )
 
 
 def test_importing_the_model_loads_no_tensorflow():
-  code = ('import sys; import selfie_jax.selfie, selfie_jax.classifier; '
-          'print([m for m in ("tensorflow", "tensorflow_datasets", "orbax", '
-          '"ml_collections") if m in sys.modules])')
-  done = subprocess.run([sys.executable, '-c', code], capture_output=True,
-                        text=True, check=True)
+  code = (
+    'import sys; import selfie_jax.selfie, selfie_jax.classifier; '
+    'print([m for m in ("tensorflow", "tensorflow_datasets", "orbax", '
+    '"ml_collections") if m in sys.modules])'
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', code], capture_output=True, text=True, check=True
+  )
   assert done.stdout.strip() == '[]'

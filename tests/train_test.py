@@ -9,6 +9,7 @@ import pytest
 
 from selfie_jax import checkpoints
 from selfie_jax import errors
+from selfie_jax import evaluation
 from selfie_jax import input_pipeline
 from selfie_jax import train
 
@@ -21,8 +22,9 @@ class Interrupted(Exception):
 
 @pytest.fixture
 def config(request, pretrain_config, finetune_config):
-  config = {'pretrain': pretrain_config,
-            'finetune': finetune_config}[request.param]
+  config = {'pretrain': pretrain_config, 'finetune': finetune_config}[
+    request.param
+  ]
   config.total_steps = 6
   config.log_every = 2
   config.eval_every = 3
@@ -48,15 +50,20 @@ def final_checkpoint(workdir):
   """All arrays of the last checkpoint, and its history."""
   with checkpoints.open_manager(checkpoints.run_path(workdir)) as manager:
     args = checkpoints.ocp.args
-    read = manager.restore(manager.latest_step(), args=args.Composite(
-        state=args.StandardRestore(), progress=args.JsonRestore()))
+    read = manager.restore(
+      manager.latest_step(),
+      args=args.Composite(
+        state=args.StandardRestore(), progress=args.JsonRestore()
+      ),
+    )
   return jax.tree.map(np.asarray, read.state), read.progress['history']
 
 
 @pytest.mark.parametrize('config', TASKS, indirect=True)
 @pytest.mark.parametrize('steps', [3, 5])
 def test_interrupted_and_continued_is_bit_for_bit_one_run(
-    config, tmp_path, monkeypatch, steps):
+  config, tmp_path, monkeypatch, steps
+):
   train.train_and_evaluate(config, tmp_path / 'whole')
   with monkeypatch.context() as patch:
     interrupt_after(patch, steps)
@@ -69,9 +76,14 @@ def test_interrupted_and_continued_is_bit_for_bit_one_run(
   jax.tree.map(np.testing.assert_array_equal, whole, parts)
   assert whole_history == parts_history
   assert [row['step'] for row in whole_history if row['part'] == 'train'] == [
-      2, 4, 6]
-  results = [json.loads((tmp_path / name / 'results.json').read_text())
-             for name in ('whole', 'parts')]
+    2,
+    4,
+    6,
+  ]
+  results = [
+    json.loads((tmp_path / name / 'results.json').read_text())
+    for name in ('whole', 'parts')
+  ]
   assert results[0]['metrics'] == results[1]['metrics']
 
 
@@ -79,21 +91,37 @@ def test_interrupted_and_continued_is_bit_for_bit_one_run(
 def test_run_leaves_what_is_promised(config, tmp_path):
   results = train.train_and_evaluate(config, tmp_path)
   assert results == json.loads((tmp_path / 'results.json').read_text())
-  assert {'mode', 'dataset', 'step', 'total_steps', 'seed', 'label_fraction',
-          'metrics', 'images_per_second', 'wall_seconds', 'devices',
-          'versions', 'initialised_from'} == results.keys()
+  assert {
+    'mode',
+    'dataset',
+    'step',
+    'total_steps',
+    'seed',
+    'label_fraction',
+    'metrics',
+    'images_per_second',
+    'wall_seconds',
+    'devices',
+    'versions',
+    'initialised_from',
+  } == results.keys()
   assert results['mode'] == config.mode
   assert results['step'] == results['total_steps'] == 6
   assert results['devices']['count'] == 2
   assert results['initialised_from'] is None
-  expected = {'pretrain': {'loss', 'patch_accuracy', 'chance'},
-              'finetune': {'loss', 'test_accuracy', 'validation_accuracy'}}
+  expected = {
+    'pretrain': {'loss', 'patch_accuracy', 'chance'},
+    'finetune': {'loss', 'test_accuracy', 'validation_accuracy'},
+  }
   assert results['metrics'].keys() == expected[config.mode]
   assert all(np.isfinite(list(results['metrics'].values())))
 
   names = {path.name for path in (tmp_path / 'figures').iterdir()}
-  assert names >= ({'curves.png', 'patches.png'} if config.mode == 'pretrain'
-                   else {'curves.png'})
+  assert names >= (
+    {'curves.png', 'patches.png'}
+    if config.mode == 'pretrain'
+    else {'curves.png'}
+  )
   assert (tmp_path / 'config.json').exists()
   assert list(tmp_path.glob('events.out.tfevents.*'))
   with checkpoints.open_manager(checkpoints.run_path(tmp_path)) as manager:
@@ -103,20 +131,30 @@ def test_run_leaves_what_is_promised(config, tmp_path):
 @pytest.mark.parametrize('config', ['pretrain'], indirect=True)
 def test_tensorboard_has_metrics_and_pictures(config, tmp_path):
   from tensorboard.backend.event_processing import event_accumulator
+
   train.train_and_evaluate(config, tmp_path)
   events = event_accumulator.EventAccumulator(
-      str(tmp_path), {'tensors': 0, 'images': 0})
+    str(tmp_path), {'tensors': 0, 'images': 0}
+  )
   events.Reload()
   tags = set(events.Tags()['tensors'])
-  assert tags >= {'train/loss', 'train/patch_accuracy', 'train/chance',
-                  'train/learning_rate', 'train/gradient_norm',
-                  'train/images_per_second_per_device', 'test/patch_accuracy',
-                  'patches', 'curves'}
+  assert tags >= {
+    'train/loss',
+    'train/patch_accuracy',
+    'train/chance',
+    'train/learning_rate',
+    'train/gradient_norm',
+    'train/images_per_second_per_device',
+    'test/patch_accuracy',
+    'patches',
+    'curves',
+  }
 
 
 @pytest.mark.parametrize('config', ['pretrain'], indirect=True)
-def test_finished_run_says_so_and_computes_nothing(config, tmp_path, caplog,
-                                                   monkeypatch):
+def test_finished_run_says_so_and_computes_nothing(
+  config, tmp_path, caplog, monkeypatch
+):
   first = train.train_and_evaluate(config, tmp_path)
   monkeypatch.setattr(logging.getLogger('selfie_jax'), 'propagate', True)
   caplog.set_level(logging.INFO)
@@ -137,10 +175,11 @@ def test_workdir_of_another_job_is_refused_and_left_alone(config, tmp_path):
 
 @pytest.mark.parametrize('config', ['finetune'], indirect=True)
 def test_test_set_is_read_once_with_the_checkpoint_best_on_validation(
-    config, tmp_path, monkeypatch):
+  config, tmp_path, monkeypatch
+):
   """Validation accuracies are made up, so that the best is not the last."""
   asked = []
-  real = train._evaluator
+  real = evaluation.create
 
   def evaluator(task, config, parts):
     evaluate = real(task, config, parts)
@@ -149,18 +188,25 @@ def test_test_set_is_read_once_with_the_checkpoint_best_on_validation(
     def recording(state, part):
       asked.append((part, int(state.step)))
       values = evaluate(state, part)
-      return values | ({'accuracy': next(made_up)} if part == 'validation'
-                       else {})
+      return values | (
+        {'accuracy': next(made_up)} if part == 'validation' else {}
+      )
+
     return recording
 
-  monkeypatch.setattr(train, '_evaluator', evaluator)
+  monkeypatch.setattr(evaluation, 'create', evaluator)
   config.total_steps = 8
   config.eval_every = 2
   config.keep_checkpoints = 1
   results = train.train_and_evaluate(config, tmp_path)
   # Of two equals the later; after it a worse one, which is the newest kept.
-  assert asked == [('validation', 2), ('validation', 4), ('validation', 6),
-                   ('validation', 8), ('test', 6)]
+  assert asked == [
+    ('validation', 2),
+    ('validation', 4),
+    ('validation', 6),
+    ('validation', 8),
+    ('test', 6),
+  ]
   assert results['metrics']['validation_accuracy'] == 0.9
   with checkpoints.open_manager(checkpoints.run_path(tmp_path)) as manager:
     assert sorted(manager.all_steps()) == [6, 8]
@@ -175,7 +221,9 @@ def test_evaluation_does_not_depend_on_the_batch_size(pretrain_config, size):
   values = {}
   for batch_size in (300, size):
     pretrain_config.eval_batch_size = batch_size
-    evaluate = train._evaluator(task, pretrain_config, {'test': (source, None)})
+    evaluate = evaluation.create(
+      task, pretrain_config, {'test': (source, None)}
+    )
     values[batch_size] = evaluate(state, 'test')
   assert values[size].keys() == values[300].keys()
   for name in values[size]:
@@ -185,7 +233,7 @@ def test_evaluation_does_not_depend_on_the_batch_size(pretrain_config, size):
 def test_finetuning_uses_its_part_of_the_labels_only(finetune_config):
   finetune_config.label_fraction = 0.1
   source = input_pipeline.open_source(finetune_config, 'train')
-  indices, parts = train._parts(finetune_config, source, None)
+  indices, parts = evaluation.choose_parts(finetune_config, source, None)
   validation = parts['validation'][1]
   assert len(indices) + len(validation) == pytest.approx(150, abs=5)
   assert not set(indices) & set(validation)

@@ -25,13 +25,23 @@ def test_chosen_patches_are_put_into_the_holes():
 
 def test_curves_have_chance_and_both_parts():
   history = [
-      {'step': s, 'part': part, 'loss': 1.4 - s / 10, 'chance': 0.25,
-       'patch_accuracy': 0.25 + s / 10}
-      for s in (1, 2) for part in ('train', 'test')]
+    {
+      'step': s,
+      'part': part,
+      'loss': 1.4 - s / 10,
+      'chance': 0.25,
+      'patch_accuracy': 0.25 + s / 10,
+    }
+    for s in (1, 2)
+    for part in ('train', 'test')
+  ]
   figure = visualize.curves(history)
   loss, accuracy = figure.axes
   assert [t.get_text() for t in accuracy.get_legend().get_texts()] == [
-      'train', 'test', 'chance']
+    'train',
+    'test',
+    'chance',
+  ]
   np.testing.assert_allclose(loss.lines[0].get_ydata(), [1.3, 1.2])
   assert accuracy.lines[-1].get_ydata()[0] == 0.25
   assert visualize.pixels(figure).shape[-1] == 3
