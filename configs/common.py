@@ -112,7 +112,7 @@ def _job(mode: str) -> ConfigDict:
   # Share of these held out; 0 evaluates on the test images instead.
   config.validation_fraction = 0.0
   # Images of an evaluation step, over all devices.
-  config.eval_batch_size = 1000
+  config.eval_batch_size = 1024
   # Steps between two lines of training metrics.
   config.log_every = 100
   # Steps between two evaluations.
@@ -125,8 +125,6 @@ def _job(mode: str) -> ConfigDict:
   config.dataset = dataset = ConfigDict()
   # A tfds name with image and label, or digits.
   dataset.name = 'cifar10'
-  # Folder of images, for sets that tfds does not know.
-  dataset.path = ''
   # Where tfds keeps its sets; '' is TFDS_DATA_DIR or ~/tensorflow_datasets.
   dataset.data_dir = ''
   # Whether to download a set that is not on the disk.

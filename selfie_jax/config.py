@@ -26,7 +26,6 @@ RUNTIME_FIELDS = (
   'keep_checkpoints',
   'eval_batch_size',
   'dataset.data_dir',
-  'dataset.path',
   'dataset.download',
   'dataset.cache_gib',
 )

@@ -123,3 +123,13 @@ def test_saved_config_is_the_config(finetune_config, tmp_path):
   assert config_lib.flatten(config_lib.load(workdir)) == config_lib.flatten(
     finetune_config
   )
+
+
+def test_every_choice_is_named_where_its_field_is_explained():
+  """No stem, border or crop that a reader cannot find out about."""
+  text = (ROOT / 'configs' / 'common.py').read_text()
+  for field, valid in config_lib._CHOICES.items():
+    if isinstance(valid, dict):
+      valid = sum(valid.values(), ())
+    for choice in valid:
+      assert choice in text, f'{field}={choice}'
