@@ -35,44 +35,59 @@ def parse_flags(argv: list[str]) -> list[str]:
   """Parses the flags; a mistake in them is one line, not a traceback."""
   try:
     rest = FLAGS(argv)
-    if FLAGS.config is None:
-      raise errors.UserError(
-        'no job given: type --config=configs/FILE.py, with FILE one of '
-        + ', '.join(job_names())
-      )
-    if rest[1:]:
-      raise errors.UserError(
-        f'{rest[1]!r} is no flag: type --config.FIELD=VALUE or --workdir=DIR'
-      )
-    return rest
-  except FileNotFoundError as error:
+  except (AttributeError, KeyError) as error:
+    valid = field_names(argv)
+    given = [flag[9:].partition('=')[0] for flag in argv if '--config.' in flag]
     raise errors.UserError(
-      f'no config {error.filename}: type --config=configs/FILE.py, with FILE '
-      'one of ' + ', '.join(job_names())
+      f'no such field: {", ".join(name for name in given if name not in valid)}'
+      f'. The fields are {", ".join(valid)}'
     ) from error
-  except (
-    flags.Error,
-    AttributeError,
-    KeyError,
-    TypeError,
-    ValueError,
-  ) as error:
+  except (flags.Error, TypeError, ValueError) as error:
     raise errors.UserError(' '.join(str(error).split())) from error
+  path = config_path()
+  if path is None or not path.exists():
+    raise errors.UserError(
+      ('no job given' if path is None else f'there is no {path}')
+      + ': type --config=configs/FILE.py, with FILE one of '
+      + ', '.join(job_names())
+    )
+  if rest[1:]:
+    raise errors.UserError(
+      f'{rest[1]!r} is no flag: type --config.FIELD=VALUE or --workdir=DIR'
+    )
+  return rest
+
+
+def config_path() -> pathlib.Path | None:
+  """The file of --config, without its variant."""
+  if FLAGS['config'].value is None:
+    return None
+  name = config_flags.get_config_filename(FLAGS['config'])
+  return pathlib.Path(name.partition(':')[0])
 
 
 def job_names() -> list[str]:
   """The files of configs/ that hold a job."""
   folder = pathlib.Path(__file__).parent / 'configs'
-  return sorted(
-    path.stem for path in folder.glob('*_*.py') if not path.stem.startswith('_')
-  )
+  return sorted(path.stem for path in folder.glob('[a-z]*_*.py'))
+
+
+def field_names(argv: list[str]) -> list[str]:
+  """The fields of the job, read once more without what was to change them."""
+  from selfie_jax import config
+
+  given = argv[:1] + [flag for flag in argv if flag.startswith('--config=')]
+  alone = flags.FlagValues()
+  config_flags.DEFINE_config_file('config', flag_values=alone, sys_argv=given)
+  alone(given)
+  return sorted(config.flatten(alone.config)) if alone.config else []
 
 
 def default_workdir() -> str:
   """runs/cifar_pretrain, or runs/cifar_pretrain_small for a variant."""
   name = config_flags.get_config_filename(FLAGS['config'])
-  path, _, variant = name.partition(':')
-  stem = pathlib.Path(path).stem
+  variant = name.partition(':')[2]
+  stem = config_path().stem
   return f'runs/{stem}_{variant}' if variant else f'runs/{stem}'
 
 

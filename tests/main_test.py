@@ -91,6 +91,10 @@ def test_fallen_back_to_cpu_is_said_loudly(tmp_path):
       ['--config=configs/digits_pretrain.py:tiny', '--config.batchsize=3'],
       'batch_size',
     ),
+    (
+      ['--config=configs/digits_pretrain.py:tiny', '--config.nothing=3'],
+      'model.attention.dropout, ',
+    ),
     (['--config=configs/digits_pretrain.py:tiny', '--config.seed=x'], 'seed'),
     (['--config=configs/digits_pretrain.py:tiny', 'extra'], 'extra'),
     (['--nonsense=1'], 'nonsense'),
