@@ -107,7 +107,7 @@ def test_fallen_back_to_cpu_is_said_loudly(tmp_path):
         '--config=configs/digits_pretrain.py:tiny',
         '--config.dataset.train_split=everything',
       ],
-      'train, test',
+      "'train' (1,497 images), 'test' (300 images)",
     ),
     (
       [
