@@ -117,3 +117,8 @@ if __name__ == '__main__':
   except errors.UserError as mistake:
     sys.stderr.write(f'error: {mistake}\n')
     sys.exit(2)
+  except KeyboardInterrupt:
+    sys.stderr.write(
+      'stopped; the same command goes on from the last checkpoint\n'
+    )
+    sys.exit(130)

@@ -189,3 +189,23 @@ def test_patch_positions_lie_over_the_feature_map(
     model.apply(variables, images, train=False),
     model.apply(moved, images, train=False),
   )
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_bfloat16_logits_are_near_float32_logits(finetune_config, batch, name):
+  finetune_config.model.name = name
+  finetune_config.model.context_positions = True
+  state = finetune.create_state(finetune_config, 10)
+  logits = {}
+  for dtype in ('float32', 'bfloat16'):
+    finetune_config.dtype = dtype
+    model = finetune.build_model(finetune_config, 10)
+    images = task.normalise(batch['image'], finetune_config)
+    assert images.dtype == dtype
+    logits[dtype] = jax.jit(functools.partial(model.apply, train=False))(
+      {'params': state.params, 'batch_stats': state.batch_stats}, images
+    )
+    assert logits[dtype].dtype == jnp.float32
+  np.testing.assert_allclose(
+    logits['bfloat16'], logits['float32'], atol=0.05, rtol=0.1
+  )

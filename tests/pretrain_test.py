@@ -107,3 +107,22 @@ def test_steps_learn_where_a_patch_belongs(pretrain_config, batch, shard):
   _, rows = run(pretrain, pretrain_config, state, batch, shard, 1, 60)
   accuracy = [row['patch_accuracy'] for row in rows]
   assert np.mean(accuracy[-5:]) > 0.6 > 0.45 > np.mean(accuracy[:5])
+
+
+def test_bfloat16_step_is_near_the_float32_step(pretrain_config, batch, shard):
+  pretrain_config.model.context_positions = True
+  pretrain_config.model.logit_scale = 'inverse_sqrt'
+  losses = {}
+  for dtype in ('float32', 'bfloat16'):
+    pretrain_config.dtype = dtype
+    state = pretrain.create_state(pretrain_config, 10)
+    state, rows = run(
+      pretrain, pretrain_config, state, batch, shard, 1, steps=1
+    )
+    losses[dtype] = rows[0]['loss']
+    kinds = {
+      x.dtype for x in jax.tree.leaves((state.params, state.batch_stats))
+    }
+    assert kinds == {jnp.dtype('float32')}
+  assert losses['bfloat16'] == pytest.approx(losses['float32'], rel=0.05)
+  assert losses['bfloat16'] != losses['float32']
