@@ -58,7 +58,8 @@ class Reporter:
   def progress(self) -> dict[str, Any]:
     """All that a checkpoint keeps of this object, as JSON."""
     self._window = _fetch(self._window)
-    return {'history': self.history, 'window': self._window}
+    # Copies, for they are written in the background while the run goes on.
+    return {'history': list(self.history), 'window': list(self._window)}
 
   def restore(self, progress: dict[str, Any]) -> None:
     """Goes on from what `progress` was when a checkpoint was saved."""
