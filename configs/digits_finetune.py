@@ -1,4 +1,4 @@
-"""Classify digits from few labels, on two CPU cores in a minute.
+"""Classify digits from few labels, on two CPU cores in half a minute.
 
 python main.py --config=configs/digits_finetune.py \
     --config.init_from=runs/digits_pretrain

@@ -1,5 +1,6 @@
 """Whole runs on the digits: what they leave, how they go on, what they read."""
 
+import functools
 import json
 import logging
 
@@ -7,6 +8,8 @@ import jax
 import numpy as np
 import pytest
 
+from configs import digits_finetune
+from configs import digits_pretrain
 from selfie_jax import checkpoints
 from selfie_jax import errors
 from selfie_jax import evaluation
@@ -20,17 +23,34 @@ class Interrupted(Exception):
   """Stands for whatever may end a process."""
 
 
-@pytest.fixture
-def config(request, pretrain_config, finetune_config):
-  config = {'pretrain': pretrain_config, 'finetune': finetune_config}[
-    request.param
-  ]
+def small_job(mode):
+  """Six steps, with two evaluations and two checkpoints."""
+  job = {'pretrain': digits_pretrain, 'finetune': digits_finetune}[mode]
+  config = job.get_config('tiny')
   config.total_steps = 6
   config.log_every = 2
   config.eval_every = 3
   config.checkpoint_every = 3
   config.optimizer.warmup_steps = 1
   return config
+
+
+@pytest.fixture
+def config(request):
+  return small_job(request.param)
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+  """mode -> the folder of its small job, run once and read by many tests."""
+
+  @functools.cache
+  def run(mode):
+    folder = tmp_path_factory.mktemp(mode)
+    train.train_and_evaluate(small_job(mode), folder)
+    return folder
+
+  return run
 
 
 def interrupt_after(monkeypatch, steps):
@@ -62,16 +82,15 @@ def final_checkpoint(workdir):
 @pytest.mark.parametrize('config', TASKS, indirect=True)
 @pytest.mark.parametrize('steps', [3, 5])
 def test_interrupted_and_continued_is_bit_for_bit_one_run(
-  config, tmp_path, monkeypatch, steps
+  config, finished, tmp_path, monkeypatch, steps
 ):
-  train.train_and_evaluate(config, tmp_path / 'whole')
   with monkeypatch.context() as patch:
     interrupt_after(patch, steps)
     with pytest.raises(Interrupted):
       train.train_and_evaluate(config, tmp_path / 'parts')
   train.train_and_evaluate(config, tmp_path / 'parts')
 
-  whole, whole_history = final_checkpoint(tmp_path / 'whole')
+  whole, whole_history = final_checkpoint(finished(config.mode))
   parts, parts_history = final_checkpoint(tmp_path / 'parts')
   jax.tree.map(np.testing.assert_array_equal, whole, parts)
   assert whole_history == parts_history
@@ -81,16 +100,16 @@ def test_interrupted_and_continued_is_bit_for_bit_one_run(
     6,
   ]
   results = [
-    json.loads((tmp_path / name / 'results.json').read_text())
-    for name in ('whole', 'parts')
+    json.loads((folder / 'results.json').read_text())
+    for folder in (finished(config.mode), tmp_path / 'parts')
   ]
   assert results[0]['metrics'] == results[1]['metrics']
 
 
 @pytest.mark.parametrize('config', TASKS, indirect=True)
-def test_run_leaves_what_is_promised(config, tmp_path):
-  results = train.train_and_evaluate(config, tmp_path)
-  assert results == json.loads((tmp_path / 'results.json').read_text())
+def test_run_leaves_what_is_promised(config, finished):
+  folder = finished(config.mode)
+  results = json.loads((folder / 'results.json').read_text())
   assert {
     'mode',
     'dataset',
@@ -116,25 +135,23 @@ def test_run_leaves_what_is_promised(config, tmp_path):
   assert results['metrics'].keys() == expected[config.mode]
   assert all(np.isfinite(list(results['metrics'].values())))
 
-  names = {path.name for path in (tmp_path / 'figures').iterdir()}
+  names = {path.name for path in (folder / 'figures').iterdir()}
   assert names >= (
     {'curves.png', 'patches.png'}
     if config.mode == 'pretrain'
     else {'curves.png'}
   )
-  assert (tmp_path / 'config.json').exists()
-  assert list(tmp_path.glob('events.out.tfevents.*'))
-  with checkpoints.open_manager(checkpoints.run_path(tmp_path)) as manager:
+  assert (folder / 'config.json').exists()
+  assert list(folder.glob('events.out.tfevents.*'))
+  with checkpoints.open_manager(checkpoints.run_path(folder)) as manager:
     assert manager.latest_step() == 6
 
 
-@pytest.mark.parametrize('config', ['pretrain'], indirect=True)
-def test_tensorboard_has_metrics_and_pictures(config, tmp_path):
+def test_tensorboard_has_metrics_and_pictures(finished):
   from tensorboard.backend.event_processing import event_accumulator
 
-  train.train_and_evaluate(config, tmp_path)
   events = event_accumulator.EventAccumulator(
-    str(tmp_path), {'tensors': 0, 'images': 0}
+    str(finished('pretrain')), {'tensors': 0, 'images': 0}
   )
   events.Reload()
   tags = set(events.Tags()['tensors'])
@@ -151,26 +168,26 @@ def test_tensorboard_has_metrics_and_pictures(config, tmp_path):
   }
 
 
-@pytest.mark.parametrize('config', ['pretrain'], indirect=True)
 def test_finished_run_says_so_and_computes_nothing(
-  config, tmp_path, caplog, monkeypatch
+  finished, caplog, monkeypatch
 ):
-  first = train.train_and_evaluate(config, tmp_path)
+  folder = finished('pretrain')
   monkeypatch.setattr(logging.getLogger('selfie_jax'), 'propagate', True)
   caplog.set_level(logging.INFO)
   monkeypatch.delattr(input_pipeline, 'open_source')
-  assert train.train_and_evaluate(config, tmp_path) == first
+  results = train.train_and_evaluate(small_job('pretrain'), folder)
+  assert results == json.loads((folder / 'results.json').read_text())
   assert 'is finished' in caplog.text
 
 
-@pytest.mark.parametrize('config', ['pretrain'], indirect=True)
-def test_workdir_of_another_job_is_refused_and_left_alone(config, tmp_path):
-  train.train_and_evaluate(config, tmp_path)
-  before = (tmp_path / 'config.json').read_text()
+def test_workdir_of_another_job_is_refused_and_left_alone(finished):
+  folder = finished('pretrain')
+  config = small_job('pretrain')
+  before = (folder / 'config.json').read_text()
   config.model.width = 8
   with pytest.raises(errors.UserError, match=r'model\.width \(4 -> 8\)'):
-    train.train_and_evaluate(config, tmp_path)
-  assert (tmp_path / 'config.json').read_text() == before
+    train.train_and_evaluate(config, folder)
+  assert (folder / 'config.json').read_text() == before
 
 
 @pytest.mark.parametrize('config', ['finetune'], indirect=True)
