@@ -9,7 +9,9 @@ from matplotlib.backends import backend_agg
 import numpy as np
 
 RIGHT, WRONG = '#1a9641', '#d7191c'
-TRAIN, HELD_OUT, CHANCE = '#9ecae1', '#08519c', '#888888'
+HOLE = (158, 188, 218)  # no grey: a digit may have it
+PARTS = {'train': '#9ecae1', 'validation': '#08519c', 'test': '#d95f02'}
+CHANCE = '#888888'
 
 
 def patch_puzzle(
@@ -53,7 +55,7 @@ def patch_puzzle(
     holes, solved = axes[row, 2 * column], axes[row, 2 * column + 1]
     left, filled = image.copy(), image.copy()
     for hole, (place, answer) in enumerate(zip(places, chosen, strict=True)):
-      left[window(place)] = 235
+      left[window(place)] = HOLE
       filled[window(place)] = image[window(places[answer])]
       y, x = window(place)
       solved.add_patch(
@@ -95,7 +97,7 @@ def curves(history: Sequence[dict[str, Any]]) -> mpl_figure.Figure:
       axis.plot(
         [row['step'] for row in rows],
         [row[name] for row in rows],
-        color=HELD_OUT if held_out else TRAIN,
+        color=PARTS[part],
         label=part,
         linewidth=1.6,
         marker='o' if held_out else None,

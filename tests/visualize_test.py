@@ -12,7 +12,8 @@ def test_chosen_patches_are_put_into_the_holes():
   answers = np.array([[0, 2, 1, 3]])  # two right, two swapped
   figure = visualize.patch_puzzle(image, targets, answers, 8)
   holes, solved = [axis.images[0].get_array() for axis in figure.axes[:2]]
-  assert (holes[0:8, 0:8] == 235).all() and (holes[8:16, 8:16] == 235).all()
+  assert (holes[0:8, 0:8] == visualize.HOLE).all()
+  assert (holes[8:16, 8:16] == visualize.HOLE).all()
   np.testing.assert_array_equal(holes[16:24], image[0, 16:24])
   # Hole 1 is place 0 and got target 2, which is place 15.
   np.testing.assert_array_equal(solved[0:8, 0:8], image[0, 24:32, 24:32])
