@@ -3,7 +3,8 @@
 A drop-in for flax.linen.BatchNorm: the same names (scale, bias, mean, var) and
 the same numbers. Differentiation of that one keeps more than is needed and
 sums it up slowly on CPUs: over 4096 vectors of 512 channels its backward pass
-took 25 ms against 5 ms here, a third of the small recipe's step.
+took 25 ms against 5 ms here, and a narrow patch network as a whole trains a
+third faster.
 """
 
 import functools
