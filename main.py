@@ -2,8 +2,12 @@
 
 Any field can be given as --config.FIELD=VALUE. Started again with the same
 workdir, a run goes on from its last checkpoint.
+
+Exit codes: 0 finished; 1 a fault; 2 a mistake, said in one line; 130 Ctrl-C;
+143 told to stop by SIGTERM (start it again).
 """
 
+import importlib.util
 import logging
 import os
 import pathlib
@@ -28,6 +32,32 @@ config_flags.DEFINE_config_file(
 )
 flags.DEFINE_string(
   'workdir', None, "The run's folder; runs/<config name> if not given."
+)
+flags.DEFINE_string(
+  'coordinator',
+  os.environ.get('JAX_COORDINATOR_ADDRESS'),
+  'For several processes: host:port of process 0.',
+)
+flags.DEFINE_integer(
+  'num_processes',
+  os.environ.get('JAX_NUM_PROCESSES'),
+  'For several processes: how many there are.',
+)
+flags.DEFINE_integer(
+  'process_id',
+  os.environ.get('JAX_PROCESS_ID'),
+  'For several processes: which this is, from 0.',
+)
+flags.DEFINE_boolean(
+  'distributed',
+  importlib.util.find_spec('libtpu') is not None,
+  'Whether jax is to find the processes by itself, as it can on TPU pods (on '
+  'by default where libtpu is installed), with Slurm and with Open MPI.',
+)
+flags.DEFINE_integer(
+  'heartbeat_seconds',
+  60,
+  'For several processes: how long one may be silent before the others end.',
 )
 
 
@@ -94,20 +124,32 @@ def default_workdir() -> str:
 def main(argv: list[str]) -> None:
   del argv
   # Slow to import, so after the flags are known to be right.
+  from selfie_jax import distributed
+
+  distributed.initialize(
+    FLAGS.coordinator,
+    FLAGS.num_processes,
+    FLAGS.process_id,
+    FLAGS.distributed,
+    FLAGS.heartbeat_seconds,
+  )
+  if not distributed.is_primary():
+    logging.getLogger('selfie_jax').setLevel(logging.WARNING)
   from selfie_jax import train
 
-  train.train_and_evaluate(FLAGS.config, FLAGS.workdir or default_workdir())
+  with distributed.ending_together():
+    train.train_and_evaluate(FLAGS.config, FLAGS.workdir or default_workdir())
 
 
 def log_to_terminal() -> None:
-  """Our own lines only; of what the libraries log, the errors."""
+  """Our own lines only; what goes wrong in a library comes as an exception."""
   handler = logging.StreamHandler()
   handler.setFormatter(logging.Formatter('%(asctime)s %(message)s', '%H:%M:%S'))
   logger = logging.getLogger('selfie_jax')
   logger.setLevel(logging.INFO)
   logger.propagate = False
   logger.addHandler(handler)
-  absl_logging.set_verbosity(absl_logging.ERROR)
+  absl_logging.set_verbosity(absl_logging.FATAL)
 
 
 if __name__ == '__main__':
@@ -117,6 +159,9 @@ if __name__ == '__main__':
   except errors.UserError as mistake:
     sys.stderr.write(f'error: {mistake}\n')
     sys.exit(2)
+  except errors.Preempted as notice:
+    sys.stderr.write(f'{notice}\n')
+    sys.exit(143)
   except KeyboardInterrupt:
     sys.stderr.write(
       'stopped; the same command goes on from the last checkpoint\n'

@@ -14,6 +14,7 @@ from selfie_jax import errors
 from selfie_jax import patches
 from selfie_jax import resnet
 from selfie_jax import selfie
+from selfie_jax import workdir as workdir_lib
 
 MODES = ('pretrain', 'finetune')
 
@@ -28,6 +29,7 @@ RUNTIME_FIELDS = (
   'dataset.data_dir',
   'dataset.download',
   'dataset.cache_gib',
+  'optimizer.skip_nonfinite',
 )
 
 _CHOICES = {
@@ -73,6 +75,7 @@ _RANGES = {
   'augment.padding': (0, float('inf'), True, False),
   'augment.min_area': (0, 1, False, True),
   'dataset.cache_gib': (0, float('inf'), True, False),
+  'optimizer.skip_nonfinite': (0, float('inf'), True, False),
 }
 
 
@@ -144,15 +147,25 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
 def save(config: ml_collections.ConfigDict, workdir: epath.Path) -> None:
   """Writes workdir/config.json."""
   text = json.dumps(config.to_dict(), indent=2, sort_keys=True)
-  (workdir / 'config.json').write_text(text + '\n')
+  workdir_lib.write(workdir / 'config.json', text + '\n')
 
 
 def load(workdir: epath.Path) -> ml_collections.ConfigDict | None:
-  """The config that a run was started with; None if there is no run."""
+  """The config that a run was started with; None if there is no run.
+
+  Raises:
+    UserError: config.json is damaged.
+  """
   path = workdir / 'config.json'
   if not path.exists():
     return None
-  return ml_collections.ConfigDict(json.loads(path.read_text()))
+  try:
+    return ml_collections.ConfigDict(json.loads(path.read_text()))
+  except ValueError as error:
+    raise errors.UserError(
+      f'{path} is damaged ({error}); put back its copy, or start a new run '
+      'with --workdir=SOMEWHERE_ELSE'
+    ) from error
 
 
 def check_same_job(

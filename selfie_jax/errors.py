@@ -1,4 +1,4 @@
-"""The one exception that is meant for the person at the keyboard."""
+"""The exceptions that are meant for the person at the keyboard."""
 
 
 class UserError(Exception):
@@ -6,4 +6,11 @@ class UserError(Exception):
 
   The message says what was wrong, what is valid and what to type. `main.py`
   prints it on one line and exits with code 2.
+  """
+
+
+class Preempted(Exception):
+  """The run was asked to stop (SIGTERM), has saved its state and ended.
+
+  `main.py` prints the message and exits with code 143 (128 + SIGTERM).
   """

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 import functools
 import logging
-from typing import Any
 
 import jax
 import ml_collections
@@ -18,8 +17,9 @@ logger = logging.getLogger(__name__)
 
 # Parts of the data by name: a source and which of its examples (None: all).
 Parts = dict[str, tuple[sources.Source, np.ndarray | None]]
-# (state, name of a part) -> exact means over that part
-Evaluate = Callable[[task_lib.TrainState, str], dict[str, float]]
+# (state, name of a part, function asked before each batch whether to stop) ->
+# exact means over that part, None if it was stopped
+Evaluate = Callable[..., dict[str, float] | None]
 
 
 def choose_parts(
@@ -69,15 +69,28 @@ def create(task, config: ml_collections.ConfigDict, parts: Parts) -> Evaluate:
     out_axes=None,
   )
 
-  def evaluate(state: task_lib.TrainState, part: str) -> dict[str, float]:
+  def evaluate(
+    state: task_lib.TrainState,
+    part: str,
+    is_stopped: Callable[[], bool] = lambda: False,
+  ) -> dict[str, float] | None:
     source, indices = parts[part]
     batches = input_pipeline.eval_batches(
-      source, indices, config.eval_batch_size
+      source,
+      indices,
+      config.eval_batch_size,
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
     )
     devices = jax.local_device_count()
-    sums = jax.device_get(
-      [eval_step(state, input_pipeline.shard(b, devices)) for b in batches]
-    )
+    sums = []
+    for batch in batches:
+      if is_stopped():
+        return None
+      sums.append(eval_step(state, input_pipeline.shard(batch, devices)))
+      # Two batches are under way; more would be no faster, only deaf.
+      jax.block_until_ready(sums[-2:-1])
+    sums = jax.device_get(sums)
     count = sum(float(row['count']) for row in sums)
     return {
       name: sum(float(row[name]) for row in sums) / count
@@ -86,8 +99,3 @@ def create(task, config: ml_collections.ConfigDict, parts: Parts) -> Evaluate:
     }
 
   return evaluate
-
-
-def accuracy(values: dict[str, Any]) -> float:
-  """The task's accuracy among its metrics, by whatever name."""
-  return next(v for name, v in values.items() if name.endswith('accuracy'))

@@ -23,14 +23,16 @@ def create(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
   """The paper's optimiser; the decay joins the gradient before the momentum.
 
   `optimizer.decay_norms_and_biases` says whether the vectors (norms, biases,
-  u0) decay too; kernels and position tables always do.
+  u0) decay too; kernels and position tables always do. Gradients that are not
+  finite are left out as `optimizer.skip_nonfinite` says; the state is optax's
+  ApplyIfFiniteState in any case, so that a run can change its mind.
   """
 
   def decayed(params):
     everything = config.optimizer.decay_norms_and_biases
     return jax.tree.map(lambda x: everything or x.ndim > 1, params)
 
-  return optax.chain(
+  sgd = optax.chain(
     optax.add_decayed_weights(config.optimizer.weight_decay, mask=decayed),
     optax.sgd(
       schedule(config),
@@ -38,3 +40,4 @@ def create(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
       nesterov=config.optimizer.nesterov,
     ),
   )
+  return optax.apply_if_finite(sgd, config.optimizer.skip_nonfinite)

@@ -5,6 +5,7 @@ import contextlib
 import importlib.metadata
 import json
 import logging
+import math
 import platform
 import sys
 import time
@@ -15,12 +16,19 @@ from etils import epath
 import jax
 from matplotlib import figure as mpl_figure
 import ml_collections
+import numpy as np
 import tqdm
 from tqdm.contrib import logging as tqdm_logging
 
+from selfie_jax import distributed
 from selfie_jax import visualize
+from selfie_jax import workdir as workdir_lib
 
 logger = logging.getLogger(__name__)
+
+
+class NonFinite(Exception):
+  """Says at which step the numbers went wrong."""
 
 
 class Reporter:
@@ -31,18 +39,14 @@ class Reporter:
       'part' is 'train', 'validation' or 'test'.
   """
 
-  def __init__(
-    self,
-    config: ml_collections.ConfigDict,
-    workdir: epath.Path,
-    num_devices: int,
-  ):
+  def __init__(self, config: ml_collections.ConfigDict, workdir: epath.Path):
     self.history: list[dict[str, Any]] = []
     self._window: list[dict[str, Any]] = []  # metrics of steps since a row
     self._config = config
-    self._num_devices = num_devices
-    self._writer = metric_writers.AsyncWriter(
-      metric_writers.SummaryWriter(str(workdir))
+    self._writer = (
+      metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(workdir)))
+      if distributed.is_primary()
+      else metric_writers.MultiWriter([])
     )
     self._created = self._clock = time.perf_counter()
     self._steps, self._seconds = 0, 0.0  # since a row, for the rate
@@ -56,8 +60,12 @@ class Reporter:
 
   @property
   def progress(self) -> dict[str, Any]:
-    """All that a checkpoint keeps of this object, as JSON."""
-    self._window = _fetch(self._window)
+    """All that a checkpoint keeps of this object, as JSON.
+
+    Raises:
+      NonFinite: the last steps must not be kept.
+    """
+    self._fetch_window()
     # Copies, for they are written in the background while the run goes on.
     return {'history': list(self.history), 'window': list(self._window)}
 
@@ -75,7 +83,7 @@ class Reporter:
       initial=first_step,
       unit='step',
       dynamic_ncols=True,
-      disable=not sys.stderr.isatty(),
+      disable=not (sys.stderr.isatty() and distributed.is_primary()),
     ) as bar:
       if bar.disable:
         yield bar
@@ -95,22 +103,30 @@ class Reporter:
     yield
     self._clock = time.perf_counter()
 
-  def step(self, metrics: dict[str, jax.Array]) -> None:
+  def step(self, step: int, metrics: dict[str, jax.Array]) -> None:
     """Takes the metrics of a training step, without waiting for them."""
-    self._window.append(metrics)
+    self._window.append({'step': step} | metrics)
     self._steps += 1
 
   def train_row(self, step: int) -> None:
-    """Makes a row of the means over the steps since the last such row."""
-    rows = _fetch(self._window)
+    """Makes a row of the means over the steps since the last such row.
+
+    Raises:
+      NonFinite: more steps in a row than config.optimizer.skip_nonfinite had
+        a gradient that was not finite.
+    """
+    self._fetch_window()
+    rows = [row for row in self._window if not row['nonfinite_in_a_row']]
+    values = {
+      name: sum(row[name] for row in rows) / len(rows)
+      for name in (rows[0] if rows else ())
+      if name not in ('step', 'nonfinite_in_a_row')
+    }
+    if skipped := len(self._window) - len(rows):
+      values['skipped_steps'] = skipped
     self._window = []
     with self.pause():
-      self.row(
-        step,
-        'train',
-        {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]},
-        **self._rate(),
-      )
+      self.row(step, 'train', values, **self._rate())
 
   def row(
     self, step: int, part: str, values: dict[str, float], **timing: float
@@ -124,6 +140,29 @@ class Reporter:
     )
     logger.info('step %d %s: %s', step, part, _line(values | timing))
 
+  def has_row(self, step: int, part: str) -> bool:
+    """Whether the history has a row of a part of the data at a step."""
+    return any(
+      (row['step'], row['part']) == (step, part) for row in self.history
+    )
+
+  def _fetch_window(self) -> None:
+    """Waits for the metrics of the window's steps and looks at them."""
+    self._window = [
+      {name: np.asarray(value).item() for name, value in row.items()}
+      for row in jax.device_get(self._window)
+    ]
+    for row in self._window:
+      count = row['nonfinite_in_a_row']
+      if count > self._config.optimizer.skip_nonfinite or (
+        not count and not math.isfinite(row['loss'])
+      ):
+        raise NonFinite(
+          f'the loss ({row["loss"]:.4g}) or its gradient (norm '
+          f'{row["gradient_norm"]:.4g}) is not finite at step {row["step"]}, '
+          f'where the learning rate was {row["learning_rate"]:.4g}'
+        )
+
   def _rate(self) -> dict[str, float]:
     """Images per second and device since the last row, compilation aside."""
     steps, seconds = self._steps, self._seconds
@@ -136,7 +175,7 @@ class Reporter:
       'images_per_second_per_device': steps
       * self._config.batch_size
       / seconds
-      / self._num_devices
+      / jax.device_count()
     }
 
   def finish(
@@ -147,18 +186,6 @@ class Reporter:
   ) -> dict[str, Any]:
     """Writes figures/ and results.json and returns what is in the latter."""
     config, device = self._config, jax.local_devices()[0]
-    folder = workdir / 'figures'
-    folder.mkdir(exist_ok=True)
-    for name, figure in figures.items():
-      with (folder / f'{name}.png').open('wb') as file:
-        figure.savefig(file, format='png')
-    self._writer.write_images(
-      config.total_steps,
-      {
-        name: visualize.pixels(figure)[None] for name, figure in figures.items()
-      },
-    )
-
     seconds = self._all_seconds
     results = {
       'mode': config.mode,
@@ -177,7 +204,8 @@ class Reporter:
       'devices': {
         'platform': device.platform,
         'kind': device.device_kind,
-        'count': self._num_devices,
+        'count': jax.device_count(),
+        'processes': jax.process_count(),
       },
       'versions': {'python': platform.python_version()}
       | {
@@ -185,20 +213,29 @@ class Reporter:
         for name in ('jax', 'jaxlib', 'flax', 'optax')
       },
     }
-    # A reader sees the whole file or none.
-    temporary = workdir / 'results.json.tmp'
-    temporary.write_text(json.dumps(results, indent=2) + '\n')
-    temporary.replace(workdir / 'results.json')
-    logger.info('Finished: %s', _line(metrics))
-    logger.info('Results: %s  Pictures: %s', workdir / 'results.json', folder)
+    if distributed.is_primary():
+      folder = workdir / 'figures'
+      self._draw(figures, folder)
+      workdir_lib.write(
+        workdir / 'results.json', json.dumps(results, indent=2) + '\n'
+      )
+      logger.info('Finished: %s', _line(metrics))
+      logger.info('Results: %s  Pictures: %s', workdir / 'results.json', folder)
     return results
 
-
-def _fetch(window) -> list[dict[str, float]]:
-  return [
-    {name: float(value) for name, value in row.items()}
-    for row in jax.device_get(window)
-  ]
+  def _draw(
+    self, figures: dict[str, mpl_figure.Figure], folder: epath.Path
+  ) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, figure in figures.items():
+      with (folder / f'{name}.png').open('wb') as file:
+        figure.savefig(file, format='png')
+    self._writer.write_images(
+      self._config.total_steps,
+      {
+        name: visualize.pixels(figure)[None] for name, figure in figures.items()
+      },
+    )
 
 
 def _place(name: str) -> tuple[int, str]:

@@ -4,6 +4,8 @@ A task is a module with four functions: create_state, train_step, eval_step,
 summary (pretrain.py has them documented).
 """
 
+from collections.abc import Iterator
+import contextlib
 import functools
 import json
 import logging
@@ -18,14 +20,17 @@ import numpy as np
 
 from selfie_jax import checkpoints
 from selfie_jax import config as config_lib
+from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax import evaluation
 from selfie_jax import finetune
 from selfie_jax import input_pipeline
+from selfie_jax import preemption
 from selfie_jax import pretrain
 from selfie_jax import reporting
 from selfie_jax import task as task_lib
 from selfie_jax import visualize
+from selfie_jax import workdir as workdir_lib
 
 logger = logging.getLogger(__name__)
 
@@ -49,19 +54,35 @@ def train_and_evaluate(
     What workdir/results.json holds.
 
   Raises:
-    UserError: the config cannot work, or the workdir holds another job.
+    UserError: the config cannot work, the workdir holds another job or cannot
+      be written to, another process runs in it, no checkpoint can be read, or
+      the loss is no longer finite.
+    Preempted: SIGTERM came; all is saved.
   """
-  num_devices = jax.local_device_count()
-  config_lib.check(config, num_devices)
-  workdir = checkpoints.run_path(workdir)
+  config_lib.check(config, jax.device_count())
+  workdir = workdir_lib.run_path(workdir)
   config_lib.check_same_job(config, workdir)
   if (workdir / 'results.json').exists():
     logger.info(
       '%s is finished; for another run give another --workdir', workdir
     )
     return json.loads((workdir / 'results.json').read_text())
-  _log_devices()
+  distributed.log_devices()
+  with contextlib.ExitStack() as stack:
+    error = None
+    if distributed.is_primary():
+      try:
+        stack.enter_context(workdir_lib.claim(workdir))
+      except errors.UserError as caught:
+        error = caught
+    distributed.raise_everywhere(error)
+    return _run(config, workdir)
 
+
+def _run(
+  config: ml_collections.ConfigDict, workdir: epath.Path
+) -> dict[str, Any]:
+  """Runs the job in a folder that is its own."""
   task = TASKS[config.mode]
   train_source = input_pipeline.open_source(config, config.dataset.train_split)
   test_source = input_pipeline.open_source(config, config.dataset.test_split)
@@ -82,22 +103,29 @@ def train_and_evaluate(
     ),
   )
 
-  _make_workdir(workdir)
-  config_lib.save(config, workdir)
+  if distributed.is_primary():
+    config_lib.save(config, workdir)
   with (
-    checkpoints.open_manager(workdir, config.keep_checkpoints) as manager,
-    reporting.Reporter(config, workdir, num_devices) as reporter,
+    reporting.Reporter(config, workdir) as reporter,
+    checkpoints.open_manager(
+      workdir,
+      config.keep_checkpoints,
+      lambda: checkpoints.best_step(reporter.history),
+    ) as manager,
   ):
-    if manager.latest_step() is not None:
-      state, progress = checkpoints.restore(
-        manager, state, manager.latest_step()
-      )
+    if resumed := checkpoints.resume(manager, state):
+      state, progress = resumed
       reporter.restore(progress)
       logger.info(
         'Continuing from step %d of %d', state.step, config.total_steps
       )
     batches = input_pipeline.train_batches(
-      train_source, train_indices, config, int(state.step)
+      train_source,
+      train_indices,
+      config,
+      int(state.step),
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
     )
     monitored = 'validation' if 'validation' in parts else 'test'
     state = _train(
@@ -105,7 +133,7 @@ def train_and_evaluate(
     )
 
     state, evaluations = _choose_and_test(
-      config, state, monitored, evaluate, manager, reporter
+      state, monitored, evaluate, manager, reporter
     )
     pictured = next(
       input_pipeline.eval_batches(
@@ -127,7 +155,11 @@ def _train(
   manager,
   reporter: reporting.Reporter,
 ) -> task_lib.TrainState:
-  """Steps to config.total_steps, with evaluations and checkpoints between."""
+  """Steps to config.total_steps, with evaluations and checkpoints between.
+
+  A checkpoint comes before the evaluation of its step, which is made up for
+  when the run is started again in between.
+  """
   train_step = jax.pmap(
     functools.partial(task.train_step, config=config),
     task_lib.AXIS,
@@ -136,38 +168,65 @@ def _train(
     donate_argnums=0,
   )
   first_step = int(state.step)
-  with reporter.bar(first_step) as bar:
+
+  def is_due(step: int, every: int) -> bool:
+    return step % every == 0 or step == config.total_steps
+
+  def save_and_stop(step: int):
+    checkpoints.save(manager, state, reporter.progress)
+    checkpoints.wait(manager)
+    raise errors.Preempted(
+      f'told to stop (SIGTERM): saved step {step} of {config.total_steps}; '
+      'the same command goes on from there'
+    )
+
+  def monitor(step: int) -> None:
+    values = evaluate(state, monitored, lambda: notice.given)
+    if values is None:
+      save_and_stop(step)
+    reporter.row(step, monitored, values)
+
+  with (
+    reporter.bar(first_step) as bar,
+    preemption.Notice() as notice,
+    _explained(manager),
+  ):
+    if (
+      first_step
+      and is_due(first_step, config.eval_every)
+      and not reporter.has_row(first_step, monitored)
+    ):
+      monitor(first_step)
     for step, batch in enumerate(batches, start=first_step + 1):
       state, metrics = train_step(
         state, input_pipeline.shard(batch, jax.local_device_count())
       )
-      reporter.step(metrics)
+      reporter.step(step, metrics)
       bar.update()
-      last = step == config.total_steps
       if step == first_step + 1:
         jax.block_until_ready(state)  # compilation is no part of the rate
         reporter.start_clock()
-      if step % config.log_every == 0 or last:
+      if is_due(step, config.log_every):
         reporter.train_row(step)
-      evaluated = step % config.eval_every == 0 or last
-      if evaluated or step % config.checkpoint_every == 0:
+      if notice.reached(manager, step):
+        save_and_stop(step)
+      evaluated = is_due(step, config.eval_every)
+      # One of the steps evaluated on the validation part is to be tested.
+      saved = is_due(step, config.checkpoint_every) or (
+        evaluated and monitored == 'validation'
+      )
+      if evaluated or saved:
         jax.block_until_ready(state)
         with reporter.pause():
-          accuracy = None
+          if saved:
+            checkpoints.save(manager, state, reporter.progress)
           if evaluated:
-            values = evaluate(state, monitored)
-            reporter.row(step, monitored, values)
-            if monitored == 'validation':  # one of these is to be tested
-              accuracy = evaluation.accuracy(values)
-          due = last or step % config.checkpoint_every == 0
-          if due or accuracy is not None:
-            checkpoints.save(manager, state, reporter.progress, accuracy)
-  manager.wait_until_finished()
+            monitor(step)
+    checkpoints.wait(manager)
   return state
 
 
 def _choose_and_test(
-  config,
   state,
   monitored: str,
   evaluate: evaluation.Evaluate,
@@ -183,34 +242,31 @@ def _choose_and_test(
   rows = [row for row in reporter.history if row['part'] == monitored]
   if monitored == 'test':
     return state, {'test': rows[-1]}
-  best = max(rows, key=lambda row: (evaluation.accuracy(row), row['step']))
-  logger.info(
-    'Testing the checkpoint of step %d, the best on the validation part',
-    best['step'],
+  whole = [s for s in manager.all_steps() if checkpoints.is_whole(manager, s)]
+  step = checkpoints.best_step(
+    [row for row in reporter.history if row['step'] in whole]
   )
-  state, _ = checkpoints.restore(manager, state, best['step'])
+  logger.info(
+    'Testing the checkpoint of step %d, the best on the validation part', step
+  )
+  state, _ = checkpoints.restore(manager, state, step)
   values = evaluate(state, 'test')
-  reporter.row(best['step'], 'test', values)
+  reporter.row(step, 'test', values)
+  best = next(row for row in rows if row['step'] == step)
   return state, {'validation': best, 'test': values}
 
 
-def _make_workdir(workdir: epath.Path) -> None:
+@contextlib.contextmanager
+def _explained(manager) -> Iterator[None]:
+  """Says which checkpoint is good when the numbers have gone wrong."""
   try:
-    workdir.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
+    yield
+  except reporting.NonFinite as error:
+    checkpoints.wait(manager)
+    good = manager.latest_step()
     raise errors.UserError(
-      f'cannot make the workdir {workdir} ({error}); give a folder that can '
-      'be written to with --workdir=DIR'
+      f'{error}. The run was stopped, nothing was saved after it, and '
+      + (f'the checkpoint of step {good} is good' if good else 'nothing before')
+      + '. Try a lower --config.optimizer.learning_rate in another --workdir, '
+      'or go on without such steps: --config.optimizer.skip_nonfinite=10'
     ) from error
-
-
-def _log_devices() -> None:
-  devices = jax.local_devices()
-  logger.info('%d x %s', len(devices), devices[0].device_kind)
-  asked_for_cpu = jax.config.jax_platforms == 'cpu'
-  if devices[0].platform == 'cpu' and not asked_for_cpu:
-    logger.warning(
-      '*** NO TPU OR GPU FOUND: RUNNING ON THE CPU, much slower. For an '
-      'accelerator install requirements-tpu.txt or requirements-gpu.txt; '
-      'JAX_PLATFORMS=cpu hides this line. ***'
-    )

@@ -6,9 +6,9 @@ import pathlib
 
 import pytest
 
-from selfie_jax import checkpoints
 from selfie_jax import config as config_lib
 from selfie_jax import errors
+from selfie_jax import workdir as workdir_lib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 JOBS = sorted(
@@ -102,7 +102,7 @@ def test_wrong_value_is_refused_in_one_line(
 
 
 def test_same_job_may_change_runtime_fields_only(pretrain_config, tmp_path):
-  workdir = checkpoints.run_path(tmp_path)
+  workdir = workdir_lib.run_path(tmp_path)
   config_lib.check_same_job(pretrain_config, workdir)  # nothing there yet
   config_lib.save(pretrain_config, workdir)
   pretrain_config.log_every = 77
@@ -118,7 +118,7 @@ def test_same_job_may_change_runtime_fields_only(pretrain_config, tmp_path):
 
 
 def test_saved_config_is_the_config(finetune_config, tmp_path):
-  workdir = checkpoints.run_path(tmp_path)
+  workdir = workdir_lib.run_path(tmp_path)
   config_lib.save(finetune_config, workdir)
   assert config_lib.flatten(config_lib.load(workdir)) == config_lib.flatten(
     finetune_config

@@ -14,6 +14,7 @@ from selfie_jax import errors
 from selfie_jax import finetune
 from selfie_jax import pretrain
 from selfie_jax import task
+from selfie_jax import workdir as workdir_lib
 
 MODELS = ('resnet50', 'resnet36_attention')
 
@@ -47,8 +48,8 @@ def pretrained(tmp_path, pretrain_config):
     params=jax.tree.map(perturb, state.params),
     batch_stats=jax.tree.map(perturb, state.batch_stats),
   )
-  config_lib.save(pretrain_config, checkpoints.run_path(tmp_path))
-  with checkpoints.open_manager(checkpoints.run_path(tmp_path), 1) as manager:
+  config_lib.save(pretrain_config, workdir_lib.run_path(tmp_path))
+  with checkpoints.open_manager(workdir_lib.run_path(tmp_path), 1) as manager:
     checkpoints.save(manager, state, {'history': [], 'window': []})
   return str(tmp_path), state
 
@@ -116,7 +117,7 @@ def test_init_from_must_be_a_pretraining_run(finetune_config, tmp_path):
   finetune_config.init_from = str(tmp_path)
   with pytest.raises(errors.UserError, match='not a run'):
     finetune.create_state(finetune_config, 10)
-  config_lib.save(finetune_config, checkpoints.run_path(tmp_path))
+  config_lib.save(finetune_config, workdir_lib.run_path(tmp_path))
   with pytest.raises(errors.UserError, match='mode=finetune'):
     finetune.create_state(finetune_config, 10)
 
@@ -124,7 +125,7 @@ def test_init_from_must_be_a_pretraining_run(finetune_config, tmp_path):
 def test_init_from_needs_a_checkpoint(
   finetune_config, pretrain_config, tmp_path
 ):
-  config_lib.save(pretrain_config, checkpoints.run_path(tmp_path))
+  config_lib.save(pretrain_config, workdir_lib.run_path(tmp_path))
   finetune_config.init_from = str(tmp_path)
   with pytest.raises(errors.UserError, match='no checkpoint'):
     finetune.create_state(finetune_config, 10)

@@ -69,8 +69,8 @@ def test_fallen_back_to_cpu_is_said_loudly(tmp_path):
     [
       sys.executable,
       '-c',
-      'import logging; logging.basicConfig(); from selfie_jax import train; '
-      'train._log_devices()',
+      'import logging; logging.basicConfig(); '
+      'from selfie_jax import distributed; distributed.log_devices()',
     ],
     cwd=ROOT,
     text=True,

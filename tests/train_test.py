@@ -15,6 +15,7 @@ from selfie_jax import errors
 from selfie_jax import evaluation
 from selfie_jax import input_pipeline
 from selfie_jax import train
+from selfie_jax import workdir as workdir_lib
 
 TASKS = ('pretrain', 'finetune')
 
@@ -68,15 +69,33 @@ def interrupt_after(monkeypatch, steps):
 
 def final_checkpoint(workdir):
   """All arrays of the last checkpoint, and its history."""
-  with checkpoints.open_manager(checkpoints.run_path(workdir)) as manager:
+  with checkpoints.open_manager(workdir_lib.run_path(workdir)) as manager:
     args = checkpoints.ocp.args
     read = manager.restore(
       manager.latest_step(),
       args=args.Composite(
-        state=args.StandardRestore(), progress=args.JsonRestore()
+        state=args.PyTreeRestore(), progress=args.JsonRestore()
       ),
     )
   return jax.tree.map(np.asarray, read.state), read.progress['history']
+
+
+def same_end(whole_run, run_in_parts):
+  """Both ended with the same bits: state, history and results."""
+  whole, whole_history = final_checkpoint(whole_run)
+  parts, parts_history = final_checkpoint(run_in_parts)
+  jax.tree.map(np.testing.assert_array_equal, whole, parts)
+  assert whole_history == parts_history
+  assert [row['step'] for row in whole_history if row['part'] == 'train'] == [
+    2,
+    4,
+    6,
+  ]
+  results = [
+    json.loads((folder / 'results.json').read_text())
+    for folder in (whole_run, run_in_parts)
+  ]
+  assert results[0]['metrics'] == results[1]['metrics']
 
 
 @pytest.mark.parametrize('config', TASKS, indirect=True)
@@ -90,20 +109,7 @@ def test_interrupted_and_continued_is_bit_for_bit_one_run(
       train.train_and_evaluate(config, tmp_path / 'parts')
   train.train_and_evaluate(config, tmp_path / 'parts')
 
-  whole, whole_history = final_checkpoint(finished(config.mode))
-  parts, parts_history = final_checkpoint(tmp_path / 'parts')
-  jax.tree.map(np.testing.assert_array_equal, whole, parts)
-  assert whole_history == parts_history
-  assert [row['step'] for row in whole_history if row['part'] == 'train'] == [
-    2,
-    4,
-    6,
-  ]
-  results = [
-    json.loads((folder / 'results.json').read_text())
-    for folder in (finished(config.mode), tmp_path / 'parts')
-  ]
-  assert results[0]['metrics'] == results[1]['metrics']
+  same_end(finished(config.mode), tmp_path / 'parts')
 
 
 @pytest.mark.parametrize('config', TASKS, indirect=True)
@@ -143,7 +149,7 @@ def test_run_leaves_what_is_promised(config, finished):
   )
   assert (folder / 'config.json').exists()
   assert list(folder.glob('events.out.tfevents.*'))
-  with checkpoints.open_manager(checkpoints.run_path(folder)) as manager:
+  with checkpoints.open_manager(workdir_lib.run_path(folder)) as manager:
     assert manager.latest_step() == 6
 
 
@@ -202,9 +208,9 @@ def test_test_set_is_read_once_with_the_checkpoint_best_on_validation(
     evaluate = real(task, config, parts)
     made_up = iter([0.2, 0.9, 0.9, 0.1])
 
-    def recording(state, part):
+    def recording(state, part, *more):
       asked.append((part, int(state.step)))
-      values = evaluate(state, part)
+      values = evaluate(state, part, *more)
       return values | (
         {'accuracy': next(made_up)} if part == 'validation' else {}
       )
@@ -225,7 +231,7 @@ def test_test_set_is_read_once_with_the_checkpoint_best_on_validation(
     ('test', 6),
   ]
   assert results['metrics']['validation_accuracy'] == 0.9
-  with checkpoints.open_manager(checkpoints.run_path(tmp_path)) as manager:
+  with checkpoints.open_manager(workdir_lib.run_path(tmp_path)) as manager:
     assert sorted(manager.all_steps()) == [6, 8]
 
 
@@ -258,5 +264,5 @@ def test_finetuning_uses_its_part_of_the_labels_only(finetune_config):
 
 def test_workdir_that_cannot_be_made_is_one_error(pretrain_config, tmp_path):
   (tmp_path / 'file').write_text('')
-  with pytest.raises(errors.UserError, match='cannot make the workdir'):
+  with pytest.raises(errors.UserError, match='cannot write to the workdir'):
     train.train_and_evaluate(pretrain_config, tmp_path / 'file' / 'run')

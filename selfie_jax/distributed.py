@@ -1,0 +1,136 @@
+"""Several processes, one for each host, that train one model together."""
+
+from collections.abc import Iterator
+import contextlib
+import logging
+import os
+import sys
+import traceback
+
+import jax
+from jax.experimental import multihost_utils
+import numpy as np
+
+from selfie_jax import errors
+
+logger = logging.getLogger(__name__)
+
+_MESSAGE_BYTES = 2048
+
+
+def initialize(
+  coordinator: str | None,
+  num_processes: int | None,
+  process_id: int | None,
+  automatic: bool,
+  heartbeat_seconds: int,
+) -> None:
+  """Joins the processes of a job; to be called before any computation.
+
+  Args:
+    coordinator: host:port of process 0; with it go the next two.
+    num_processes: how many processes there are.
+    process_id: which of them this is, 0 to num_processes - 1.
+    automatic: without a coordinator, whether jax finds all three by itself,
+      as it does on TPU pods, with Slurm and with Open MPI.
+    heartbeat_seconds: how long a process may be silent before all others end.
+
+  Raises:
+    UserError: only some of the three are given, or the others are not found.
+  """
+  given = [coordinator, num_processes, process_id]
+  if not automatic and all(value is None for value in given):
+    return
+  if not automatic and None in given:
+    raise errors.UserError(
+      'a job of several processes needs --coordinator=HOST:PORT, '
+      '--num_processes=N and --process_id=I (0 to N - 1), or none of them; '
+      f'given: {coordinator}, {num_processes}, {process_id}'
+    )
+  try:
+    jax.distributed.initialize(
+      coordinator,
+      num_processes,
+      process_id,
+      heartbeat_timeout_seconds=heartbeat_seconds,
+    )
+  except (ValueError, RuntimeError) as error:
+    raise errors.UserError(
+      f'the processes of the job did not find each other ({error}); check '
+      '--coordinator=HOST:PORT, --num_processes and --process_id, and that '
+      'all processes were started'
+    ) from error
+
+
+@contextlib.contextmanager
+def ending_together() -> Iterator[None]:
+  """In a job of several processes, ends this one at once if it fails.
+
+  A normal exit waits for all processes, and the others may be waiting for this
+  one. They end when the coordinator or a step's collective tells them.
+  """
+  try:
+    yield
+  except errors.Preempted:
+    raise  # all processes stop at the same step
+  except Exception as error:
+    if jax.process_count() == 1:
+      raise
+    if isinstance(error, errors.UserError):
+      sys.stderr.write(f'error: {error}\n')
+    else:
+      traceback.print_exc()
+      sys.stderr.write(
+        'error: this process cannot go on, perhaps because another one of the '
+        'job has died. Start all of them again; the run goes on from its last '
+        'checkpoint\n'
+      )
+    sys.stderr.flush()
+    os._exit(2 if isinstance(error, errors.UserError) else 1)
+
+
+def is_primary() -> bool:
+  """Whether this process writes what is written once: logs and results."""
+  return jax.process_index() == 0
+
+
+def raise_everywhere(error: errors.UserError | None) -> None:
+  """Raises the primary process's error in all processes, if it has one.
+
+  All of them must call it; what the others pass does not count.
+  """
+  if jax.process_count() > 1:
+    text = np.zeros(_MESSAGE_BYTES, np.uint8)
+    said = str(error or '').encode()[:_MESSAGE_BYTES]
+    text[: len(said)] = np.frombuffer(said, np.uint8)
+    text = multihost_utils.broadcast_one_to_all(text)
+    said = bytes(np.asarray(text)).rstrip(b'\0').decode(errors='replace')
+    error = errors.UserError(said) if said else None
+  if error:
+    raise error
+
+
+def choose(number: int) -> int:
+  """The primary process's number, in all processes."""
+  if jax.process_count() == 1:
+    return number
+  return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
+
+
+def log_devices() -> None:
+  """Says what there is to compute on, and loudly if it is a CPU by mistake."""
+  devices = jax.devices()
+  processes = jax.process_count()
+  logger.info(
+    '%d x %s%s',
+    len(devices),
+    devices[0].device_kind,
+    f' in {processes} processes' if processes > 1 else '',
+  )
+  asked_for_cpu = jax.config.jax_platforms == 'cpu'
+  if devices[0].platform == 'cpu' and not asked_for_cpu:
+    logger.warning(
+      '*** NO TPU OR GPU FOUND: RUNNING ON THE CPU, much slower. For an '
+      'accelerator install requirements-tpu.txt or requirements-gpu.txt; '
+      'JAX_PLATFORMS=cpu hides this line. ***'
+    )

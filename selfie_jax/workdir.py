@@ -1,0 +1,74 @@
+"""A run's folder: its address, its lock, and files that are whole or absent."""
+
+from collections.abc import Iterator
+import contextlib
+import fcntl
+import logging
+import os
+import socket
+
+from etils import epath
+
+from selfie_jax import errors
+
+logger = logging.getLogger(__name__)
+
+LOCK = 'lock'
+
+
+def run_path(workdir: str | os.PathLike[str]) -> epath.Path:
+  """The folder of a run, absolute unless it is a bucket's address."""
+  text = os.fspath(workdir)
+  return epath.Path(text if '://' in text else os.path.abspath(text))
+
+
+@contextlib.contextmanager
+def claim(workdir: epath.Path) -> Iterator[None]:
+  """Makes the folder and keeps other processes from running in it.
+
+  The lock is the operating system's, on the file `lock`, so it ends with the
+  process that holds it, however that ends. Buckets (gs://) have no such locks:
+  there, whatever starts the jobs has to start one at a time.
+
+  Raises:
+    UserError: the folder cannot be made or written to, or a run is in it.
+  """
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    is_bucket = '://' in os.fspath(workdir)
+    opened = contextlib.nullcontext() if is_bucket else _open_lock(workdir)
+  except OSError as error:
+    raise errors.UserError(
+      f'cannot write to the workdir {workdir} ({error}); give a folder that '
+      'can be written to with --workdir=DIR'
+    ) from error
+  with opened:
+    yield
+
+
+def write(path: epath.Path, text: str) -> None:
+  """Writes a file that readers find whole or as it was before."""
+  temporary = path.parent / f'{path.name}.tmp'
+  temporary.write_text(text)
+  temporary.replace(path)
+
+
+def _open_lock(workdir: epath.Path):
+  """The locked file, which names its process; closing it unlocks."""
+  file = open(workdir / LOCK, 'a+')
+  try:
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError as error:
+    file.seek(0)
+    holder = file.read().strip() or 'another process'
+    file.close()
+    raise errors.UserError(
+      f'{workdir} is in use by {holder}; wait for its end, or give another '
+      'folder with --workdir=DIR'
+    ) from error
+  except OSError as error:
+    logger.warning('%s cannot be locked (%s)', file.name, error)
+  file.truncate(0)
+  file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
+  file.flush()
+  return file
