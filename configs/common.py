@@ -133,6 +133,9 @@ def _job(mode: str) -> ConfigDict:
   dataset.train_split = 'train'
   # Split to test on.
   dataset.test_split = 'test'
+  # Largest share of the images that may be left out because they cannot be
+  # read; more is an error.
+  dataset.max_unreadable = 0.01
   # Sets that take up to this many GiB decoded are kept in memory.
   dataset.cache_gib = 8.0
 

@@ -64,6 +64,11 @@ def decode_whole(encoded: tf.Tensor, size: int) -> tf.Tensor:
   return _resize(_decode(encoded), size)
 
 
+def full_shape(encoded: tf.Tensor) -> tf.Tensor:
+  """Decodes all of an image for its shape alone: int32, [3]."""
+  return tf.shape(_decode(encoded))
+
+
 def decode_central_crop(encoded: tf.Tensor, size: int) -> tf.Tensor:
   """Decodes the central square, 87.5 % of the shorter side: [size, size, 3]."""
   height, width = tf.unstack(_shape(encoded)[:2])

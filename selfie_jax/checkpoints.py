@@ -85,9 +85,11 @@ def save(
   step = int(state.step)
   if step in manager.all_steps():
     return
-  arrays = multihost_utils.host_local_array_to_global_array(
-    serialization.to_state_dict(state), *_everywhere()
-  )
+  arrays = serialization.to_state_dict(state)
+  if jax.process_count() > 1:
+    arrays = multihost_utils.host_local_array_to_global_array(
+      arrays, *_everywhere()
+    )
   _writing(
     manager,
     lambda: manager.save(

@@ -29,6 +29,7 @@ RUNTIME_FIELDS = (
   'dataset.data_dir',
   'dataset.download',
   'dataset.cache_gib',
+  'dataset.max_unreadable',
   'optimizer.skip_nonfinite',
 )
 
@@ -74,6 +75,7 @@ _RANGES = {
   'optimizer.warmup_steps': (0, float('inf'), True, False),
   'augment.padding': (0, float('inf'), True, False),
   'augment.min_area': (0, 1, False, True),
+  'dataset.max_unreadable': (0, 1, True, True),
   'dataset.cache_gib': (0, float('inf'), True, False),
   'optimizer.skip_nonfinite': (0, float('inf'), True, False),
 }
@@ -117,6 +119,15 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
       'optimizer.warmup_steps',
       config.optimizer.warmup_steps,
       f'less than total_steps={config.total_steps}',
+    )
+  if (
+    config.augment.border == 'reflect'
+    and config.augment.padding >= config.image_size
+  ):
+    _refuse(
+      'augment.padding',
+      config.augment.padding,
+      f'below image_size={config.image_size} with augment.border=reflect',
     )
   for field in ('batch_size', 'eval_batch_size'):
     if config[field] % num_devices:

@@ -28,13 +28,6 @@ def open_source(config, split_name: str) -> sources.Source:
   """
   builder = datasets.open_builder(config.dataset)
   split = datasets.open_split(builder, split_name)
-  aug = config.augment
-  if aug.border == 'reflect' and aug.padding >= config.image_size:
-    raise errors.UserError(
-      f'augment.padding is {aug.padding}; a reflected border must be narrower'
-      ' than the image: type --config.augment.padding=4 or another number'
-      f' below {config.image_size}.'
-    )
   return sources.Source(builder, split, config)
 
 

@@ -1,5 +1,6 @@
 """Random access to the encoded images of a tfds split stored as TFRecord."""
 
+from collections.abc import Callable
 from concurrent import futures
 import functools
 import hashlib
@@ -48,6 +49,7 @@ class Records:
       )
     self.size = split.num_examples
     self._parts = split.file_instructions
+    self._paths = sorted({part.filename for part in self._parts})
     self._features = builder.info.features
     self._pool = futures.ThreadPoolExecutor(_READERS, 'records')
 
@@ -73,6 +75,24 @@ class Records:
     skip = {'image': tfds.decode.SkipDecoding()}
     return image.deserialize_example(record, decoders=skip)['image']
 
+  def remembered(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """`make()`, kept in the cache folder for as long as the files stay."""
+    parts = [(p.filename, p.skip, p.take) for p in self._parts]
+    path = _cache_path(self._paths, [name, parts], self._pool)
+    return _cached(path, lambda: {name: make()})[name]
+
+  def describe(self, position: int) -> str:
+    """Where an example lies and why its image cannot be decoded, if so."""
+    index = self._index
+    path = self._parts[index['files'][position]].filename
+    where = f'{os.path.basename(path)} at byte {index["offsets"][position]}'
+    encoded = self.encoded_image(self.read(np.array([position]))[0])
+    try:
+      tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    except tf.errors.OpError as error:
+      return f'{where} ({" ".join(error.message.split())[:80]})'
+    return where
+
   def _read_one(self, file: int, offset: int, length: int) -> bytes:
     path = self._parts[file].filename
     # The plain open is several times faster; gfile knows gs:// and its like.
@@ -87,8 +107,11 @@ class Records:
   @functools.cached_property
   def _index(self) -> dict[str, np.ndarray]:
     """files, offsets, lengths, labels of the examples, each [size]."""
-    paths = sorted({part.filename for part in self._parts})
-    whole = _cached_index(paths, self._features['label'], self._pool)
+    paths = self._paths
+    whole = _cached(
+      _cache_path(paths, [], self._pool),
+      lambda: _make_index(paths, self._features['label']),
+    )
     numbers = {path: number for number, path in enumerate(paths)}
     rows, files = [], []
     for number, part in enumerate(self._parts):
@@ -108,19 +131,26 @@ class Records:
     return index | {'files': np.concatenate(files)}
 
 
-def _cached_index(
-  paths: list[str], label: tfds.features.ClassLabel, pool: futures.Executor
-) -> dict[str, np.ndarray]:
+def _cache_path(
+  paths: list[str], more: list, pool: futures.Executor
+) -> pathlib.Path:
+  """Where something is kept that follows from files and from `more`."""
   sizes = pool.map(lambda path: tf.io.gfile.stat(path).length, paths)
-  key = hashlib.sha256(repr(list(zip(paths, sizes, strict=True))).encode())
-  cached = datasets.cache_folder() / 'records' / f'{key.hexdigest()[:32]}.npz'
+  key = [list(zip(paths, sizes, strict=True)), *more]
+  name = hashlib.sha256(repr(key).encode()).hexdigest()[:32]
+  return datasets.cache_folder() / 'records' / f'{name}.npz'
+
+
+def _cached(
+  path: pathlib.Path, make: Callable[[], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
   try:
-    with np.load(cached) as index:
-      return dict(index)
+    with np.load(path) as arrays:
+      return dict(arrays)
   except (OSError, ValueError, EOFError):
-    index = _make_index(paths, label)
-    _save(cached, index)
-    return index
+    arrays = make()
+    _save(path, arrays)
+    return arrays
 
 
 def _save(path: pathlib.Path, index: dict[str, np.ndarray]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent import futures
 import dataclasses
 import functools
+import logging
 
 import numpy as np
 import tensorflow as tf
@@ -14,10 +15,15 @@ import tensorflow_datasets as tfds
 
 from selfie_jax import augment
 from selfie_jax import datasets
+from selfie_jax import errors
 from selfie_jax import records
+
+logger = logging.getLogger(__name__)
 
 # So many threads make batches in memory, and so many batches lie ready.
 _WORKERS, _AHEAD = 2, 4
+# So many of the images that cannot be read are named.
+_NAMED = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +46,10 @@ class Plan:
 class Source:
   """The images of a split: decoded in memory, or encoded on the disk.
 
+  Images that cannot be decoded are left out before anything else is done, so
+  positions in the set count the others only, whoever reads it.
+
   Attributes:
-    size: number of examples.
     num_classes: number of labels.
     class_names: one string for each label.
     image_size: side of the images given out, pixels.
@@ -50,19 +58,30 @@ class Source:
   """
 
   def __init__(self, builder: tfds.core.DatasetBuilder, split, config):
-    self.size = split.num_examples
     self.num_classes = builder.info.features['label'].num_classes
     self.class_names = builder.info.features['label'].names
     self.image_size = config.image_size
     self._crops_encoded = config.augment.crop == 'random_resized'
-    gib = self.size * config.image_size**2 * 3 / 2**30
+    gib = split.num_examples * config.image_size**2 * 3 / 2**30
     self.in_memory = not self._crops_encoded and gib <= config.dataset.cache_gib
     self._builder, self._split = builder, split
+    self._max_unreadable = config.dataset.max_unreadable
+
+  @property
+  def size(self) -> int:
+    """Number of images that can be read; found on first use."""
+    return len(self.labels)
 
   @property
   def labels(self) -> np.ndarray:
-    """int32, [size], -1 for unlabelled; found on first use."""
-    return self._decoded[1] if self.in_memory else self._records.labels
+    """int32, [size], -1 for unlabelled; found on first use.
+
+    Raises:
+      UserError: more than dataset.max_unreadable of the images cannot be read.
+    """
+    if self.in_memory:
+      return self._decoded[1]
+    return self._records.labels[self._readable]
 
   def eval_images(self, parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Images without augmentation.
@@ -124,14 +143,44 @@ class Source:
 
   @functools.cached_property
   def _decoded(self) -> tuple[np.ndarray, np.ndarray]:
-    side = self.image_size
-    images = np.empty((self.size, side, side, 3), np.uint8)
-    labels = np.empty(self.size, np.int32)
+    side, total = self.image_size, self._split.num_examples
+    images = np.empty((total, side, side, 3), np.uint8)
+    labels = np.empty(total, np.int32)
+    if self._is_records():
+      _ = self._records.labels  # finds damaged files
+    kept, end = [], 0
+    for positions, label, image in self._read_through(
+      lambda encoded: augment.decode_whole(encoded, side)
+    ):
+      first, end = end, end + len(label)
+      images[first:end], labels[first:end] = image, label
+      kept.append(positions)
+    self._tell_unreadable(kept)
+    return images[:end], labels[:end]
 
-    def decode(example):
-      image = augment.decode_whole(example['image'], side)
-      return image, tf.cast(example['label'], tf.int32)
+  @functools.cached_property
+  def _readable(self) -> np.ndarray:
+    """Positions among the records of the images that can be read, int64."""
 
+    def look() -> np.ndarray:
+      logger.info(
+        'Decoding the %d images of %s once, to find any that cannot be read',
+        self._split.num_examples,
+        self._name(),
+      )
+      kept = [
+        positions for positions, _, _ in self._read_through(augment.full_shape)
+      ]
+      return np.concatenate([*kept, np.empty(0, np.int64)])
+
+    kept = self._records.remembered('readable', look)
+    self._tell_unreadable([kept])
+    return kept
+
+  def _read_through(
+    self, decode: Callable[[tf.Tensor], tf.Tensor]
+  ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Batches (positions, labels, decode(image)), without what cannot be."""
     with datasets.quiet():
       data = self._builder.as_dataset(
         split=self._split.name,
@@ -141,13 +190,43 @@ class Source:
           interleave_cycle_length=1, try_autocache=False
         ),
       )
-    data = data.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
-    first = 0
-    for part in data.batch(1024).prefetch(1).as_numpy_iterator():
-      end = first + len(part[0])
-      images[first:end], labels[first:end] = part
-      first = end
-    return images, labels
+
+    def decode_one(position, example):
+      label = tf.cast(example['label'], tf.int32)
+      return position, label, decode(example['image'])
+
+    data = data.enumerate().map(decode_one, tf.data.AUTOTUNE)
+    data = data.ignore_errors().batch(1024).prefetch(1)
+    yield from data.as_numpy_iterator()
+
+  def _tell_unreadable(self, kept: list[np.ndarray]) -> None:
+    """Says how many images are left out, and which were the first."""
+    total = self._split.num_examples
+    missing = np.setdiff1d(
+      np.arange(total), np.concatenate([*kept, np.empty(0, np.int64)])
+    )
+    if not missing.size:
+      return
+    named = ''
+    if self._is_records():
+      named = '; '.join(map(self._records.describe, missing[:_NAMED].tolist()))
+      named = f': {named}' + (' ...' if missing.size > _NAMED else '')
+    said = (
+      f'{missing.size} of the {total} images of {self._name()} cannot be '
+      f'read{named}'
+    )
+    if missing.size > self._max_unreadable * total:
+      raise errors.UserError(
+        f'{said}. Mend the data set, or leave more of it out with '
+        f'--config.dataset.max_unreadable={missing.size / total:.2g} or more'
+      )
+    logger.warning('%s. They are left out', said)
+
+  def _name(self) -> str:
+    return f'{self._builder.info.full_name} {self._split.name}'
+
+  def _is_records(self) -> bool:
+    return self._builder.info.file_format is tfds.core.FileFormat.TFRECORD
 
   @functools.cached_property
   def _records(self) -> records.Records:
@@ -170,9 +249,9 @@ class Source:
     length = len(first[0])
 
     def read():
-      yield self._records.read(first[0]), *first[1:]
+      yield self._records.read(self._readable[first[0]]), *first[1:]
       for indices, *arguments in parts:
-        yield self._records.read(indices), *arguments
+        yield self._records.read(self._readable[indices]), *arguments
 
     def decode_one(record, *arguments):
       encoded = self._records.encoded_image(record)
@@ -182,7 +261,14 @@ class Source:
     data = tf.data.Dataset.from_generator(read, output_signature=signature)
     data = data.prefetch(2).unbatch()
     data = data.map(decode_one, tf.data.AUTOTUNE, deterministic=True)
-    yield from data.batch(length).prefetch(2).as_numpy_iterator()
+    try:
+      yield from data.batch(length).prefetch(2).as_numpy_iterator()
+    except tf.errors.OpError as error:
+      raise errors.UserError(
+        f'an image of {self._name()} that could be read before cannot be read '
+        f'any more ({" ".join(error.message.split())[:300]}); put the data set '
+        'back and type the same command again'
+      ) from error
 
 
 def _ahead(

@@ -14,9 +14,12 @@ os.environ['XLA_FLAGS'] = (
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(ROOT / '.jax_cache'))
 
+import functools
+
 import jax
 import numpy as np
 import pytest
+import small_jobs
 
 from configs import digits_finetune
 from configs import digits_pretrain
@@ -30,6 +33,20 @@ def pretrain_config():
 @pytest.fixture
 def finetune_config():
   return digits_finetune.get_config('tiny')
+
+
+@pytest.fixture(scope='session')
+def finished(tmp_path_factory):
+  """mode -> the folder of its small job, run once and read by many tests."""
+  from selfie_jax import train
+
+  @functools.cache
+  def run(mode):
+    folder = tmp_path_factory.mktemp(mode)
+    train.train_and_evaluate(small_jobs.small_job(mode), folder)
+    return folder
+
+  return run
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_jobs import same_end
+from small_jobs import small_job
 
 from selfie_jax import checkpoints
 from selfie_jax import errors
@@ -19,9 +21,6 @@ from selfie_jax import optimizer
 from selfie_jax import task
 from selfie_jax import train
 from selfie_jax import workdir as workdir_lib
-from tests.train_test import finished  # noqa: F401 (a fixture)
-from tests.train_test import same_end
-from tests.train_test import small_job
 
 
 @pytest.fixture
@@ -33,7 +32,7 @@ def told(caplog, monkeypatch):
 
 
 @pytest.fixture
-def unfinished(finished, tmp_path):  # noqa: F811
+def unfinished(finished, tmp_path):
   """A copy of a finished pretraining that has lost its last words."""
   folder = tmp_path / 'run'
   shutil.copytree(finished('pretrain'), folder)
@@ -61,7 +60,7 @@ def terminate():
 @pytest.mark.parametrize('mode', ['pretrain', 'finetune'])
 def test_sigterm_saves_the_step_in_flight(
   mode,
-  finished,  # noqa: F811
+  finished,
   tmp_path,
   monkeypatch,
 ):
@@ -75,7 +74,7 @@ def test_sigterm_saves_the_step_in_flight(
 
 
 def test_sigterm_in_an_evaluation_saves_at_once_and_evaluates_later(
-  finished,  # noqa: F811
+  finished,
   tmp_path,
   monkeypatch,
 ):
@@ -89,7 +88,7 @@ def test_sigterm_in_an_evaluation_saves_at_once_and_evaluates_later(
 
 def test_damaged_newest_checkpoint_is_named_and_the_older_one_used(
   unfinished,
-  finished,  # noqa: F811
+  finished,
   told,
 ):
   damaged = unfinished / 'checkpoints' / '6'
@@ -127,7 +126,7 @@ def test_finetuning_starts_from_an_older_checkpoint_if_the_newest_is_damaged(
   assert (kernels[0] != kernels[1]).any()
 
 
-def test_weights_are_those_best_on_the_validation_part(finished):  # noqa: F811
+def test_weights_are_those_best_on_the_validation_part(finished):
   folder = finished('finetune')
   with checkpoints.open_manager(workdir_lib.run_path(folder)) as manager:
     history = checkpoints._read(manager, 6).progress['history']
@@ -146,7 +145,7 @@ def test_damaged_config_is_one_error(unfinished):
 
 
 def test_full_disk_is_one_error_and_the_last_good_checkpoint_stays(
-  finished,  # noqa: F811
+  finished,
   tmp_path,
   monkeypatch,
 ):

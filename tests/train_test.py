@@ -1,15 +1,12 @@
 """Whole runs on the digits: what they leave, how they go on, what they read."""
 
-import functools
 import json
 import logging
 
-import jax
 import numpy as np
 import pytest
+import small_jobs
 
-from configs import digits_finetune
-from configs import digits_pretrain
 from selfie_jax import checkpoints
 from selfie_jax import errors
 from selfie_jax import evaluation
@@ -24,34 +21,9 @@ class Interrupted(Exception):
   """Stands for whatever may end a process."""
 
 
-def small_job(mode):
-  """Six steps, with two evaluations and two checkpoints."""
-  job = {'pretrain': digits_pretrain, 'finetune': digits_finetune}[mode]
-  config = job.get_config('tiny')
-  config.total_steps = 6
-  config.log_every = 2
-  config.eval_every = 3
-  config.checkpoint_every = 3
-  config.optimizer.warmup_steps = 1
-  return config
-
-
 @pytest.fixture
 def config(request):
-  return small_job(request.param)
-
-
-@pytest.fixture(scope='module')
-def finished(tmp_path_factory):
-  """mode -> the folder of its small job, run once and read by many tests."""
-
-  @functools.cache
-  def run(mode):
-    folder = tmp_path_factory.mktemp(mode)
-    train.train_and_evaluate(small_job(mode), folder)
-    return folder
-
-  return run
+  return small_jobs.small_job(request.param)
 
 
 def interrupt_after(monkeypatch, steps):
@@ -67,37 +39,6 @@ def interrupt_after(monkeypatch, steps):
   monkeypatch.setattr(input_pipeline, 'train_batches', broken)
 
 
-def final_checkpoint(workdir):
-  """All arrays of the last checkpoint, and its history."""
-  with checkpoints.open_manager(workdir_lib.run_path(workdir)) as manager:
-    args = checkpoints.ocp.args
-    read = manager.restore(
-      manager.latest_step(),
-      args=args.Composite(
-        state=args.PyTreeRestore(), progress=args.JsonRestore()
-      ),
-    )
-  return jax.tree.map(np.asarray, read.state), read.progress['history']
-
-
-def same_end(whole_run, run_in_parts):
-  """Both ended with the same bits: state, history and results."""
-  whole, whole_history = final_checkpoint(whole_run)
-  parts, parts_history = final_checkpoint(run_in_parts)
-  jax.tree.map(np.testing.assert_array_equal, whole, parts)
-  assert whole_history == parts_history
-  assert [row['step'] for row in whole_history if row['part'] == 'train'] == [
-    2,
-    4,
-    6,
-  ]
-  results = [
-    json.loads((folder / 'results.json').read_text())
-    for folder in (whole_run, run_in_parts)
-  ]
-  assert results[0]['metrics'] == results[1]['metrics']
-
-
 @pytest.mark.parametrize('config', TASKS, indirect=True)
 @pytest.mark.parametrize('steps', [3, 5])
 def test_interrupted_and_continued_is_bit_for_bit_one_run(
@@ -109,7 +50,7 @@ def test_interrupted_and_continued_is_bit_for_bit_one_run(
       train.train_and_evaluate(config, tmp_path / 'parts')
   train.train_and_evaluate(config, tmp_path / 'parts')
 
-  same_end(finished(config.mode), tmp_path / 'parts')
+  small_jobs.same_end(finished(config.mode), tmp_path / 'parts')
 
 
 @pytest.mark.parametrize('config', TASKS, indirect=True)
@@ -181,14 +122,14 @@ def test_finished_run_says_so_and_computes_nothing(
   monkeypatch.setattr(logging.getLogger('selfie_jax'), 'propagate', True)
   caplog.set_level(logging.INFO)
   monkeypatch.delattr(input_pipeline, 'open_source')
-  results = train.train_and_evaluate(small_job('pretrain'), folder)
+  results = train.train_and_evaluate(small_jobs.small_job('pretrain'), folder)
   assert results == json.loads((folder / 'results.json').read_text())
   assert 'is finished' in caplog.text
 
 
 def test_workdir_of_another_job_is_refused_and_left_alone(finished):
   folder = finished('pretrain')
-  config = small_job('pretrain')
+  config = small_jobs.small_job('pretrain')
   before = (folder / 'config.json').read_text()
   config.model.width = 8
   with pytest.raises(errors.UserError, match=r'model\.width \(4 -> 8\)'):
