@@ -8,6 +8,7 @@ one that was damaged is known before anything is read from it.
 
 from collections.abc import Callable
 import functools
+import json
 import logging
 from typing import Any
 
@@ -171,36 +172,35 @@ def restore_weights(run: str) -> dict[str, Any]:
 
   Returns:
     {'params': ..., 'batch_stats': ...} on one device, whatever number of
-    devices wrote them: of the checkpoint that was best on the validation part
-    if the run has one, else of the newest.
+    devices wrote them: of the checkpoint that the run's results are of if it
+    is finished, else of the newest.
 
   Raises:
     UserError: there is no checkpoint, or none that can be read.
   """
   workdir = workdir_lib.run_path(run)
-  if (workdir / FOLDER).exists():
-    with open_manager(workdir) as manager:
-      steps = sorted(manager.all_steps(), reverse=True)
-      whole = [step for step in steps if is_whole(manager, step)]
-      if whole:
-        progress = _read(manager, whole[0]).progress
-        best = best_step(progress['history'])
-        step = best if best in whole else whole[0]
-        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        tree = manager.item_metadata(step)['state'].tree
-        shardings = {
-          name: jax.tree.map(lambda _: device, tree[name]) for name in _WEIGHTS
-        }
-        return _read(manager, step, shardings).state
-      if steps:
-        raise errors.UserError(
-          f'none of the checkpoints of {run} can be read; pretrain again with '
-          '--workdir=SOMEWHERE_ELSE'
-        )
-  raise errors.UserError(
-    f'{run} has no checkpoint yet. Pretrain first, for instance: python '
-    f'main.py --config=configs/digits_pretrain.py --workdir={run}'
-  )
+  if not (workdir / FOLDER).exists():
+    raise errors.UserError(
+      f'{run} has no checkpoint yet. Pretrain first, for instance: python '
+      f'main.py --config=configs/digits_pretrain.py --workdir={run}'
+    )
+  with open_manager(workdir) as manager:
+    steps = sorted(manager.all_steps(), reverse=True)
+    chosen = _chosen_step(workdir)
+    # The chosen one is tried first, then from the newest to the oldest.
+    steps.sort(key=lambda step: step != chosen)
+    step = next((step for step in steps if is_whole(manager, step)), None)
+    if step is None:
+      raise errors.UserError(
+        f'none of the checkpoints of {run} can be read; run its job again with '
+        '--workdir=SOMEWHERE_ELSE'
+      )
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    tree = manager.item_metadata(step)['state'].tree
+    shardings = {
+      name: jax.tree.map(lambda _: device, tree[name]) for name in _WEIGHTS
+    }
+    return _read(manager, step, shardings).state
 
 
 def best_step(history: list[dict[str, Any]]) -> int | None:
@@ -234,6 +234,12 @@ def pretraining_config(run: str) -> ml_collections.ConfigDict:
       'pretraining run, such as --config.init_from=runs/cifar_pretrain'
     )
   return saved
+
+
+def _chosen_step(workdir: epath.Path) -> int | None:
+  """The step that the run's results are of, if it is finished."""
+  path = workdir / 'results.json'
+  return json.loads(path.read_text())['checkpoint'] if path.exists() else None
 
 
 class _Preserve(preservation_policy.PreservationPolicy):

@@ -183,8 +183,16 @@ class Reporter:
     metrics: dict[str, Any],
     figures: dict[str, mpl_figure.Figure],
     workdir: epath.Path,
+    checkpoint: int,
   ) -> dict[str, Any]:
-    """Writes figures/ and results.json and returns what is in the latter."""
+    """Writes figures/ and results.json and returns what is in the latter.
+
+    Args:
+      metrics: of the job's end.
+      figures: by name.
+      workdir: the run's folder.
+      checkpoint: the step whose state the metrics are of.
+    """
     config, device = self._config, jax.local_devices()[0]
     seconds = self._all_seconds
     results = {
@@ -192,6 +200,7 @@ class Reporter:
       'dataset': config.dataset.name,
       'step': config.total_steps,
       'total_steps': config.total_steps,
+      'checkpoint': checkpoint,
       'seed': config.seed,
       'label_fraction': config.label_fraction,
       'initialised_from': (config.mode == 'finetune' and config.init_from)

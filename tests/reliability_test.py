@@ -110,7 +110,7 @@ def test_no_readable_checkpoint_is_an_error_and_nothing_is_lost(unfinished):
     train.train_and_evaluate(small_job('pretrain'), unfinished)
   assert (unfinished / 'checkpoints' / '6' / 'state').exists()
   assert not (unfinished / 'results.json').exists()
-  with pytest.raises(errors.UserError, match='pretrain again'):
+  with pytest.raises(errors.UserError, match='run its job again'):
     checkpoints.restore_weights(str(unfinished))
 
 
@@ -126,16 +126,27 @@ def test_finetuning_starts_from_an_older_checkpoint_if_the_newest_is_damaged(
   assert (kernels[0] != kernels[1]).any()
 
 
-def test_weights_are_those_best_on_the_validation_part(finished):
-  folder = finished('finetune')
-  with checkpoints.open_manager(workdir_lib.run_path(folder)) as manager:
-    history = checkpoints._read(manager, 6).progress['history']
-  for best in (3, 6):
-    for row in history:
-      if row['part'] == 'validation':
-        row['accuracy'] = float(row['step'] == best)
-    assert checkpoints.best_step(history) == best
-  assert checkpoints.best_step([{'step': 1, 'part': 'test'}]) is None
+def test_weights_of_a_finished_run_are_those_its_results_are_of(unfinished):
+  def stem():
+    weights = checkpoints.restore_weights(str(unfinished))
+    return jax.tree.leaves(weights['params']['patch_network']['stem'])[0]
+
+  stems = {}
+  for step in (3, 6):
+    results = {'checkpoint': step}
+    (unfinished / 'results.json').write_text(json.dumps(results))
+    stems[step] = stem()
+  assert (stems[3] != stems[6]).any()
+  shutil.rmtree(unfinished / 'checkpoints' / '6' / 'state')
+  np.testing.assert_array_equal(stem(), stems[3])
+
+
+def test_best_step_is_the_later_one_of_two_equals():
+  row = {'part': 'validation', 'loss': 9.0}
+  history = [row | {'step': s, 'accuracy': a} for s, a in [(1, 2), (3, 2)]]
+  history += [{'step': 4, 'part': 'train', 'accuracy': 3.0}]
+  assert checkpoints.best_step(history) == 3
+  assert checkpoints.best_step(history[-1:]) is None
 
 
 def test_damaged_config_is_one_error(unfinished):

@@ -51,6 +51,9 @@ def test_interrupted_and_continued_is_bit_for_bit_one_run(
   train.train_and_evaluate(config, tmp_path / 'parts')
 
   small_jobs.same_end(finished(config.mode), tmp_path / 'parts')
+  _, history = small_jobs.final_checkpoint(tmp_path / 'parts')
+  rows = [row['step'] for row in history if row['part'] == 'train']
+  assert rows == [2, 4, 6]
 
 
 @pytest.mark.parametrize('config', TASKS, indirect=True)
@@ -62,6 +65,7 @@ def test_run_leaves_what_is_promised(config, finished):
     'dataset',
     'step',
     'total_steps',
+    'checkpoint',
     'seed',
     'label_fraction',
     'metrics',
@@ -172,6 +176,7 @@ def test_test_set_is_read_once_with_the_checkpoint_best_on_validation(
     ('test', 6),
   ]
   assert results['metrics']['validation_accuracy'] == 0.9
+  assert results['checkpoint'] == 6
   with checkpoints.open_manager(workdir_lib.run_path(tmp_path)) as manager:
     assert sorted(manager.all_steps()) == [6, 8]
 

@@ -1,4 +1,4 @@
-"""Images of every odd kind are decoded as Pillow does, or left out and named."""
+"""Odd images are decoded as Pillow does, or left out and named."""
 
 import io
 import json
@@ -93,7 +93,10 @@ class Odd(tfds.core.GeneratorBasedBuilder):
     )
 
   def _split_generators(self, dl_manager):
-    return {'train': self._generate_examples(), 'test': self._generate_examples()}
+    return {
+      'train': self._generate_examples(),
+      'test': self._generate_examples(),
+    }
 
   def _generate_examples(self):
     for i, (_, content) in enumerate(EXAMPLES):
