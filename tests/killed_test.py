@@ -52,7 +52,7 @@ def moments(process, workdir, draw):
 @pytest.mark.slow
 def test_runs_killed_at_random_end_with_the_bits_of_one_never_killed(tmp_path):
   draw = np.random.default_rng(0)
-  survived, lost = collections.Counter(), []
+  survived = collections.Counter()
   for mode in ('pretrain', 'finetune'):
     for seed in (0, 1):
       fields = FIELDS | {'seed': seed}
