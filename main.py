@@ -7,6 +7,8 @@ Exit codes: 0 finished; 1 a fault; 2 a mistake, said in one line; 130 Ctrl-C;
 143 told to stop by SIGTERM (start it again).
 """
 
+import atexit
+import gc
 import importlib.util
 import logging
 import os
@@ -154,6 +156,9 @@ def log_to_terminal() -> None:
 
 if __name__ == '__main__':
   log_to_terminal()
+  # Python's last garbage collection would look through all of TensorFlow, for
+  # seconds that a process told to stop may not have.
+  atexit.register(gc.freeze)
   try:
     app.run(main, flags_parser=parse_flags)
   except errors.UserError as mistake:
