@@ -21,6 +21,7 @@ import tqdm
 from tqdm.contrib import logging as tqdm_logging
 
 from selfie_jax import distributed
+from selfie_jax import errors
 from selfie_jax import visualize
 from selfie_jax import workdir as workdir_lib
 
@@ -42,7 +43,7 @@ class Reporter:
   def __init__(self, config: ml_collections.ConfigDict, workdir: epath.Path):
     self.history: list[dict[str, Any]] = []
     self._window: list[dict[str, Any]] = []  # metrics of steps since a row
-    self._config = config
+    self._config, self._workdir = config, workdir
     self._writer = (
       metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(workdir)))
       if distributed.is_primary()
@@ -55,8 +56,13 @@ class Reporter:
   def __enter__(self) -> 'Reporter':
     return self
 
-  def __exit__(self, *exception) -> None:
-    self._writer.close()
+  def __exit__(self, kind, *exception) -> None:
+    try:
+      with workdir_lib.writing(self._workdir):
+        self._writer.close()
+    except errors.UserError:
+      if kind is None:  # else that error says more
+        raise
 
   @property
   def progress(self) -> dict[str, Any]:
@@ -134,10 +140,9 @@ class Reporter:
     """Adds a row to the history and shows it, the latter with `timing`."""
     values = {name: values[name] for name in sorted(values, key=_place)}
     self.history.append({'step': step, 'part': part} | values)
-    self._writer.write_scalars(
-      step,
-      {f'{part}/{name}': value for name, value in (values | timing).items()},
-    )
+    scalars = {f'{part}/{k}': value for k, value in (values | timing).items()}
+    with workdir_lib.writing(self._workdir):
+      self._writer.write_scalars(step, scalars)
     logger.info('step %d %s: %s', step, part, _line(values | timing))
 
   def has_row(self, step: int, part: str) -> bool:
@@ -182,7 +187,6 @@ class Reporter:
     self,
     metrics: dict[str, Any],
     figures: dict[str, mpl_figure.Figure],
-    workdir: epath.Path,
     checkpoint: int,
   ) -> dict[str, Any]:
     """Writes figures/ and results.json and returns what is in the latter.
@@ -190,7 +194,6 @@ class Reporter:
     Args:
       metrics: of the job's end.
       figures: by name.
-      workdir: the run's folder.
       checkpoint: the step whose state the metrics are of.
     """
     config, device = self._config, jax.local_devices()[0]
@@ -223,13 +226,13 @@ class Reporter:
       },
     }
     if distributed.is_primary():
-      folder = workdir / 'figures'
-      self._draw(figures, folder)
-      workdir_lib.write(
-        workdir / 'results.json', json.dumps(results, indent=2) + '\n'
-      )
+      folder = self._workdir / 'figures'
+      path = self._workdir / 'results.json'
+      with workdir_lib.writing(self._workdir):
+        self._draw(figures, folder)
+        workdir_lib.write(path, json.dumps(results, indent=2) + '\n')
       logger.info('Finished: %s', _line(metrics))
-      logger.info('Results: %s  Pictures: %s', workdir / 'results.json', folder)
+      logger.info('Results: %s  Pictures: %s', path, folder)
     return results
 
   def _draw(

@@ -145,7 +145,7 @@ def _run(
     )
     metrics, figures = task.summary(config, state, evaluations, pictured)
     figures['curves'] = visualize.curves(reporter.history)
-    return reporter.finish(metrics, figures, workdir, int(state.step))
+    return reporter.finish(metrics, figures, int(state.step))
 
 
 def _train(

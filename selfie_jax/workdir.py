@@ -53,6 +53,20 @@ def write(path: epath.Path, text: str) -> None:
   temporary.replace(path)
 
 
+@contextlib.contextmanager
+def writing(workdir: epath.Path) -> Iterator[None]:
+  """Turns whatever keeps a file from being written into one error."""
+  try:
+    yield
+  # Several libraries write there, each with exceptions of its own.
+  except Exception as error:
+    raise errors.UserError(
+      f'cannot write to {workdir} ({" ".join(str(error).split())[:300]}). Make '
+      'room or mend the folder, then type the same command again: it goes on '
+      'from the last checkpoint'
+    ) from error
+
+
 def _open_lock(workdir: epath.Path):
   """The locked file, which names its process; closing it unlocks."""
   file = open(workdir / LOCK, 'a+')

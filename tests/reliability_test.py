@@ -18,6 +18,7 @@ from selfie_jax import checkpoints
 from selfie_jax import errors
 from selfie_jax import input_pipeline
 from selfie_jax import optimizer
+from selfie_jax import reporting
 from selfie_jax import task
 from selfie_jax import train
 from selfie_jax import workdir as workdir_lib
@@ -232,8 +233,6 @@ def test_a_skipped_step_changes_nothing_and_is_counted(pretrain_config):
 
 
 def test_skipped_steps_are_left_out_of_the_means_and_counted(tmp_path):
-  from selfie_jax import reporting
-
   config = small_job('pretrain')
   config.optimizer.skip_nonfinite = 1
   row = {'loss': 1.0, 'gradient_norm': 1.0, 'learning_rate': 0.1}
@@ -244,3 +243,32 @@ def test_skipped_steps_are_left_out_of_the_means_and_counted(tmp_path):
     assert reporter.history[0]['loss'] == 1.5
     assert reporter.history[0]['skipped_steps'] == 1
     assert json.dumps(reporter.progress, allow_nan=False)
+
+
+def test_results_on_a_full_disk_are_one_error_and_are_written_later(
+  unfinished, finished
+):
+  (unfinished / 'results.json.tmp').symlink_to('/dev/full')
+  with pytest.raises(errors.UserError, match=f'cannot write to {unfinished}'):
+    train.train_and_evaluate(small_job('pretrain'), unfinished)
+  assert not (unfinished / 'results.json').exists()
+  (unfinished / 'results.json.tmp').unlink()
+  train.train_and_evaluate(small_job('pretrain'), unfinished)
+  same_end(finished('pretrain'), unfinished)
+
+
+@pytest.mark.parametrize('call', ['write_scalars', 'close'])
+def test_events_on_a_full_disk_are_one_error(call, tmp_path, monkeypatch):
+  """TensorFlow writes them in the background, and speaks up at some call."""
+  reporter = reporting.Reporter(
+    small_job('pretrain'), workdir_lib.run_path(tmp_path)
+  )
+
+  def fail(*args):
+    raise RuntimeError('No space left on device')
+
+  monkeypatch.setattr(reporter._writer, call, fail)
+  with pytest.raises(errors.UserError, match='No space left'), reporter:
+    reporter.row(1, 'test', {'loss': 1.0})
+  with pytest.raises(ValueError, match='says more'), reporter:
+    raise ValueError('says more')
