@@ -65,6 +65,27 @@ def use_imagenet(config: ConfigDict) -> None:
   config.model.positions = 'row_column'
 
 
+def use_photos(config: ConfigDict, variant: str) -> None:
+  """Your own photos at 224x224, or 64x64 for CPUs; in 7x7 or 4x4 patches."""
+  config.dataset.name = 'folder'
+  config.image_size = 224
+  config.patch_size = 32
+  config.batch_size = 256
+  config.eval_batch_size = 256
+  config.model.stem = 'conv7_pool'
+  config.model.positions = 'row_column'
+  config.augment.border = 'reflect'
+  if variant:
+    config.image_size = 64
+    config.patch_size = 16
+  if variant == 'small':
+    shrink_network(config, width=24, stem='patch8')
+    config.model.attention.dropout = 0.0
+    config.batch_size = 128
+  elif variant == 'tiny':
+    make_tiny(config)
+
+
 def shrink_network(config: ConfigDict, width: int, stem: str) -> None:
   """A narrower network with a cheaper stem, for CPUs; the same code."""
   config.dtype = 'float32'
@@ -123,15 +144,18 @@ def _job(mode: str) -> ConfigDict:
   config.keep_checkpoints = 2
 
   config.dataset = dataset = ConfigDict()
-  # A tfds name with image and label, or digits.
+  # A tfds name with image and label, digits, or folder: your own images.
   dataset.name = 'cifar10'
+  # For folder: DIR with train/CLASS/* and test/CLASS/*, any folder of images,
+  # or FILE.csv with the columns file, label and, if you like, split.
+  dataset.path = ''
   # Where tfds keeps its sets; '' is TFDS_DATA_DIR or ~/tensorflow_datasets.
   dataset.data_dir = ''
   # Whether to download a set that is not on the disk.
   dataset.download = True
-  # Split to train on.
+  # Split to train on; for folder, a folder below path or a value in the table.
   dataset.train_split = 'train'
-  # Split to test on.
+  # Split to test on; a folder without it has a tenth of the images held out.
   dataset.test_split = 'test'
   # Largest share of the images that may be left out because they cannot be
   # read; more is an error.

@@ -27,6 +27,7 @@ RUNTIME_FIELDS = (
   'keep_checkpoints',
   'eval_batch_size',
   'dataset.data_dir',
+  'dataset.path',
   'dataset.download',
   'dataset.cache_gib',
   'dataset.max_unreadable',
@@ -114,6 +115,13 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
     ):
       brackets = '[' if low_in else '(', ']' if high_in else ')'
       _refuse(field, value, f'in {brackets[0]}{low}, {high}{brackets[1]}')
+  if (config.dataset.name == 'folder') != bool(config.dataset.path):
+    _refuse(
+      'dataset.path',
+      config.dataset.path,
+      'a folder of images or a .csv file with --config.dataset.name=folder, '
+      "and '' with all others",
+    )
   if config.optimizer.warmup_steps >= config.total_steps:
     _refuse(
       'optimizer.warmup_steps',
@@ -203,6 +211,46 @@ def check_same_job(
       f'{workdir} holds a run with another config: {", ".join(changed)}. '
       'Give these fields their old values to continue it, or start a new '
       'run with --workdir=SOMEWHERE_ELSE'
+    )
+
+
+def save_data(facts: dict[str, Any], workdir: epath.Path) -> None:
+  """Writes workdir/data.json: what the images were that a run started with."""
+  text = json.dumps(facts, indent=2, ensure_ascii=False)
+  workdir_lib.write(workdir / 'data.json', text + '\n')
+
+
+def check_same_data(facts: dict[str, Any], workdir: epath.Path) -> None:
+  """Refuses to go on with a run that was started on other images.
+
+  Args:
+    facts: {'train': facts of a source, 'test': likewise}.
+    workdir: the run's folder.
+
+  Raises:
+    UserError: they are not those of data.json; the difference is named.
+  """
+  path = workdir / 'data.json'
+  if not path.exists():
+    return
+  try:
+    saved = json.loads(path.read_text())
+  except ValueError as error:
+    raise errors.UserError(
+      f'{path} is damaged ({error}); delete it if the data is what it was, or '
+      'start a new run with --workdir=SOMEWHERE_ELSE'
+    ) from error
+  changed = [
+    f'{part} {name} ({str(old)[:200]} -> {str(facts[part].get(name))[:200]})'
+    for part in saved
+    for name, old in saved[part].items()
+    if facts[part].get(name) != old
+  ]
+  if changed:
+    raise errors.UserError(
+      f'{workdir} holds a run on other data: {", ".join(changed)}. Put the '
+      'files back to continue it, or start a new run with '
+      '--workdir=SOMEWHERE_ELSE'
     )
 
 

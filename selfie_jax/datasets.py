@@ -149,7 +149,8 @@ def _unknown(name: str, data_dir: str) -> errors.UserError:
   return errors.UserError(
     f"There is no data set '{name}'; "
     + (f'did you mean {" or ".join(close)}? ' if close else '')
-    + "valid are 'digits', every image set of"
+    + "valid are 'digits', 'folder' (your own images at"
+    ' --config.dataset.path), every image set of'
     ' https://www.tensorflow.org/datasets/catalog'
     f' and what is prepared in {folder} ({", ".join(prepared) or "nothing"}):'
     ' type --config.dataset.name=NAME.'

@@ -8,6 +8,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from selfie_jax import errors
 from selfie_jax import input_pipeline
 from selfie_jax import label_subsets
 from selfie_jax import sources
@@ -30,16 +31,23 @@ def choose_parts(
   """Training indices (None: all), and the parts to evaluate on.
 
   'test' is always there, 'validation' where config.validation_fraction asks
-  for it.
+  for it. Finetuning takes the images with a label only; for pretraining, those
+  without are a class like the others.
 
   Raises:
-    UserError: a fraction leaves a class without an image.
+    UserError: a fraction leaves a class without an image, or a split to
+      finetune or test on has no labels.
   """
-  parts = {'test': (test_source, None)}
+  is_finetuning = config.mode == 'finetune'
+  labelled = _labelled(test_source, 'test') if is_finetuning else None
+  parts = {'test': (test_source, labelled)}
   if config.label_fraction == 1 and not config.validation_fraction:
-    return None, parts
+    return _labelled(train_source, 'train') if is_finetuning else None, parts
+  labels = train_source.labels
+  if not is_finetuning:
+    labels = np.where(labels < 0, train_source.num_classes, labels)
   train, validation = label_subsets.split(
-    train_source.labels,
+    labels,
     config.label_fraction,
     config.validation_fraction,
     config.seed,
@@ -53,6 +61,17 @@ def choose_parts(
   if len(validation):
     parts['validation'] = (train_source, validation)
   return train, parts
+
+
+def _labelled(source: sources.Source, part: str) -> np.ndarray | None:
+  """Positions of the images with a label; None if that is all."""
+  labels = source.labels
+  if not (labels >= 0).any():
+    raise errors.UserError(
+      f'No {part} image has a label; choose a labelled split with'
+      f' --config.dataset.{part}_split=NAME'
+    )
+  return None if (labels >= 0).all() else np.flatnonzero(labels >= 0)
 
 
 def create(task, config: ml_collections.ConfigDict, parts: Parts) -> Evaluate:

@@ -12,6 +12,8 @@ import numpy as np
 
 from selfie_jax import datasets
 from selfie_jax import errors
+from selfie_jax import folder
+from selfie_jax import records
 from selfie_jax import sources
 
 Batch = dict[str, np.ndarray]
@@ -26,9 +28,14 @@ def open_source(config, split_name: str) -> sources.Source:
   Raises:
     UserError: no such data set or split, or the set cannot be had.
   """
-  builder = datasets.open_builder(config.dataset)
-  split = datasets.open_split(builder, split_name)
-  return sources.Source(builder, split, config)
+  if config.dataset.name == 'folder':
+    needs_classes = config.mode == 'finetune'
+    store = folder.open_split(config.dataset, split_name, needs_classes)
+  else:
+    builder = datasets.open_builder(config.dataset)
+    split = datasets.open_split(builder, split_name)
+    store = records.Records(builder, split)
+  return sources.Source(store, config)
 
 
 def train_batches(

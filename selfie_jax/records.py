@@ -3,15 +3,13 @@
 from collections.abc import Callable
 from concurrent import futures
 import functools
-import hashlib
 import os
-import pathlib
-import tempfile
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from selfie_jax import cache
 from selfie_jax import datasets
 from selfie_jax import errors
 
@@ -25,29 +23,28 @@ class Records:
   """The examples of a split, in the order of its files.
 
   Where a record lies in its file and what its label is are found in one pass
-  over the files, on first need, and kept in the cache folder.
+  over the files, on first need, and kept in the cache folder. Files of another
+  format than TFRecord can only be read in order; `labels`, `read` and
+  `describe` raise UserError for them.
 
   Attributes:
+    name: of the data set and the split.
     size: number of examples.
     labels: int32, [size].
+    class_names: one string for each label.
+    facts: what stays the same when the files are moved.
+    has_random_access: whether the files are TFRecord.
   """
 
   def __init__(self, builder: tfds.core.DatasetBuilder, split):
-    """Takes a prepared builder and one of its splits or parts of one.
-
-    Raises:
-      UserError: the files are of another format than TFRecord.
-    """
-    file_format = builder.info.file_format
-    if file_format is not tfds.core.FileFormat.TFRECORD:
-      raise errors.UserError(
-        f"Data set '{builder.info.full_name}' is stored as"
-        f' {getattr(file_format, "value", file_format)}; images that do not'
-        ' stay decoded in memory are read from TFRecord files: prepare it with'
-        " download_and_prepare(file_format='tfrecord'), or raise"
-        ' --config.dataset.cache_gib with --config.augment.crop=pad.'
-      )
+    """Takes a prepared builder and one of its splits or parts of one."""
+    self.name = f'{builder.info.full_name} {split.name}'
     self.size = split.num_examples
+    self.class_names = builder.info.features['label'].names
+    self.facts = {'images': self.size, 'classes': list(self.class_names)}
+    file_format = builder.info.file_format
+    self.has_random_access = file_format is tfds.core.FileFormat.TFRECORD
+    self._builder, self._split = builder, split
     self._parts = split.file_instructions
     self._paths = sorted({part.filename for part in self._parts})
     self._features = builder.info.features
@@ -75,11 +72,26 @@ class Records:
     skip = {'image': tfds.decode.SkipDecoding()}
     return image.deserialize_example(record, decoders=skip)['image']
 
+  def in_order(self) -> tf.data.Dataset:
+    """All examples as (encoded image, label): string and int32 scalars."""
+    with datasets.quiet():
+      data = self._builder.as_dataset(
+        split=self._split.name,
+        decoders={'image': tfds.decode.SkipDecoding()},
+        # One file after the other, as the examples are counted here.
+        read_config=tfds.ReadConfig(
+          interleave_cycle_length=1, try_autocache=False
+        ),
+      )
+    return data.map(
+      lambda example: (example['image'], tf.cast(example['label'], tf.int32))
+    )
+
   def remembered(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
     """`make()`, kept in the cache folder for as long as the files stay."""
     parts = [(p.filename, p.skip, p.take) for p in self._parts]
-    path = _cache_path(self._paths, [name, parts], self._pool)
-    return _cached(path, lambda: {name: make()})[name]
+    key = [name, parts, _sizes(self._paths, self._pool)]
+    return cache.remembered(key, lambda: {name: make()})[name]
 
   def describe(self, position: int) -> str:
     """Where an example lies and why its image cannot be decoded, if so."""
@@ -107,9 +119,18 @@ class Records:
   @functools.cached_property
   def _index(self) -> dict[str, np.ndarray]:
     """files, offsets, lengths, labels of the examples, each [size]."""
+    if not self.has_random_access:
+      file_format = self._builder.info.file_format
+      raise errors.UserError(
+        f"Data set '{self._builder.info.full_name}' is stored as"
+        f' {getattr(file_format, "value", file_format)}; images that do not'
+        ' stay decoded in memory are read from TFRecord files: prepare it with'
+        " download_and_prepare(file_format='tfrecord'), or raise"
+        ' --config.dataset.cache_gib with --config.augment.crop=pad.'
+      )
     paths = self._paths
-    whole = _cached(
-      _cache_path(paths, [], self._pool),
+    whole = cache.remembered(
+      [paths, _sizes(paths, self._pool)],
       lambda: _make_index(paths, self._features['label']),
     )
     numbers = {path: number for number, path in enumerate(paths)}
@@ -131,39 +152,9 @@ class Records:
     return index | {'files': np.concatenate(files)}
 
 
-def _cache_path(
-  paths: list[str], more: list, pool: futures.Executor
-) -> pathlib.Path:
-  """Where something is kept that follows from files and from `more`."""
-  sizes = pool.map(lambda path: tf.io.gfile.stat(path).length, paths)
-  key = [list(zip(paths, sizes, strict=True)), *more]
-  name = hashlib.sha256(repr(key).encode()).hexdigest()[:32]
-  return datasets.cache_folder() / 'records' / f'{name}.npz'
-
-
-def _cached(
-  path: pathlib.Path, make: Callable[[], dict[str, np.ndarray]]
-) -> dict[str, np.ndarray]:
-  try:
-    with np.load(path) as arrays:
-      return dict(arrays)
-  except (OSError, ValueError, EOFError):
-    arrays = make()
-    _save(path, arrays)
-    return arrays
-
-
-def _save(path: pathlib.Path, index: dict[str, np.ndarray]) -> None:
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, suffix='.npz')
-    with os.fdopen(handle, 'wb') as file:
-      np.savez(file, **index)
-    # Another process may be reading or writing the same index.
-    os.replace(partial, path)
-  except OSError:
-    # Without a folder that can be written, the next run looks again.
-    pass
+def _sizes(paths: list[str], pool: futures.Executor) -> list[int]:
+  """Bytes of each file."""
+  return list(pool.map(lambda path: tf.io.gfile.stat(path).length, paths))
 
 
 def _make_index(

@@ -11,11 +11,10 @@ import logging
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
 from selfie_jax import augment
-from selfie_jax import datasets
 from selfie_jax import errors
+from selfie_jax import folder
 from selfie_jax import records
 
 logger = logging.getLogger(__name__)
@@ -52,19 +51,21 @@ class Source:
   Attributes:
     num_classes: number of labels.
     class_names: one string for each label.
+    facts: numbers and names, for JSON, by which to know the data again.
     image_size: side of the images given out, pixels.
     in_memory: whether the set is decoded and resized once and kept. It is if
       it fits and no crop needs the original resolution.
   """
 
-  def __init__(self, builder: tfds.core.DatasetBuilder, split, config):
-    self.num_classes = builder.info.features['label'].num_classes
-    self.class_names = builder.info.features['label'].names
+  def __init__(self, store: records.Records | folder.Folder, config):
+    self.class_names = store.class_names
+    self.num_classes = len(store.class_names)
+    self.facts = store.facts
     self.image_size = config.image_size
     self._crops_encoded = config.augment.crop == 'random_resized'
-    gib = split.num_examples * config.image_size**2 * 3 / 2**30
+    gib = store.size * config.image_size**2 * 3 / 2**30
     self.in_memory = not self._crops_encoded and gib <= config.dataset.cache_gib
-    self._builder, self._split = builder, split
+    self._store = store
     self._max_unreadable = config.dataset.max_unreadable
 
   @property
@@ -81,7 +82,7 @@ class Source:
     """
     if self.in_memory:
       return self._decoded[1]
-    return self._records.labels[self._readable]
+    return self._store.labels[self._readable]
 
   def eval_images(self, parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Images without augmentation.
@@ -143,11 +144,11 @@ class Source:
 
   @functools.cached_property
   def _decoded(self) -> tuple[np.ndarray, np.ndarray]:
-    side, total = self.image_size, self._split.num_examples
+    side, total = self.image_size, self._store.size
     images = np.empty((total, side, side, 3), np.uint8)
     labels = np.empty(total, np.int32)
-    if self._is_records():
-      _ = self._records.labels  # finds damaged files
+    if self._store.has_random_access:
+      _ = self._store.labels  # finds damaged files
     kept, end = [], 0
     for positions, label, image in self._read_through(
       lambda encoded: augment.decode_whole(encoded, side)
@@ -165,15 +166,15 @@ class Source:
     def look() -> np.ndarray:
       logger.info(
         'Decoding the %d images of %s once, to find any that cannot be read',
-        self._split.num_examples,
-        self._name(),
+        self._store.size,
+        self._store.name,
       )
       kept = [
         positions for positions, _, _ in self._read_through(augment.full_shape)
       ]
       return np.concatenate([*kept, np.empty(0, np.int64)])
 
-    kept = self._records.remembered('readable', look)
+    kept = self._store.remembered('readable', look)
     self._tell_unreadable([kept])
     return kept
 
@@ -181,38 +182,30 @@ class Source:
     self, decode: Callable[[tf.Tensor], tf.Tensor]
   ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Batches (positions, labels, decode(image)), without what cannot be."""
-    with datasets.quiet():
-      data = self._builder.as_dataset(
-        split=self._split.name,
-        decoders={'image': tfds.decode.SkipDecoding()},
-        # One file after the other, as `records` counts the examples.
-        read_config=tfds.ReadConfig(
-          interleave_cycle_length=1, try_autocache=False
-        ),
-      )
 
     def decode_one(position, example):
-      label = tf.cast(example['label'], tf.int32)
-      return position, label, decode(example['image'])
+      encoded, label = example
+      return position, label, decode(encoded)
 
+    data = self._store.in_order()
     data = data.enumerate().map(decode_one, tf.data.AUTOTUNE)
     data = data.ignore_errors().batch(1024).prefetch(1)
     yield from data.as_numpy_iterator()
 
   def _tell_unreadable(self, kept: list[np.ndarray]) -> None:
     """Says how many images are left out, and which were the first."""
-    total = self._split.num_examples
+    total = self._store.size
     missing = np.setdiff1d(
       np.arange(total), np.concatenate([*kept, np.empty(0, np.int64)])
     )
     if not missing.size:
       return
     named = ''
-    if self._is_records():
-      named = '; '.join(map(self._records.describe, missing[:_NAMED].tolist()))
+    if self._store.has_random_access:
+      named = '; '.join(map(self._store.describe, missing[:_NAMED].tolist()))
       named = f': {named}' + (' ...' if missing.size > _NAMED else '')
     said = (
-      f'{missing.size} of the {total} images of {self._name()} cannot be '
+      f'{missing.size} of the {total} images of {self._store.name} cannot be '
       f'read{named}'
     )
     if missing.size > self._max_unreadable * total:
@@ -221,16 +214,6 @@ class Source:
         f'--config.dataset.max_unreadable={missing.size / total:.2g} or more'
       )
     logger.warning('%s. They are left out', said)
-
-  def _name(self) -> str:
-    return f'{self._builder.info.full_name} {self._split.name}'
-
-  def _is_records(self) -> bool:
-    return self._builder.info.file_format is tfds.core.FileFormat.TFRECORD
-
-  @functools.cached_property
-  def _records(self) -> records.Records:
-    return records.Records(self._builder, self._split)
 
   def _decode(
     self,
@@ -249,12 +232,12 @@ class Source:
     length = len(first[0])
 
     def read():
-      yield self._records.read(self._readable[first[0]]), *first[1:]
+      yield self._store.read(self._readable[first[0]]), *first[1:]
       for indices, *arguments in parts:
-        yield self._records.read(self._readable[indices]), *arguments
+        yield self._store.read(self._readable[indices]), *arguments
 
     def decode_one(record, *arguments):
-      encoded = self._records.encoded_image(record)
+      encoded = self._store.encoded_image(record)
       return decode(encoded, self.image_size, *arguments, **settings)
 
     signature = (tf.TensorSpec([None], tf.string), *specs)
@@ -265,8 +248,8 @@ class Source:
       yield from data.batch(length).prefetch(2).as_numpy_iterator()
     except tf.errors.OpError as error:
       raise errors.UserError(
-        f'an image of {self._name()} that could be read before cannot be read '
-        f'any more ({" ".join(error.message.split())[:300]}); put the data set '
+        f'an image of {self._store.name} that could be read before cannot be '
+        f'read any more ({" ".join(error.message.split())[:300]}); put the data set '
         'back and type the same command again'
       ) from error
 

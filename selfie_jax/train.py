@@ -89,6 +89,8 @@ def _run(
   task = TASKS[config.mode]
   train_source = input_pipeline.open_source(config, config.dataset.train_split)
   test_source = input_pipeline.open_source(config, config.dataset.test_split)
+  facts = {'train': train_source.facts, 'test': test_source.facts}
+  config_lib.check_same_data(facts, workdir)
   train_indices, parts = evaluation.choose_parts(
     config, train_source, test_source
   )
@@ -108,6 +110,7 @@ def _run(
 
   if distributed.is_primary():
     config_lib.save(config, workdir)
+    config_lib.save_data(facts, workdir)
   with (
     reporting.Reporter(config, workdir) as reporter,
     checkpoints.open_manager(

@@ -17,13 +17,16 @@ JOBS = sorted(
 
 
 def get(job, variant=''):
-  return importlib.import_module(f'configs.{job}').get_config(variant)
+  config = importlib.import_module(f'configs.{job}').get_config(variant)
+  if config.dataset.name == 'folder':
+    config.dataset.path = 'photos'
+  return config
 
 
 def test_the_jobs_are_there():
   assert JOBS == sorted(
     f'{data}_{mode}'
-    for data in ('cifar', 'digits', 'imagenet', 'imagenet32')
+    for data in ('cifar', 'digits', 'imagenet', 'imagenet32', 'photos')
     for mode in ('finetune', 'pretrain')
   )
 
@@ -92,6 +95,8 @@ def test_a_reflected_border_is_narrower_than_the_image():
     ('model.attention.dropout', 1.0, r'in \[0, 1\)'),
     ('augment.crop', 'center', 'one of pad, random_resized, none'),
     ('augment.border', 'edge', 'one of zero, reflect'),
+    ('dataset.name', 'folder', '--config.dataset.path='),
+    ('dataset.path', 'photos', '--config.dataset.name=folder'),
     ('optimizer.learning_rate', 0.0, r'in \(0'),
     ('optimizer.warmup_steps', 12, 'less than total_steps=12'),
   ],
@@ -116,6 +121,7 @@ def test_same_job_may_change_runtime_fields_only(pretrain_config, tmp_path):
   config_lib.save(pretrain_config, workdir)
   pretrain_config.log_every = 77
   pretrain_config.dataset.data_dir = '/elsewhere'
+  pretrain_config.dataset.path = '/elsewhere'
   config_lib.check_same_job(pretrain_config, workdir)
   pretrain_config.model.width = 8
   pretrain_config.optimizer.learning_rate = 0.3

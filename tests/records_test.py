@@ -108,4 +108,4 @@ def test_other_formats_are_refused(tmp_path):
   builder = digits.Digits(data_dir=tmp_path, file_format='array_record')
   builder.download_and_prepare()
   with pytest.raises(errors.UserError, match='array_record'):
-    records.Records(builder, builder.info.splits['train'])
+    _ = records.Records(builder, builder.info.splits['train']).labels
