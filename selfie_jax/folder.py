@@ -69,20 +69,29 @@ class Folder:
     return tf.ensure_shape(encoded, [])
 
   def in_order(self) -> tf.data.Dataset:
-    """All images as (encoded image, label): string and int32 scalars."""
+    """All images: position int64, label int32, encoded image string."""
 
     def read():
-      for some in np.array_split(
-        np.arange(self.size), -(-self.size // _READERS)
-      ):
-        yield self.read(some), self.labels[some]
+      for first in range(0, self.size, _READERS):
+        some = np.arange(first, min(first + _READERS, self.size))
+        yield some, self.labels[some], self.read(some)
 
-    signature = (
-      tf.TensorSpec([None], tf.string),
-      tf.TensorSpec([None], tf.int32),
+    types = (tf.int64, tf.int32, tf.string)
+    data = tf.data.Dataset.from_generator(
+      read, output_signature=tuple(tf.TensorSpec([None], t) for t in types)
     )
-    data = tf.data.Dataset.from_generator(read, output_signature=signature)
-    return data.prefetch(2).unbatch()
+    return (
+      data.prefetch(2)
+      .unbatch()
+      .map(
+        lambda position, label, record: (
+          position,
+          label,
+          self.encoded_image(record),
+        ),
+        tf.data.AUTOTUNE,
+      )
+    )
 
   def remembered(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
     """`make()`, kept in the cache folder for as long as the files stay."""

@@ -73,7 +73,7 @@ class Records:
     return image.deserialize_example(record, decoders=skip)['image']
 
   def in_order(self) -> tf.data.Dataset:
-    """All examples as (encoded image, label): string and int32 scalars."""
+    """All examples: position int64, label int32, encoded image string."""
     with datasets.quiet():
       data = self._builder.as_dataset(
         split=self._split.name,
@@ -83,8 +83,12 @@ class Records:
           interleave_cycle_length=1, try_autocache=False
         ),
       )
-    return data.map(
-      lambda example: (example['image'], tf.cast(example['label'], tf.int32))
+    return data.enumerate().map(
+      lambda position, example: (
+        position,
+        tf.cast(example['label'], tf.int32),
+        example['image'],
+      )
     )
 
   def remembered(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:

@@ -183,12 +183,10 @@ class Source:
   ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Batches (positions, labels, decode(image)), without what cannot be."""
 
-    def decode_one(position, example):
-      encoded, label = example
+    def decode_one(position, label, encoded):
       return position, label, decode(encoded)
 
-    data = self._store.in_order()
-    data = data.enumerate().map(decode_one, tf.data.AUTOTUNE)
+    data = self._store.in_order().map(decode_one, tf.data.AUTOTUNE)
     data = data.ignore_errors().batch(1024).prefetch(1)
     yield from data.as_numpy_iterator()
 
@@ -249,8 +247,8 @@ class Source:
     except tf.errors.OpError as error:
       raise errors.UserError(
         f'an image of {self._store.name} that could be read before cannot be '
-        f'read any more ({" ".join(error.message.split())[:300]}); put the data set '
-        'back and type the same command again'
+        f'read any more ({" ".join(error.message.split())[:300]}); put the '
+        'data set back and type the same command again'
       ) from error
 
 
