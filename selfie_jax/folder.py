@@ -215,7 +215,7 @@ def _tell(dataset, found: listing.Listing) -> None:
   classes = ', '.join(names[:_NAMED]) + (', ...' if names[_NAMED:] else '')
   logger.info(
     '%s: %d images to train on (%d of them labelled), %d to test on (%d); '
-    '%d classes%s',
+    '%d classes%s%s',
     dataset.path,
     train.size,
     (train >= 0).sum(),
@@ -223,4 +223,5 @@ def _tell(dataset, found: listing.Listing) -> None:
     (test >= 0).sum(),
     len(names),
     f' ({classes})' if names else '',
+    f'; other files, left out: {found.others}' if found.others else '',
   )

@@ -51,11 +51,13 @@ class Listing:
     root: the folder that relative paths start at.
     parts: entries of the training and of the test split, by its name.
     class_names: the labels of both, sorted.
+    others: which other files the folder holds, '3 .heic, 1 .txt'.
   """
 
   root: str
   parts: dict[str, list[Entry]]
   class_names: list[str]
+  others: str
 
   def labels(self, split: str) -> np.ndarray:
     """Positions in class_names, -1 for unlabelled: int32, [size]."""
@@ -82,9 +84,11 @@ def find(path: str, train_split: str, test_split: str) -> Listing:
   """
   path = os.path.expanduser(path)
   if os.path.isdir(path):
-    root, entries = path, _list_folder(path, (train_split, test_split))
+    entries, others = _list_folder(path, (train_split, test_split))
+    root = path
   elif path.lower().endswith('.csv') and os.path.isfile(path):
-    root, entries = os.path.dirname(path), _read_table(path, train_split)
+    entries, others = _read_table(path, train_split), ''
+    root = os.path.dirname(path)
   else:
     raise errors.UserError(
       f'dataset.path={path} is neither a folder nor a .csv file on this'
@@ -93,7 +97,7 @@ def find(path: str, train_split: str, test_split: str) -> Listing:
   entries = sorted(entries, key=lambda entry: entry.file)
   parts = _choose_parts(path, entries, train_split, test_split)
   names = {entry.label for part in parts.values() for entry in part} - {''}
-  return Listing(root, parts, sorted(names))
+  return Listing(root, parts, sorted(names), others)
 
 
 def _choose_parts(
@@ -148,9 +152,10 @@ def _hold_out(entries: list[Entry]) -> tuple[list[Entry], list[Entry]]:
   )
 
 
-def _list_folder(path: str, splits: tuple[str, str]) -> Iterator[Entry]:
-  """Split and class of an image are the first two folders that it lies in.
+def _list_folder(path: str, splits: tuple[str, str]) -> tuple[list[Entry], str]:
+  """The images, and in words the other files.
 
+  Split and class of an image are the first two folders that it lies in.
   Without folders of the splits' names, the first one is the class.
   """
   files, others = [], collections.Counter()
@@ -160,8 +165,8 @@ def _list_folder(path: str, splits: tuple[str, str]) -> Iterator[Entry]:
       files.append(file)
     else:
       others[suffix or file] += 1
+  listed = ', '.join(f'{n} {name}' for name, n in others.most_common(_NAMED))
   if not files:
-    listed = ', '.join(f'{n} {name}' for name, n in others.most_common(_NAMED))
     raise errors.UserError(
       f'{path} holds no image ({listed or "it is empty"}); images end in'
       f' {", ".join(SUFFIXES)}. {LAYOUTS}'
@@ -170,10 +175,12 @@ def _list_folder(path: str, splits: tuple[str, str]) -> Iterator[Entry]:
   has_splits = any(top in splits for top in tops) or any(
     top.lower() in _SPLIT_NAMES for top in tops
   )
+  entries = []
   for file in files:
     folders = file.split('/')[:-1]
     split = folders.pop(0) if has_splits and folders else ''
-    yield Entry(file, folders[0] if folders else '', split)
+    entries.append(Entry(file, folders[0] if folders else '', split))
+  return entries, listed
 
 
 def _walk(path: str) -> Iterator[str]:
