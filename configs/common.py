@@ -75,15 +75,16 @@ def use_photos(config: ConfigDict, variant: str) -> None:
   config.model.stem = 'conv7_pool'
   config.model.positions = 'row_column'
   config.augment.border = 'reflect'
-  if variant:
-    config.image_size = 64
-    config.patch_size = 16
   if variant == 'small':
     shrink_network(config, width=24, stem='patch8')
+    config.image_size = 64
+    config.patch_size = 16
     config.model.attention.dropout = 0.0
     config.batch_size = 128
   elif variant == 'tiny':
     make_tiny(config)
+    config.image_size = 32
+    config.patch_size = 8
 
 
 def shrink_network(config: ConfigDict, width: int, stem: str) -> None:

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 _READERS = 16
 _NAMED = 5  # so many classes are named in the log
+_FORMATS = ('JPEG', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'AVIF')
 _ORIENTATION = 0x0112  # the EXIF tag
 # Pillow refuses images of more than 179 million pixels, and warns of half.
 warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
@@ -157,7 +158,7 @@ def plain(content: bytes) -> bytes:
     OSError, ValueError or what else Pillow raises: not an image, or a damaged
       one; damaged JPEG and PNG data pass.
   """
-  with Image.open(io.BytesIO(content)) as image:
+  with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
     if image.format in ('JPEG', 'MPO', 'PNG') and _is_upright(image):
       return content
     upright = ImageOps.exif_transpose(image)

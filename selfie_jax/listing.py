@@ -193,6 +193,7 @@ def _walk(path: str) -> Iterator[str]:
     ) from error
 
   for folder, below, files in os.walk(path, followlinks=True, onerror=fail):
+    prefix = os.path.relpath(folder, path).replace(os.sep, '/')
     below[:] = [
       name
       for name in below
@@ -200,8 +201,7 @@ def _walk(path: str) -> Iterator[str]:
     ]
     for name in files:
       if not name.startswith('.'):
-        file = os.path.relpath(os.path.join(folder, name), path)
-        yield file.replace(os.sep, '/')
+        yield name if prefix == '.' else f'{prefix}/{name}'
 
 
 def _leads_up(folder: str, name: str) -> bool:
