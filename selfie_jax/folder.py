@@ -104,12 +104,15 @@ class Folder:
     file = self._files[position]
     try:
       with open(self._paths[position], 'rb') as stream:
-        encoded = plain(stream.read())
-      tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    except tf.errors.OpError as error:
-      return f'{file} ({" ".join(error.message.split())[:80]})'
-    except Exception as error:  # Pillow's plugins raise all kinds
-      return f'{file} ({" ".join(str(error).split())[:80]})'
+        content = stream.read()
+      if not content:
+        return f'{file} (empty)'
+      tf.io.decode_image(plain(content), channels=3, expand_animations=False)
+    except Image.UnidentifiedImageError:
+      return f'{file} (no image of a known format)'
+    except Exception as error:  # of TensorFlow, or of Pillow's plugins
+      said = error.message if isinstance(error, tf.errors.OpError) else error
+      return f'{file} ({" ".join(str(said).split())[:80]})'
     return file
 
   def _read_one(self, position: int) -> bytes:

@@ -379,6 +379,7 @@ def test_images_that_cannot_be_read_are_left_out_and_named(photos, told, crop):
   assert f'8 of the 69 images of {photos} train cannot be read' in told.text
   for name in bad[:3]:
     assert f'train/cat/{name} (' in told.text
+  assert 'empty.jpg (empty)' in told.text
 
   fields['dataset.max_unreadable'] = 0.1
   with pytest.raises(errors.UserError, match='max_unreadable=0.12'):
