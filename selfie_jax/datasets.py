@@ -11,6 +11,7 @@ from urllib import parse
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 from absl import logging
+from etils import epath
 import numpy as np
 import requests
 import tensorflow as tf
@@ -137,7 +138,7 @@ def _find(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
 
 
 def _unknown(name: str, data_dir: str) -> errors.UserError:
-  folder = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+  folder = epath.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
   prepared = [
     '/'.join(info.relative_to(folder).parts[:-2])
     for depth in ('*/*', '*/*/*')
@@ -205,8 +206,8 @@ def _absent(
 
 def _check_network(builder: tfds.core.DatasetBuilder) -> None:
   """Fails within seconds where tfds would retry a dead network for minutes."""
-  downloads = pathlib.Path(builder.data_dir_root) / 'downloads'
-  is_here = any(path.is_file() for path in downloads.rglob('*'))
+  downloads = epath.Path(builder.data_dir_root) / 'downloads'
+  is_here = any(files for _, _, files in downloads.walk())
   urls = [url for url in builder.url_infos or () if url.startswith('http')]
   if builder.MANUAL_DOWNLOAD_INSTRUCTIONS or is_here or not urls:
     return

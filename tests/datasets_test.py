@@ -8,6 +8,7 @@ import sys
 import ml_collections
 import pytest
 import requests
+import tensorflow_datasets as tfds
 
 from selfie_jax import datasets
 from selfie_jax import errors
@@ -166,3 +167,13 @@ def test_prepared_folders(name, train):
     pytest.skip(f'TFDS_DATA_DIR holds no {name}')
   builder = datasets.open_builder(_dataset(name, folder, download=False))
   assert builder.info.splits['train'].num_examples == train
+
+
+def test_what_is_prepared_in_a_bucket_is_listed(monkeypatch):
+  monkeypatch.setattr(tfds, 'list_builders', list)
+  with tfds.testing.MockFs() as bucket:
+    bucket.add_file('gs://ours/tfds/cats/1.0.0/dataset_info.json')
+    bucket.add_file('gs://ours/tfds/dogs/small/2.0.0/dataset_info.json')
+    message = str(datasets._unknown('cast', 'gs://ours/tfds'))
+  assert 'did you mean cats?' in message
+  assert 'prepared in gs://ours/tfds (cats, dogs/small)' in message
