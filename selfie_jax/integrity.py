@@ -57,22 +57,23 @@ def put_aside(checkpoint: epath.Path) -> None:
 
 
 def _damage(checkpoint: epath.Path) -> str | None:
+  name = LIST
   try:
-    listed, _ = (
-      json.loads((checkpoint / name).read_text()) for name in (LIST, _METADATA)
-    )
+    listed = json.loads((checkpoint / LIST).read_text())
     for name, (size, value) in listed.items():
       found = _checksum(checkpoint / name)
       if found[0] != size:
         return f'{name} has {found[0]} bytes instead of {size}'
       if found[1] != value:
         return f'{name} is not what was written'
-  except FileNotFoundError as error:
-    return f'{os.path.relpath(error.filename or LIST, checkpoint)} is missing'
+    name = _METADATA
+    json.loads((checkpoint / name).read_text())
+  except FileNotFoundError:
+    return f'{name} is missing'
   except OSError as error:
     return str(error)
   except ValueError:
-    return f'{LIST} or {_METADATA} is damaged'
+    return f'{name} is damaged'
   return None
 
 

@@ -37,7 +37,9 @@ def claim(workdir: epath.Path) -> Iterator[None]:
     workdir.mkdir(parents=True, exist_ok=True)
     is_bucket = '://' in os.fspath(workdir)
     opened = contextlib.nullcontext() if is_bucket else _open_lock(workdir)
-  except OSError as error:
+  except errors.UserError:
+    raise
+  except Exception as error:  # buckets have exceptions of their own
     raise errors.UserError(
       f'cannot write to the workdir {workdir} ({error}); give a folder that '
       'can be written to with --workdir=DIR'
