@@ -1,3 +1,12 @@
 """Selfie: self-supervised pretraining for image embedding, in JAX and Flax."""
 
 __version__ = '0.1.0'
+
+
+def __getattr__(name: str):
+  # JAX and TensorFlow are loaded only when they are needed.
+  if name == 'load':
+    from selfie_jax import inference
+
+    return inference.load
+  raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

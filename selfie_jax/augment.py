@@ -15,7 +15,7 @@ import tensorflow as tf
 # The usual ImageNet choices: crops are about as wide as they are high, and a
 # test image is shown without the eighth of it that training crops rarely see.
 _ASPECT_RATIOS = (3 / 4, 4 / 3)
-_CENTRAL_SHARE = 0.875
+CENTRAL_SHARE = 0.875
 _PIXEL = np.dtype('V3')
 
 
@@ -61,7 +61,12 @@ def crop_and_flip(
 
 def decode_whole(encoded: tf.Tensor, size: int) -> tf.Tensor:
   """Decodes an image and resizes it, whatever its shape: [size, size, 3]."""
-  return _resize(_decode(encoded), size)
+  return resize_whole(_decode(encoded), size)
+
+
+def resize_whole(image: tf.Tensor, size: int) -> tf.Tensor:
+  """What decode_whole does to a decoded image: uint8 [h, w, 3]."""
+  return _resize(image, size)
 
 
 def full_shape(encoded: tf.Tensor) -> tf.Tensor:
@@ -71,11 +76,14 @@ def full_shape(encoded: tf.Tensor) -> tf.Tensor:
 
 def decode_central_crop(encoded: tf.Tensor, size: int) -> tf.Tensor:
   """Decodes the central square, 87.5 % of the shorter side: [size, size, 3]."""
-  height, width = tf.unstack(_shape(encoded)[:2])
-  shorter = tf.cast(tf.minimum(height, width), tf.float32)
-  side = tf.maximum(tf.cast(tf.round(_CENTRAL_SHARE * shorter), tf.int32), 1)
-  box = tf.stack([(height - side) // 2, (width - side) // 2, side, side])
+  box = _central_box(_shape(encoded))
   return _resize(_decode_box(encoded, box), size)
+
+
+def resize_central_crop(image: tf.Tensor, size: int) -> tf.Tensor:
+  """What decode_central_crop does to a decoded image: uint8 [h, w, 3]."""
+  box = _central_box(tf.shape(image))
+  return _resize(_slice_box(image, box), size)
 
 
 def decode_random_crop(
@@ -128,6 +136,14 @@ def _is_inside(places: np.ndarray, side: int) -> np.ndarray:
   return (places >= 0) & (places < side)
 
 
+def _central_box(shape: tf.Tensor) -> tf.Tensor:
+  """Top, left, height, width of the central square: int32, [4]."""
+  height, width = tf.unstack(shape[:2])
+  shorter = tf.cast(tf.minimum(height, width), tf.float32)
+  side = tf.maximum(tf.cast(tf.round(CENTRAL_SHARE * shorter), tf.int32), 1)
+  return tf.stack([(height - side) // 2, (width - side) // 2, side, side])
+
+
 def _shape(encoded: tf.Tensor) -> tf.Tensor:
   """Height, width and channels without decoding a JPEG: int32, [3]."""
   return tf.cond(
@@ -147,12 +163,13 @@ def _decode_box(encoded: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
   return tf.cond(
     tf.image.is_jpeg(encoded),
     lambda: tf.image.decode_and_crop_jpeg(encoded, box, channels=3),
-    lambda: tf.slice(
-      _decode(encoded),
-      tf.concat([box[:2], [0]], 0),
-      tf.concat([box[2:], [3]], 0),
-    ),
+    lambda: _slice_box(_decode(encoded), box),
   )
+
+
+def _slice_box(image: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
+  begin, extent = tf.concat([box[:2], [0]], 0), tf.concat([box[2:], [3]], 0)
+  return tf.slice(image, begin, extent)
 
 
 def _resize(image: tf.Tensor, size: int, antialias: bool = True) -> tf.Tensor:

@@ -220,6 +220,14 @@ def save_data(facts: dict[str, Any], workdir: epath.Path) -> None:
   workdir_lib.write(workdir / 'data.json', text + '\n')
 
 
+def load_class_names(workdir: epath.Path) -> list[str] | None:
+  """The classes that data.json names; None without that file."""
+  path = workdir / 'data.json'
+  if not path.exists():
+    return None
+  return json.loads(path.read_text())['train']['classes']
+
+
 def check_same_data(facts: dict[str, Any], workdir: epath.Path) -> None:
   """Refuses to go on with a run that was started on other images.
 

@@ -52,9 +52,7 @@ class Selfie(nn.Module):
       float32 logits [batch, targets, targets]; row i is the place of target i,
       column j the patch that target j is. The right answer is the diagonal.
     """
-    b, n = patches.shape[:2]
-    h = self.patch_network(patches.reshape((b * n,) + patches.shape[2:]), train)
-    h = h.reshape(b, n, -1)  # [batch, patches, dim]
+    h = self._embed(patches, train)
     places = self.positions(h.shape[-1]).astype(h.dtype)  # [patches, dim]
 
     visible = jnp.take_along_axis(h, context[..., None], axis=1)
@@ -70,3 +68,23 @@ class Selfie(nn.Module):
     if self.logit_scale == 'inverse_sqrt':
       logits /= h.shape[-1] ** 0.5
     return logits
+
+  def summarise(self, patches: jax.Array) -> jax.Array:
+    """A's summary of all patches, none masked, as at evaluation.
+
+    Args:
+      patches: [batch, patches, size, size, 3], normalised.
+
+    Returns:
+      [batch, dim].
+    """
+    h = self._embed(patches, train=False)
+    if self.context_positions:
+      h += self.positions(h.shape[-1]).astype(h.dtype)
+    return self.attention_pooling(h)
+
+  def _embed(self, patches: jax.Array, train: bool) -> jax.Array:
+    """P's vector of every patch: [batch, patches, dim]."""
+    b, n = patches.shape[:2]
+    h = self.patch_network(patches.reshape((b * n,) + patches.shape[2:]), train)
+    return h.reshape(b, n, -1)
