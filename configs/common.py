@@ -26,7 +26,8 @@ def pretrain() -> ConfigDict:
 def finetune() -> ConfigDict:
   """The finetuning job: classify, from a pretraining run or from scratch."""
   config = _job('finetune')
-  # Folder of the pretraining run to start from; '' is the supervised baseline.
+  # Folder of the pretraining run to start from, or the FILE.safetensors of a
+  # timm resnetv2_50; '' is the supervised baseline.
   config.init_from = ''
   # Share of the training images whose labels are used, (0, 1]. [P]
   config.label_fraction = 0.08

@@ -1,4 +1,7 @@
-"""The finetuning task: classify images, from P's weights or from scratch."""
+"""The finetuning task: classify images, from P's weights or from scratch.
+
+P's weights are those of a pretraining run, or of a file in timm's format.
+"""
 
 import logging
 
@@ -12,11 +15,14 @@ from selfie_jax import classifier
 from selfie_jax import config as config_lib
 from selfie_jax import errors
 from selfie_jax import task
+from selfie_jax import timm_names
 
 logger = logging.getLogger(__name__)
 
 # What no pretraining run has; all other parts are shared by name.
 NEW_PARTS = ('block4', 'block4_norm', 'head')
+# What a file of timm's may lack too.
+NOT_IN_FILES = ('block3_norm', 'attention_pooling', 'positions')
 
 
 def build_model(config: ml_collections.ConfigDict, num_classes: int):
@@ -40,10 +46,14 @@ def create_state(
 ) -> task.TrainState:
   """A fresh state; with init_from, all but block4 and head from that run.
 
+  From a .safetensors file, see timm_names.py, comes all that it has but the
+  head.
+
   Raises:
-    UserError: init_from is not a pretraining run, or does not fit the model.
+    UserError: init_from is neither a pretraining run nor such a file, or does
+      not fit the model.
   """
-  if config.init_from:
+  if config.init_from and not _is_file(config):
     _check_same_model(config)
   size = config.image_size
   state = task.initialise(
@@ -51,7 +61,8 @@ def create_state(
   )
   if not config.init_from:
     return state
-  pretrained = checkpoints.restore_weights(config.init_from)
+  read = timm_names.read if _is_file(config) else checkpoints.restore_weights
+  pretrained = read(config.init_from)
   params = _transfer(pretrained['params'], state.params, config)
   stats = _transfer(pretrained['batch_stats'], state.batch_stats, config)
   _report(pretrained['params'], state.params, config)
@@ -146,20 +157,29 @@ def _check_same_model(config: ml_collections.ConfigDict) -> None:
     )
 
 
+def _is_file(config: ml_collections.ConfigDict) -> bool:
+  return config.init_from.endswith('.safetensors')
+
+
 def _lift(pretrained):
   """Names of the pretraining model as the classifiers have them."""
   rest = {k: v for k, v in pretrained.items() if k != 'patch_network'}
-  return pretrained['patch_network'] | rest
+  return pretrained.get('patch_network', {}) | rest
+
+
+def _may_be_new(config: ml_collections.ConfigDict) -> tuple[str, ...]:
+  return NEW_PARTS + (NOT_IN_FILES if _is_file(config) else ())
 
 
 def _transfer(pretrained, target, config: ml_collections.ConfigDict):
-  """A copy of every part that the two models share; NEW_PARTS stay as they are.
+  """A copy of the parts that the models share; the others stay as they are.
 
   Raises:
     UserError: a part that should be there is missing or of another shape.
   """
   source = _lift(pretrained)
-  expected = {k: v for k, v in target.items() if k not in NEW_PARTS}
+  new = _may_be_new(config)
+  expected = {k: v for k, v in target.items() if k in source or k not in new}
   given = {k: v for k, v in source.items() if k in expected}
   shapes = [
     {
@@ -193,9 +213,9 @@ def _report(pretrained, target, config: ml_collections.ConfigDict) -> None:
   logger.info(
     'Loaded from %s: %s',
     config.init_from,
-    parts(k for k in target if k not in NEW_PARTS),
+    parts(k for k in target if k in source),
   )
-  logger.info('New: %s', parts(k for k in target if k in NEW_PARTS))
+  logger.info('New: %s', parts(k for k in target if k not in source))
   logger.info(
     'Not used by %s: %s',
     config.model.name,

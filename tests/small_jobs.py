@@ -1,5 +1,6 @@
 """Small whole jobs on the digits, and what it means that two ended alike."""
 
+import functools
 import json
 import os
 import pathlib
@@ -13,6 +14,11 @@ import numpy as np
 from configs import digits_finetune
 from configs import digits_pretrain
 from selfie_jax import checkpoints
+from selfie_jax import config as config_lib
+from selfie_jax import finetune
+from selfie_jax import pretrain
+from selfie_jax import resnet
+from selfie_jax import task as task_lib
 from selfie_jax import workdir as workdir_lib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -98,3 +104,46 @@ class Process:
   def __exit__(self, *exception):
     self._process.kill()
     self._process.wait()
+
+
+def random_run(config, folder, images, classes=10):
+  """A run's folder without training: random weights, `images`' statistics.
+
+  Nothing in it is as it was initialised. `images` is uint8 [n, s, s, 3].
+  """
+  config.model.norm_momentum = 0.0
+  config.model.sync_batch_norm = False
+  task = {'pretrain': pretrain, 'finetune': finetune}[config.mode]
+  state = task.create_state(config, classes)
+  rng = np.random.default_rng(9)
+
+  def perturb(x):
+    factor = rng.uniform(0.5, 1.5, x.shape)
+    return np.float32(x * factor + rng.uniform(-0.05, 0.05, x.shape))
+
+  params = jax.tree.map(perturb, state.params)
+  x = task_lib.normalise(images, config)
+  if config.mode == 'finetune':
+    model, inner = finetune.build_model(config, classes), params
+    old = state.batch_stats
+  else:
+    model = resnet.PatchNetwork(**task_lib.resnet_settings(config, 3))
+    inner, old = params['patch_network'], state.batch_stats['patch_network']
+  _, new = jax.jit(
+    functools.partial(model.apply, train=True, mutable='batch_stats')
+  )({'params': inner, 'batch_stats': old}, x)
+  stats = new['batch_stats']
+  if config.mode == 'pretrain':
+    stats = {'patch_network': stats}
+  workdir = workdir_lib.run_path(folder)
+  workdir.mkdir(parents=True, exist_ok=True)
+  config_lib.save(config, workdir)
+  names = [f'class {i}' for i in range(classes)]
+  config_lib.save_class_names(names, workdir)
+  with checkpoints.open_manager(workdir, 1) as manager:
+    checkpoints.save(
+      manager,
+      state.replace(params=params, batch_stats=stats),
+      {'history': [], 'window': []},
+    )
+  return folder

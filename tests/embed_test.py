@@ -1,0 +1,170 @@
+"""The command that writes a vector for every image below a folder."""
+
+import importlib.util
+import itertools
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from selfie_jax import columns
+from selfie_jax import embed
+from selfie_jax import errors
+from selfie_jax import inference
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """Eleven images of six kinds in two folders, and what is none."""
+  rng = np.random.default_rng(0)
+  folder = tmp_path / 'images'
+  suffixes = itertools.cycle(['jpg', 'PNG', 'gif', 'bmp', 'webp', 'jpeg'])
+  for i, suffix in zip(range(11), suffixes, strict=False):
+    path = folder / ['cat/young', 'dog'][i % 2] / f'{i:02}.{suffix}'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = rng.integers(0, 256, (20 + i, 40, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+  (folder / 'dog' / 'broken.png').write_bytes(b'no image')
+  (folder / 'dog' / 'notes.txt').write_text('no image')
+  return folder
+
+
+@pytest.mark.parametrize('suffix', ['npz', 'parquet'])
+def test_every_file_has_its_vector_label_and_prediction(
+  finished, folder, tmp_path, suffix
+):
+  out = str(tmp_path / f'out.{suffix}')
+  run = finished('finetune')
+  count, skipped = embed.embed_folder(
+    run, folder, out, layer='block4', batch_size=4, predict=True
+  )
+  assert (count, skipped) == (11, ['dog/broken.png'])
+  if suffix == 'npz':
+    found = dict(np.load(out))
+  else:
+    parquet = pytest.importorskip('pyarrow.parquet')
+    table = parquet.read_table(out).to_pydict()
+    found = {name: np.array(values) for name, values in table.items()}
+  files = found['files'].tolist()
+  assert files == sorted(files) and len(files) == 11
+  assert files[0] == 'cat/young/00.jpg'
+  assert found['labels'].tolist() == [name.split('/')[0] for name in files]
+  model = inference.load(run, batch_size=4)
+  expected = model.compute(
+    [folder / name for name in files], ('block4', 'probabilities')
+  )
+  np.testing.assert_array_equal(found['vectors'], expected['block4'])
+  np.testing.assert_array_equal(
+    found['probabilities'], expected['probabilities']
+  )
+  best = expected['probabilities'].argmax(axis=1)
+  assert found['predictions'].tolist() == [str(i) for i in best]
+  assert sorted(os.listdir(tmp_path)) == ['images', f'out.{suffix}']
+
+
+def test_images_beside_folders_have_no_labels():
+  assert embed.folder_labels(['a/1.png', 'b/c/2.png']) == {
+    'a/1.png': 'a',
+    'b/c/2.png': 'b',
+  }
+  assert embed.folder_labels(['a/1.png', '2.png']) == {}
+
+
+def test_no_more_than_two_batches_are_in_memory():
+  begun = []
+  batches = embed._read_ahead(
+    lambda file: begun.append(file), [str(i) for i in range(100)], 10
+  )
+  part, _ = next(batches)
+  assert part == [str(i) for i in range(10)]
+  assert len(begun) <= 20
+  assert [len(part) for part, _ in batches] == [10] * 9
+
+
+def test_pieces_of_a_file_become_one(tmp_path):
+  path = str(tmp_path / 'out.npz')
+  pieces = [np.arange(6.0).reshape(2, 3), np.ones((1, 3))]
+  with columns.writer(path) as write:
+    for values in pieces:
+      write({'x': values, 'name': ['a', 'long'][: len(values)]})
+  found = np.load(path)
+  np.testing.assert_array_equal(found['x'], np.concatenate(pieces))
+  assert found['x'].dtype == np.float32
+  assert found['name'].tolist() == ['a', 'long', 'a']
+
+
+@pytest.mark.parametrize('suffix', ['npz', 'parquet'])
+def test_a_file_is_whole_or_as_it_was(tmp_path, suffix):
+  if suffix == 'parquet':
+    pytest.importorskip('pyarrow')
+  path = tmp_path / f'out.{suffix}'
+  path.write_text('as it was')
+  with pytest.raises(RuntimeError), columns.writer(str(path)) as write:
+    write({'x': np.zeros((2, 3), np.float32)})
+    raise RuntimeError
+  assert path.read_text() == 'as it was'
+  assert os.listdir(tmp_path) == [path.name]
+
+
+def test_mistakes_are_known_before_anything_is_read(
+  finished, folder, tmp_path, monkeypatch
+):
+  def refused(says, **changes):
+    arguments = {
+      'checkpoint': finished('pretrain'),
+      'images': folder,
+      'out': str(tmp_path / 'out.npz'),
+    }
+    with pytest.raises(errors.UserError, match=says):
+      embed.embed_folder(**arguments | changes)
+    assert not (tmp_path / 'out.npz').exists()
+
+  refused('there is no folder', images=tmp_path / 'nothing')
+  (tmp_path / 'empty').mkdir()
+  refused('no image in .*jpeg.*webp', images=tmp_path / 'empty')
+  (tmp_path / 'empty' / 'one.png').write_text('no image')
+  refused('not one of the 1 image files', images=tmp_path / 'empty')
+  refused('.npz, .parquet', out=str(tmp_path / 'out.csv'))
+  refused('cannot be written', out=str(tmp_path / 'nothing' / 'out.npz'))
+  refused('is not a run', checkpoint=tmp_path)
+  refused('one of block3, attention', layer='block4')
+  refused('finetune it first', predict=True)
+  monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+  refused('pip install pyarrow', out=str(tmp_path / 'out.parquet'))
+
+
+def test_command_says_what_it_left_out_and_mistakes_in_one_line(
+  finished, folder, tmp_path
+):
+  def call(*flags):
+    return subprocess.run(
+      [
+        sys.executable,
+        '-m',
+        'selfie_jax.embed',
+        f'--checkpoint={finished("pretrain")}',
+        f'--out={tmp_path / "out.npz"}',
+        *flags,
+      ],
+      cwd=ROOT,
+      text=True,
+      capture_output=True,
+    )
+
+  done = call(f'--images={folder}', '--batch_size=4')
+  assert done.returncode == 0, done.stderr
+  assert '11 images; 1 left out that cannot be read: dog/broken.png' in (
+    done.stdout
+  )
+  assert np.load(tmp_path / 'out.npz')['vectors'].shape == (11, 64)
+  done = call(f'--images={tmp_path / "nothing"}')
+  assert done.returncode == 2
+  told = [line for line in done.stderr.splitlines() if 'error: ' in line]
+  assert len(told) == 1 and 'there is no folder' in told[0]
+  assert 'Traceback' not in done.stderr

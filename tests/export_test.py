@@ -1,0 +1,288 @@
+"""Networks that leave as files for others, and those that come back."""
+
+import json
+import os
+import pathlib
+import re
+
+from flax import traverse_util
+import jax
+from jax import export as jax_export
+import numpy as np
+import pytest
+from safetensors import numpy as safetensors_numpy
+import small_jobs
+
+from configs import cifar_finetune
+from configs import cifar_pretrain
+from configs import imagenet_finetune
+from configs import imagenet_pretrain
+from selfie_jax import errors
+from selfie_jax import export
+from selfie_jax import finetune
+from selfie_jax import inference
+from selfie_jax import input_pipeline
+from selfie_jax import pretrain
+from selfie_jax import timm_names
+
+# Names and shapes of timm 1.0.31's create_model('resnetv2_50', num_classes=10).
+LISTING = pathlib.Path(__file__).parent / 'timm_resnetv2_50.json'
+
+
+@pytest.fixture
+def pixels(batch):
+  return batch['image'][:5]
+
+
+def weights_as_zeros(task, config):
+  """A network's weights by our names, without the time to make them."""
+  state = jax.eval_shape(lambda: task.create_state(config, 10))
+  trees = jax.tree.map(
+    lambda x: np.zeros(x.shape, x.dtype), (state.params, state.batch_stats)
+  )
+  return [tree.get('patch_network', tree) for tree in trees]
+
+
+def shapes(tensors):
+  return {name: list(value.shape) for name, value in tensors.items()}
+
+
+def test_classifier_has_the_names_and_shapes_of_timms():
+  config = imagenet_finetune.get_config()
+  tensors = timm_names.to_timm(*weights_as_zeros(finetune, config))
+  assert shapes(tensors) == json.loads(LISTING.read_text())
+  assert all(value.flags.c_contiguous for value in tensors.values())
+
+
+def test_p_has_the_names_and_shapes_of_timms_first_three_stages():
+  config = imagenet_pretrain.get_config()
+  tensors = timm_names.to_timm(*weights_as_zeros(pretrain, config))
+  expected = {
+    name: [1024] if name.startswith('norm.') and shape else shape
+    for name, shape in json.loads(LISTING.read_text()).items()
+    if not name.startswith(('stages.3', 'head'))
+  }
+  assert shapes(tensors) == expected
+
+
+def test_kernels_change_their_layout_and_nothing_else(finetune_config):
+  state = finetune.create_state(finetune_config, 7)
+  tensors = timm_names.to_timm(state.params, state.batch_stats)
+  block = state.params['block2']['unit1']
+  np.testing.assert_array_equal(
+    tensors['stages.1.blocks.0.conv2.weight'][5, 3, 0, 2],
+    block['conv2']['kernel'][0, 2, 3, 5],
+  )
+  np.testing.assert_array_equal(
+    tensors['head.fc.weight'][:, :, 0, 0].T, state.params['head']['kernel']
+  )
+  back = timm_names.from_timm(tensors)
+  params = {k: v for k, v in state.params.items() if k != 'head'}
+  jax.tree.map(np.testing.assert_array_equal, back['params'], params)
+  jax.tree.map(
+    np.testing.assert_array_equal, back['batch_stats'], state.batch_stats
+  )
+
+
+def wide(config):
+  """The narrowest network that timm can make."""
+  config.model.width = 8
+  config.model.attention.num_heads = 2
+  return config
+
+
+def test_exported_p_starts_both_networks(
+  pretrain_config, finetune_config, tmp_path, pixels
+):
+  small_jobs.random_run(wide(pretrain_config), tmp_path / 'run', pixels)
+  export.export(tmp_path / 'run', 'timm', tmp_path / 'out')
+  source = inference.load(tmp_path / 'run').variables
+  wide(finetune_config)
+  new = {'resnet50': {'block4', 'block4_norm', 'head'}}
+  new['resnet36_attention'] = {'attention_pooling', 'head'}
+  for name in new:
+    finetune_config.model.name = name
+    finetune_config.init_from = ''
+    fresh = finetune.create_state(finetune_config, 10)
+    finetune_config.init_from = str(tmp_path / 'out' / 'model.safetensors')
+    state = finetune.create_state(finetune_config, 10)
+    for kind in ('params', 'batch_stats'):
+      loaded = getattr(state, kind)
+      for part, values in loaded.items():
+        expected = (
+          getattr(fresh, kind)
+          if part in new[name]
+          else source[kind]['patch_network']
+        )
+        jax.tree.map(np.testing.assert_array_equal, values, expected[part])
+
+
+def test_exported_classifier_starts_all_but_the_head(
+  finetune_config, tmp_path, pixels
+):
+  small_jobs.random_run(wide(finetune_config), tmp_path / 'run', pixels)
+  export.export(tmp_path / 'run', 'timm', tmp_path / 'out')
+  finetune_config.init_from = str(tmp_path / 'out' / 'model.safetensors')
+  state = finetune.create_state(finetune_config, 3)
+  model = inference.load(tmp_path / 'run')
+  again = inference.Model(
+    model.config,
+    {'params': state.params, 'batch_stats': state.batch_stats},
+    ['a', 'b', 'c'],
+  )
+  np.testing.assert_array_equal(
+    model.embed(pixels, 'block4'), again.embed(pixels, 'block4')
+  )
+  card = (tmp_path / 'out' / 'README.md').read_text()
+  assert 'class 0, class 1' in card and 'digits' in card
+  told = json.loads((tmp_path / 'out' / 'config.json').read_text())
+  assert told['num_classes'] == 10 and told['num_features'] == 256
+  assert told['model_args']['channels'] == [32, 64, 128, 256]
+  assert told['pretrained_cfg']['crop_mode'] == 'squash'
+
+
+def test_files_that_do_not_fit_are_refused(finetune_config, tmp_path):
+  def refused(says, tensors=None):
+    path = tmp_path / 'some.safetensors'
+    if tensors is not None:
+      safetensors_numpy.save_file(tensors, str(path))
+    finetune_config.init_from = str(path)
+    with pytest.raises(errors.UserError, match=says) as caught:
+      finetune.create_state(finetune_config, 10)
+    assert '\n' not in str(caught.value)
+
+  refused('cannot be read as safetensors')
+  (tmp_path / 'some.safetensors').write_bytes(b'nothing of that kind')
+  refused('cannot be read as safetensors')
+  finetune_config.init_from = ''
+  state = finetune.create_state(finetune_config, 10)
+  tensors = timm_names.to_timm(state.params, state.batch_stats)
+  refused(
+    "'layer1.conv1.weight' is no name", {'layer1.conv1.weight': np.ones(1)}
+  )
+  without = {k: v for k, v in tensors.items() if 'running' not in k}
+  refused('no BatchNorm statistics.*resnetv2_50', without)
+  without = {k: v for k, v in tensors.items() if 'stages.1.blocks.0' not in k}
+  refused('block2/.* is missing', without)
+  stem = {'stem.conv.weight': np.zeros((4, 3, 7, 7), np.float32)}
+  refused(r'stem/conv/kernel is \(7, 7, 3, 4\), the model has', tensors | stem)
+
+
+@pytest.mark.parametrize('mode', ['pretrain', 'finetune'])
+def test_stablehlo_gives_the_same_for_any_number_of_images(
+  finished, tmp_path, pixels, mode
+):
+  export.export(finished(mode), 'stablehlo', tmp_path / 'out')
+  read = jax_export.deserialize((tmp_path / 'out/forward.bin').read_bytes())
+  assert read.platforms == ('cpu', 'cuda', 'tpu')
+  name = {'pretrain': 'block3', 'finetune': 'logits'}[mode]
+  expected = inference.load(finished(mode)).compute(pixels, (name,))[name]
+  for count in (1, 5):
+    np.testing.assert_allclose(
+      read.call(pixels[:count]), expected[:count], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_numpy_has_every_array(finished, tmp_path):
+  export.export(finished('pretrain'), 'numpy', tmp_path / 'out')
+  found = dict(np.load(tmp_path / 'out/weights.npz'))
+  assert 'params/patch_network/stem/conv/kernel' in found
+  variables = inference.load(finished('pretrain')).variables
+  expected = traverse_util.flatten_dict(variables, sep='/')
+  assert found.keys() == expected.keys()
+  for name, value in expected.items():
+    np.testing.assert_array_equal(found[name], value)
+
+
+def test_mistakes_say_what_is_valid_and_write_nothing(
+  finished, finetune_config, tmp_path, pixels
+):
+  run, out = finished('pretrain'), tmp_path / 'out'
+  with pytest.raises(errors.UserError, match='width=4.*multiples of 8'):
+    export.export(run, 'timm', out)
+  finetune_config.model.name = 'resnet36_attention'
+  small_jobs.random_run(wide(finetune_config), tmp_path / 'run', pixels)
+  with pytest.raises(errors.UserError, match='attention.*stablehlo'):
+    export.export(tmp_path / 'run', 'timm', out)
+  with pytest.raises(errors.UserError, match='not a run'):
+    export.export(tmp_path / 'nothing', 'numpy', out)
+  assert not out.exists()
+  with pytest.raises(errors.UserError, match='not empty'):
+    export.export(run, 'numpy', run)
+
+
+def code_of(card):
+  """The card's code, as people will run it."""
+  return re.search(r'```python\n(.*?)```', card.read_text(), re.DOTALL)[1]
+
+
+JOBS = {
+  'cifar10': [cifar_pretrain, cifar_finetune],
+  'imagenette224/subset': [imagenet_pretrain, imagenet_finetune],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  'name, job, closing_norm',
+  [
+    (name, job, closing_norm)
+    for name, jobs in JOBS.items()
+    for job, closing_norm in zip((*jobs, jobs[0]), (1, 1, 0), strict=True)
+  ],
+)
+def test_timm_gives_the_same_on_real_images(
+  name, job, closing_norm, tmp_path, monkeypatch
+):
+  torch = pytest.importorskip('torch')
+  pytest.importorskip('timm')
+  folder = os.environ.get('TFDS_DATA_DIR', '')
+  if not folder or not (pathlib.Path(folder) / name).is_dir():
+    pytest.skip(f'{name} is not in TFDS_DATA_DIR={folder!r}')
+  config = job.get_config()
+  config.dataset.name = name
+  config.dtype = 'float32'
+  config.model.closing_norm = bool(closing_norm)
+  source = input_pipeline.open_source(config, 'train[:8]')
+  images = next(source.eval_images([np.arange(8)]))
+  small_jobs.random_run(config, tmp_path / 'run', images)
+  export.export(tmp_path / 'run', 'timm', tmp_path / 'out')
+  monkeypatch.chdir(tmp_path / 'out')
+  card = {}
+  exec(code_of(tmp_path / 'out' / 'README.md'), card)
+  theirs = card['run'](torch.from_numpy(images)).numpy()
+  output = 'block3' if config.mode == 'pretrain' else 'logits'
+  ours = inference.load(tmp_path / 'run', 8).compute_batch(images, (output,))
+  assert np.abs(ours[output]).max() > 0.1
+  np.testing.assert_allclose(ours[output], theirs, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_timms_weights_give_timms_features(tmp_path, monkeypatch):
+  torch = pytest.importorskip('torch')
+  timm = pytest.importorskip('timm')
+  safetensors_torch = pytest.importorskip('safetensors.torch')
+  torch.manual_seed(0)
+  theirs = timm.create_model('resnetv2_50', num_classes=5)
+  images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+  config = imagenet_finetune.get_config()
+  config.image_size = 64
+  config.dtype = 'float32'
+  mean, std = map(torch.tensor, (config.normalise.mean, config.normalise.std))
+  x = ((torch.from_numpy(images) / 255 - mean) / std).permute(0, 3, 1, 2)
+  with torch.no_grad():
+    theirs.train()(x)  # statistics that are not as initialised
+    features = theirs.eval().forward_features(x).mean((2, 3)).numpy()
+  path = tmp_path / 'some.safetensors'
+  safetensors_torch.save_model(theirs, str(path))
+  config.init_from = str(path)
+  state = finetune.create_state(config, 10)
+  model = inference.Model(
+    config,
+    {'params': state.params, 'batch_stats': state.batch_stats},
+    [str(i) for i in range(10)],
+    batch_size=2,
+  )
+  found = model.compute_batch(images, ('block4',))['block4']
+  assert np.abs(features).max() > 0.1
+  np.testing.assert_allclose(found, features, atol=1e-4)
