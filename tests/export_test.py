@@ -235,7 +235,7 @@ def test_timm_gives_the_same_on_real_images(
   name, job, closing_norm, tmp_path, monkeypatch
 ):
   torch = pytest.importorskip('torch')
-  pytest.importorskip('timm')
+  timm = pytest.importorskip('timm')
   folder = os.environ.get('TFDS_DATA_DIR', '')
   if not folder or not (pathlib.Path(folder) / name).is_dir():
     pytest.skip(f'{name} is not in TFDS_DATA_DIR={folder!r}')
@@ -255,6 +255,10 @@ def test_timm_gives_the_same_on_real_images(
   ours = inference.load(tmp_path / 'run', 8).compute_batch(images, (output,))
   assert np.abs(ours[output]).max() > 0.1
   np.testing.assert_allclose(ours[output], theirs, atol=1e-4)
+  if 'local-dir' in (tmp_path / 'out' / 'README.md').read_text():
+    card['model'] = timm.create_model(f'local-dir:{tmp_path}/out', True).eval()
+    again = card['run'](torch.from_numpy(images)).numpy()
+    np.testing.assert_allclose(again, theirs, atol=1e-6)
 
 
 @pytest.mark.slow
