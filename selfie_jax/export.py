@@ -164,7 +164,7 @@ def _card(model: inference.Model, kind: str, usage: str) -> str:
   if config.mode == 'pretrain':
     history = f'Pretrained on {config.dataset.name}, without labels'
   else:
-    start = config.init_from or 'random weights'
+    start = pathlib.PurePath(config.init_from).name or 'random weights'
     history = (
       f'Finetuned on {config.label_fraction:.0%} of the labels of '
       f'{config.dataset.name}, from {start}'

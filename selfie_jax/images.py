@@ -36,18 +36,24 @@ def find(folder: str | os.PathLike[str]) -> list[str]:
     raise errors.UserError(
       f'there is no folder {folder}; give one with images: --images=DIR'
     )
-  files = sorted(
-    os.path.relpath(os.path.join(parent, name), folder)
-    for parent, _, names in os.walk(folder, followlinks=True)
-    for name in names
-    if name.lower().endswith(SUFFIXES)
-  )
+  files, visited = [], set()
+  for parent, folders, names in os.walk(folder, followlinks=True):
+    real = os.path.realpath(parent)
+    if real in visited:  # by a link, maybe to what it lies in
+      folders.clear()
+      continue
+    visited.add(real)
+    files += [
+      os.path.relpath(os.path.join(parent, name), folder)
+      for name in names
+      if name.lower().endswith(SUFFIXES)
+    ]
   if not files:
     raise errors.UserError(
       f'there is no image in {folder}; looked for files that end in '
       + ', '.join(SUFFIXES)
     )
-  return files
+  return sorted(files)
 
 
 def read(

@@ -157,8 +157,8 @@ def load(run: str | os.PathLike[str], batch_size: int = BATCH_SIZE) -> Model:
       multiple of the local devices.
 
   Returns:
-    The network of the checkpoint that the run tested at its end; before that,
-    see checkpoints.restore_weights.
+    The network of the checkpoint that the results of the run are of; before its
+    end, of the newest.
 
   Raises:
     UserError: `run` is not a run, or has no checkpoint that can be read.

@@ -32,6 +32,7 @@ def folder(tmp_path):
     Image.fromarray(pixels).save(path)
   (folder / 'dog' / 'broken.png').write_bytes(b'no image')
   (folder / 'dog' / 'notes.txt').write_text('no image')
+  (folder / 'dog' / 'loop').symlink_to(folder)
   return folder
 
 
