@@ -140,32 +140,48 @@ def test_mistakes_are_known_before_anything_is_read(
   refused('pip install pyarrow', out=str(tmp_path / 'out.parquet'))
 
 
-def test_command_says_what_it_left_out_and_mistakes_in_one_line(
-  finished, folder, tmp_path
+def test_command_says_what_it_left_out(
+  finished, folder, tmp_path, monkeypatch, capsys
 ):
-  def call(*flags):
-    return subprocess.run(
-      [
-        sys.executable,
-        '-m',
-        'selfie_jax.embed',
-        f'--checkpoint={finished("pretrain")}',
-        f'--out={tmp_path / "out.npz"}',
-        *flags,
-      ],
-      cwd=ROOT,
-      text=True,
-      capture_output=True,
-    )
-
-  done = call(f'--images={folder}', '--batch_size=4')
-  assert done.returncode == 0, done.stderr
+  monkeypatch.setattr(embed.absl_logging, 'set_verbosity', lambda _: None)
+  flags = {
+    'checkpoint': finished('pretrain'),
+    'images': folder,
+    'out': tmp_path / 'out.npz',
+    'batch_size': 4,
+  }
+  given = [f'--{name}={value}' for name, value in flags.items()]
+  monkeypatch.setattr(sys, 'argv', ['embed', *given])
+  embed.main()
   assert '11 images; 1 left out that cannot be read: dog/broken.png' in (
-    done.stdout
+    capsys.readouterr().out
   )
   assert np.load(tmp_path / 'out.npz')['vectors'].shape == (11, 64)
-  done = call(f'--images={tmp_path / "nothing"}')
+
+
+@pytest.mark.parametrize(
+  'module, flags, says',
+  [
+    ('embed', ['--images=nothing', '--out=out.npz'], 'there is no folder'),
+    ('export', ['--format=numpy', '--out=nothing'], 'is not a run'),
+  ],
+)
+def test_a_mistake_is_one_line(tmp_path, module, flags, says):
+  done = subprocess.run(
+    [
+      sys.executable,
+      '-m',
+      f'selfie_jax.{module}',
+      f'--checkpoint={tmp_path}',
+      *flags,
+    ],
+    cwd=tmp_path,
+    text=True,
+    capture_output=True,
+    env=os.environ | {'PYTHONPATH': str(ROOT)},
+  )
   assert done.returncode == 2
   told = [line for line in done.stderr.splitlines() if 'error: ' in line]
-  assert len(told) == 1 and 'there is no folder' in told[0]
+  assert len(told) == 1 and says in told[0]
   assert 'Traceback' not in done.stderr
+  assert os.listdir(tmp_path) == []

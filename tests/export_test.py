@@ -134,7 +134,7 @@ def test_exported_classifier_starts_all_but_the_head(
     model.embed(pixels, 'block4'), again.embed(pixels, 'block4')
   )
   card = (tmp_path / 'out' / 'README.md').read_text()
-  assert 'class 0, class 1' in card and 'digits' in card
+  assert '0. class 0\n1. class 1' in card and 'digits' in card
   told = json.loads((tmp_path / 'out' / 'config.json').read_text())
   assert told['num_classes'] == 10 and told['num_features'] == 256
   assert told['model_args']['channels'] == [32, 64, 128, 256]
