@@ -164,15 +164,24 @@ def plain(content: bytes) -> bytes:
   with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
     if image.format in ('JPEG', 'MPO', 'PNG') and _is_upright(image):
       return content
-    upright = ImageOps.exif_transpose(image)
+    out = io.BytesIO()
+    as_rgb(image).save(out, 'BMP')
+    return out.getvalue()
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+  """An image upright and with 8 bits of red, green and blue.
+
+  Raises:
+    ValueError: its pixels are floating-point numbers.
+  """
+  upright = ImageOps.exif_transpose(image)
   if upright.mode.startswith('I'):
     # Pillow would clip 16 bits to 8 where TensorFlow keeps the upper ones.
     upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
   elif upright.mode == 'F':
     raise ValueError('its pixels are floating-point numbers')
-  out = io.BytesIO()
-  upright.convert('RGB').save(out, 'BMP')
-  return out.getvalue()
+  return upright.convert('RGB')
 
 
 def _state(path: str) -> tuple:

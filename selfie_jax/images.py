@@ -1,28 +1,18 @@
 """Anybody's images, as evaluation shows a run's own ones to its network."""
 
 from collections.abc import Iterator
-import contextlib
 import os
 import pathlib
 from typing import Any
 
-# TensorFlow reads it once, when it is loaded.
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-
 import ml_collections
 import numpy as np
 from PIL import Image
-import tensorflow as tf
 
 from selfie_jax import augment
 from selfie_jax import errors
-
-# As in datasets.py: the GPU's memory is JAX's.
-with contextlib.suppress(RuntimeError):
-  tf.config.set_visible_devices([], 'GPU')
-
-SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.png', '.webp')
-_PIL_MODES = ('1', 'CMYK', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'YCbCr')
+from selfie_jax import folder as folder_lib
+from selfie_jax import listing
 
 
 def find(folder: str | os.PathLike[str]) -> list[str]:
@@ -46,12 +36,12 @@ def find(folder: str | os.PathLike[str]) -> list[str]:
     files += [
       os.path.relpath(os.path.join(parent, name), folder)
       for name in names
-      if name.lower().endswith(SUFFIXES)
+      if name.lower().endswith(listing.SUFFIXES)
     ]
   if not files:
     raise errors.UserError(
       f'there is no image in {folder}; looked for files that end in '
-      + ', '.join(SUFFIXES)
+      + ', '.join(listing.SUFFIXES)
     )
   return sorted(files)
 
@@ -70,15 +60,14 @@ def read(
     else augment.decode_whole
   )
   try:
-    encoded = pathlib.Path(path).read_bytes()
+    encoded = folder_lib.plain(pathlib.Path(path).read_bytes())
     return decode(encoded, config.image_size).numpy()
-  except OSError as error:
-    reason = error.strerror or str(error)
-  except tf.errors.OpError as error:
-    reason = ' '.join(error.message.split())[:200]
-  raise errors.UserError(
-    f'{path} cannot be read ({reason}); give a JPEG, PNG, GIF, BMP or WebP'
-  )
+  # What Pillow raises for a damaged file depends on where the damage is.
+  except Exception as error:
+    reason = ' '.join(str(error).split())[:200]
+    raise errors.UserError(
+      f'{path} cannot be read as an image ({reason})'
+    ) from error
 
 
 def each(
@@ -114,12 +103,13 @@ def _fit(image: Any, config: ml_collections.ConfigDict) -> np.ndarray:
   if isinstance(image, (str, os.PathLike)):
     return read(image, config)
   if isinstance(image, Image.Image):
-    if image.mode not in _PIL_MODES:
+    try:
+      image = folder_lib.as_rgb(image)
+    except ValueError as error:
       raise errors.UserError(
-        f'a PIL image of mode {image.mode} has no 8-bit colours; convert it '
-        "yourself to 'RGB'"
-      )
-    image = image.convert('RGB')
+        f'a PIL image of mode {image.mode} is not valid ({error}); convert it '
+        "to 'RGB'"
+      ) from error
   array = np.asarray(image)
   is_image = array.ndim == 3 and array.shape[-1] == 3 and array.size > 0
   if array.dtype != np.uint8 or not is_image:

@@ -128,7 +128,7 @@ def test_mistakes_are_known_before_anything_is_read(
 
   refused('there is no folder', images=tmp_path / 'nothing')
   (tmp_path / 'empty').mkdir()
-  refused('no image in .*jpeg.*webp', images=tmp_path / 'empty')
+  refused('no image in .*png.*webp', images=tmp_path / 'empty')
   (tmp_path / 'empty' / 'one.png').write_text('no image')
   refused('not one of the 1 image files', images=tmp_path / 'empty')
   refused('.npz, .parquet', out=str(tmp_path / 'out.csv'))

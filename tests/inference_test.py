@@ -16,7 +16,6 @@ import tensorflow as tf
 
 import selfie_jax
 from selfie_jax import augment
-from selfie_jax import config as config_lib
 from selfie_jax import errors
 from selfie_jax import images as images_lib
 from selfie_jax import inference
@@ -24,7 +23,6 @@ from selfie_jax import input_pipeline
 from selfie_jax import patches
 from selfie_jax import resnet
 from selfie_jax import task
-from selfie_jax import workdir as workdir_lib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -152,12 +150,26 @@ def test_every_kind_of_image_is_resized_as_evaluation_does(
       np.testing.assert_array_equal(one, expected)
 
 
-def test_pil_images_without_three_colours(finetune_config):
-  grey = Image.fromarray(np.full((32, 32), 7, np.uint8))
-  assert (next(images_lib.each(grey, finetune_config)) == 7).all()
-  deep = Image.fromarray(np.full((32, 32), 700, np.uint16))
-  with pytest.raises(errors.UserError, match='mode I;16.*RGB'):
-    list(images_lib.each(deep, finetune_config))
+def test_files_and_pil_images_are_read_alike(finetune_config, tmp_path):
+  """Turned upright, and 16 bits as the upper 8, as own training images are."""
+  rng = np.random.default_rng(1)
+  turned = Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8))
+  exif = Image.Exif()
+  exif[0x0112] = 6  # the camera was held on its side
+  deep = Image.fromarray(np.full((32, 32), 7 * 256 + 9, np.uint16))
+  turned.save(tmp_path / 'turned.png', exif=exif)
+  deep.save(tmp_path / 'deep.png')
+  for name, expected in (
+    ('turned.png', np.rot90(np.asarray(turned), -1)),
+    ('deep.png', np.full((32, 32, 3), 7)),
+  ):
+    with Image.open(tmp_path / name) as image:
+      kinds = [tmp_path / name, image]
+      for found in images_lib.each(kinds, finetune_config):
+        np.testing.assert_array_equal(found, expected)
+  real = Image.fromarray(np.zeros((32, 32), np.float32))
+  with pytest.raises(errors.UserError, match='mode F.*RGB'):
+    list(images_lib.each(real, finetune_config))
 
 
 @pytest.mark.parametrize(
@@ -200,5 +212,5 @@ def test_runs_without_saved_names_number_their_classes(
     'class 1',
     'class 2',
   ]
-  (workdir_lib.run_path(tmp_path) / config_lib.CLASS_NAMES).unlink()
+  (tmp_path / 'data.json').unlink()
   assert inference.load(tmp_path).class_names == ['0', '1', '2']

@@ -139,7 +139,7 @@ def random_run(config, folder, images, classes=10):
   workdir.mkdir(parents=True, exist_ok=True)
   config_lib.save(config, workdir)
   names = [f'class {i}' for i in range(classes)]
-  config_lib.save_class_names(names, workdir)
+  config_lib.save_data({'train': {'classes': names}}, workdir)
   with checkpoints.open_manager(workdir, 1) as manager:
     checkpoints.save(
       manager,
