@@ -23,7 +23,7 @@ demo: $(VENV)/.run
 	  $(RUNS)/digits_finetune $(RUNS)/digits_supervised
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow

@@ -239,7 +239,9 @@ def pretraining_config(run: str) -> ml_collections.ConfigDict:
 def _chosen_step(workdir: epath.Path) -> int | None:
   """The step that the run's results are of, if it is finished."""
   path = workdir / 'results.json'
-  return json.loads(path.read_text())['checkpoint'] if path.exists() else None
+  return (
+    json.loads(path.read_text()).get('checkpoint') if path.exists() else None
+  )
 
 
 class _Preserve(preservation_policy.PreservationPolicy):

@@ -201,8 +201,11 @@ def test_evaluation_does_not_depend_on_the_batch_size(pretrain_config, size):
 
 def test_finetuning_uses_its_part_of_the_labels_only(finetune_config):
   finetune_config.label_fraction = 0.1
-  source = input_pipeline.open_source(finetune_config, 'train')
-  indices, parts = evaluation.choose_parts(finetune_config, source, None)
+  sources = [
+    input_pipeline.open_source(finetune_config, split)
+    for split in ('train', 'test')
+  ]
+  indices, parts = evaluation.choose_parts(finetune_config, *sources)
   validation = parts['validation'][1]
   assert len(indices) + len(validation) == pytest.approx(150, abs=5)
   assert not set(indices) & set(validation)
