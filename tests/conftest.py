@@ -16,6 +16,7 @@ os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(ROOT / '.jax_cache'))
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 
 import functools
+import logging
 
 import jax
 import numpy as np
@@ -48,6 +49,14 @@ def finished(tmp_path_factory):
     return folder
 
   return run
+
+
+@pytest.fixture
+def told(caplog, monkeypatch):
+  """What our own loggers said."""
+  monkeypatch.setattr(logging.getLogger('selfie_jax'), 'propagate', True)
+  caplog.set_level(logging.INFO)
+  return caplog
 
 
 @pytest.fixture

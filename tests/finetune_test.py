@@ -1,7 +1,6 @@
 """The finetuning task: what is taken from a pretraining run, and its steps."""
 
 import functools
-import logging
 
 import jax
 import jax.numpy as jnp
@@ -78,15 +77,13 @@ def test_shared_weights_and_statistics_are_copied_the_rest_is_new(
 
 
 def test_says_what_was_loaded_and_what_is_new(
-  finetune_config, pretrained, caplog, monkeypatch
+  finetune_config, pretrained, told
 ):
-  monkeypatch.setattr(logging.getLogger('selfie_jax'), 'propagate', True)
-  caplog.set_level(logging.INFO)
   finetune_config.init_from = pretrained[0]
   finetune.create_state(finetune_config, 10)
-  assert 'block1, block2, block3, stem' in caplog.text
-  assert 'New: block4, block4_norm, head' in caplog.text
-  assert 'Not used by resnet50: ' in caplog.text
+  assert 'block1, block2, block3, stem' in told.text
+  assert 'New: block4, block4_norm, head' in told.text
+  assert 'Not used by resnet50: ' in told.text
 
 
 def test_another_width_is_refused_with_both_widths(finetune_config, pretrained):

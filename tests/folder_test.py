@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import os
 import shutil
 
@@ -30,14 +29,6 @@ JOBS = {'pretrain': photos_pretrain, 'finetune': photos_finetune}
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path, monkeypatch):
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-
-
-@pytest.fixture
-def told(caplog, monkeypatch):
-  """What our own loggers said."""
-  monkeypatch.setattr(logging.getLogger('selfie_jax'), 'propagate', True)
-  caplog.set_level(logging.INFO)
-  return caplog
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Whatever ends a run, it goes on from its last checkpoint, bit for bit."""
 
 import json
-import logging
 import os
 import resource
 import shutil
@@ -22,14 +21,6 @@ from selfie_jax import reporting
 from selfie_jax import task
 from selfie_jax import train
 from selfie_jax import workdir as workdir_lib
-
-
-@pytest.fixture
-def told(caplog, monkeypatch):
-  """What our own loggers said."""
-  monkeypatch.setattr(logging.getLogger('selfie_jax'), 'propagate', True)
-  caplog.set_level(logging.INFO)
-  return caplog
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Whole runs on the digits: what they leave, how they go on, what they read."""
 
 import json
-import logging
 
 import numpy as np
 import pytest
@@ -119,16 +118,12 @@ def test_tensorboard_has_metrics_and_pictures(finished):
   }
 
 
-def test_finished_run_says_so_and_computes_nothing(
-  finished, caplog, monkeypatch
-):
+def test_finished_run_says_so_and_computes_nothing(finished, told, monkeypatch):
   folder = finished('pretrain')
-  monkeypatch.setattr(logging.getLogger('selfie_jax'), 'propagate', True)
-  caplog.set_level(logging.INFO)
   monkeypatch.delattr(input_pipeline, 'open_source')
   results = train.train_and_evaluate(small_jobs.small_job('pretrain'), folder)
   assert results == json.loads((folder / 'results.json').read_text())
-  assert 'is finished' in caplog.text
+  assert 'is finished' in told.text
 
 
 def test_workdir_of_another_job_is_refused_and_left_alone(finished):

@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 
 import numpy as np
 from PIL import Image
@@ -144,13 +143,6 @@ def config(request, odd):
   if request.param == 'cropped':
     config.augment.crop = 'random_resized'
   return config
-
-
-@pytest.fixture
-def told(caplog, monkeypatch):
-  monkeypatch.setattr(logging.getLogger('selfie_jax'), 'propagate', True)
-  caplog.set_level(logging.INFO)
-  return caplog
 
 
 def test_what_cannot_be_read_is_left_out_and_labels_stay_right(config, told):
