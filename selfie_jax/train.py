@@ -271,8 +271,12 @@ def _explained(manager) -> Iterator[None]:
     checkpoints.wait(manager)
     good = manager.latest_step()
     raise errors.UserError(
-      f'{error}. The run was stopped, nothing was saved after it, and '
-      + (f'the checkpoint of step {good} is good' if good else 'nothing before')
+      f'{error}. The run was stopped; '
+      + (
+        f'nothing was saved since, and the checkpoint of step {good} is good'
+        if good
+        else 'there was no checkpoint yet'
+      )
       + '. Try a lower --config.optimizer.learning_rate in another --workdir, '
       'or go on without such steps: --config.optimizer.skip_nonfinite=10'
     ) from error
