@@ -1,0 +1,217 @@
+"""Our pretraining step beside the same step in PyTorch, in one run.
+
+  python -m benchmarks.torch_baseline --config=configs/cifar_pretrain.py \
+      --config.batch_size=32 --config.dtype=float32 [--compile] [--bfloat16]
+
+PyTorch's is written as one ordinarily would: torch.nn's layers and its
+Transformer, channels_last. Both are timed in turns, on the same threads, and
+the ratio of the medians is printed (install requirements-bench.txt).
+"""
+
+import json
+import statistics
+import time
+
+from absl import app
+from absl import flags
+from absl import logging
+import jax
+from ml_collections import config_flags
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from benchmarks import job
+from selfie_jax import config as config_lib
+from selfie_jax import patches
+from selfie_jax import resnet
+
+FLAGS = flags.FLAGS
+config_flags.DEFINE_config_file('config', None, 'The job.')
+flags.DEFINE_integer('rounds', 5, 'How often each is timed.')
+flags.DEFINE_float('seconds', 5.0, 'At least so long each time.')
+flags.DEFINE_boolean('compile', False, 'Whether to use torch.compile.')
+flags.DEFINE_boolean('bfloat16', False, 'Whether to use autocast.')
+flags.DEFINE_boolean('channels_last', True, 'The layout of the images.')
+flags.mark_flag_as_required('config')
+
+
+class Bottleneck(nn.Module):
+  """Pre-activation; see selfie_jax.resnet.Bottleneck."""
+
+  def __init__(self, channels: int, features: int, stride: int):
+    super().__init__()
+    out = features * resnet.EXPANSION
+    self.norm1 = nn.BatchNorm2d(channels)
+    self.conv1 = nn.Conv2d(channels, features, 1, bias=False)
+    self.norm2 = nn.BatchNorm2d(features)
+    self.conv2 = nn.Conv2d(features, features, 3, stride, 1, bias=False)
+    self.norm3 = nn.BatchNorm2d(features)
+    self.conv3 = nn.Conv2d(features, out, 1, bias=False)
+    self.shortcut = None
+    if stride != 1 or channels != out:
+      self.shortcut = nn.Conv2d(channels, out, 1, stride, bias=False)
+
+  def forward(self, x):
+    y = functional.relu(self.norm1(x))
+    shortcut = self.shortcut(y) if self.shortcut else x
+    y = functional.relu(self.norm2(self.conv1(y)))
+    y = functional.relu(self.norm3(self.conv2(y)))
+    return shortcut + self.conv3(y)
+
+
+class Selfie(nn.Module):
+  """P, A, u0 and positions; see selfie_jax.selfie.Selfie."""
+
+  def __init__(self, config):
+    super().__init__()
+    model = config.model
+    if model.stem == 'conv7_pool' or model.positions != 'flat':
+      raise ValueError('this baseline has the networks for 32 px only')
+    size, stride, padding = resnet.STEMS[model.stem]
+    layers = [nn.Conv2d(3, model.width, size, stride, padding, bias=False)]
+    channels = model.width
+    for i, depth in enumerate(model.depths[:3]):
+      features = model.width * 2**i
+      for unit in range(depth):
+        stride = 2 if i and not unit else 1
+        layers.append(Bottleneck(channels, features, stride))
+        channels = features * resnet.EXPANSION
+    if model.closing_norm:
+      layers += [nn.BatchNorm2d(channels), nn.ReLU()]
+    self.patch_network = nn.Sequential(*layers)
+    attention = model.attention
+    self.attention_pooling = nn.TransformerEncoder(
+      nn.TransformerEncoderLayer(
+        channels,
+        attention.num_heads,
+        attention.hidden,
+        attention.dropout,
+        'gelu',
+        batch_first=True,
+      ),
+      attention.num_layers,
+      enable_nested_tensor=False,
+    )
+    self.u0 = nn.Parameter(0.02 * torch.randn(channels))
+    places = patches.grid_size(config.image_size, config.patch_size) ** 2
+    self.positions = nn.Parameter(0.02 * torch.randn(places, channels))
+
+  def forward(self, x, context, targets):
+    """Patches [batch, n, 3, s, s] to logits [batch, targets, targets]."""
+    batch, n = x.shape[:2]
+    h = self.patch_network(x.flatten(0, 1)).mean((2, 3)).view(batch, n, -1)
+    rows = torch.arange(batch)[:, None]
+    u0 = self.u0.expand(batch, 1, -1)
+    pooled = torch.cat([u0, h[rows, context]], 1)
+    pooled = self.attention_pooling(pooled)[:, 0]
+    queries = pooled[:, None] + self.positions[targets]
+    return queries @ h[rows, targets].transpose(1, 2)
+
+
+def torch_step(config, batch):
+  """A function that does one step of PyTorch, on the host."""
+  model = Selfie(config)
+  if FLAGS.channels_last:
+    model = model.to(memory_format=torch.channels_last)
+  optimizer = torch.optim.SGD(
+    model.parameters(),
+    config.optimizer.learning_rate,
+    config.optimizer.momentum,
+    weight_decay=config.optimizer.weight_decay,
+    nesterov=config.optimizer.nesterov,
+  )
+  mean = torch.tensor(config.normalise.mean)[:, None, None]
+  std = torch.tensor(config.normalise.std)[:, None, None]
+  size = config.patch_size
+  n = (config.image_size // size) ** 2
+  m = patches.num_targets(n, config.masked_fraction)
+  images = torch.from_numpy(
+    batch['image'].reshape(-1, *batch['image'].shape[2:])
+  )
+  solve = torch.compile(model) if FLAGS.compile else model
+
+  def step():
+    x = images.permute(0, 3, 1, 2).float() / 255
+    x = (x - mean) / std
+    x = x.unfold(2, size, size).unfold(3, size, size)
+    x = x.permute(0, 2, 3, 1, 4, 5).flatten(1, 2)
+    if FLAGS.channels_last:
+      x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+      x = x.view(-1, n, *x.shape[1:])
+    order = torch.rand(len(x), n).argsort(1)
+    with torch.autocast('cpu', torch.bfloat16, enabled=FLAGS.bfloat16):
+      logits = solve(x, order[:, m:], order[:, :m]).float()
+    right = torch.arange(m).expand(len(x), m)
+    loss = functional.cross_entropy(logits.flatten(0, 1), right.flatten())
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+  step.parameters = sum(p.numel() for p in model.parameters())
+  return step
+
+
+def our_step(config, batch):
+  """A function that does one step of ours."""
+  state = job.make_state(config)
+  compiled = job.compile_step(config, state)
+
+  def step():
+    nonlocal state
+    state, metrics = compiled(state, batch)
+    return float(metrics['loss'])
+
+  step.parameters = sum(x.size for x in jax.tree.leaves(state.params))
+  return step
+
+
+def images_per_second(step, steps: int, batch_size: int) -> float:
+  start = time.perf_counter()
+  for _ in range(steps):
+    step()
+  return steps * batch_size / (time.perf_counter() - start)
+
+
+def main(argv: list[str]) -> None:
+  del argv
+  logging.set_verbosity(logging.FATAL)
+  config = FLAGS.config
+  config_lib.check(config, 1)
+  batch = job.make_batch(config, 1)
+  steps = {'ours': our_step(config, batch), 'torch': torch_step(config, batch)}
+  counts = {name: step.parameters for name, step in steps.items()}
+  if len(set(counts.values())) > 1:
+    raise ValueError(f'these are different networks: {counts} parameters')
+  times = {}
+  for name, step in steps.items():
+    step()
+    start = time.perf_counter()
+    step()
+    times[name] = max(1, round(FLAGS.seconds / (time.perf_counter() - start)))
+  rates = {name: [] for name in steps}
+  for _ in range(FLAGS.rounds):
+    for name, step in steps.items():
+      rate = images_per_second(step, times[name], config.batch_size)
+      rates[name].append(rate)
+  medians = {name: statistics.median(row) for name, row in rates.items()}
+  ratios = np.divide(rates['ours'], rates['torch'])
+  ratio = float(np.median(ratios))
+  form = ['channels_last'] * FLAGS.channels_last + ['compile'] * FLAGS.compile
+  form += ['bfloat16 autocast'] if FLAGS.bfloat16 else ['float32']
+  job_name = config_flags.get_config_filename(FLAGS['config'])
+  print(f"""
+{job_name}, batch {config.batch_size}, \
+{counts['ours']:,} parameters, {torch.get_num_threads()} threads
+ours ({config.dtype})  {medians['ours']:8.1f} images per second
+PyTorch {torch.__version__}, {', '.join(form)}  {medians['torch']:8.1f}
+ratio, round by round, median  {ratio:.2f}  (of {ratios.min():.2f} to \
+{ratios.max():.2f})
+""")
+  print(json.dumps({'rates': rates, 'ratio': ratio, 'torch_form': form}))
+
+
+if __name__ == '__main__':
+  app.run(main)

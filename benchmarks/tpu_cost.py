@@ -1,0 +1,143 @@
+"""What a job's training step costs on a TPU, by the TPU compiler's estimates.
+
+  python -m benchmarks.tpu_cost --config=configs/FILE.py[:variant] \
+      [--topology=v5e:1x1] [--batch_per_device=128] [--top=20]
+
+No TPU is needed: libtpu compiles for one that is only described (install
+requirements-bench.txt). The estimates were never checked on a chip; they are
+for comparing two forms of one program. Prints a table and a line of JSON.
+"""
+
+import json
+import os
+import sys
+
+# Before jax is loaded: compile for TPUs, compute on the CPU.
+os.environ.update(
+  JAX_PLATFORMS='cpu', TPU_SKIP_MDS_QUERY='1', ALLOW_MULTIPLE_LIBTPU_LOAD='1'
+)
+os.environ.setdefault('TPU_ACCELERATOR_TYPE', 'v5litepod-8')
+os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
+
+from absl import app
+from absl import flags
+from absl import logging
+import jax
+from jax.experimental import topologies
+from ml_collections import config_flags
+
+from benchmarks import hlo
+from benchmarks import job
+from selfie_jax import config as config_lib
+
+FLAGS = flags.FLAGS
+config_flags.DEFINE_config_file('config', None, 'The job.')
+flags.DEFINE_string('topology', 'v5e:1x1', 'Chips, such as v5e:2x4, v4:2x2x2.')
+flags.DEFINE_integer(
+  'batch_per_device', None, "Images a device; the config's batch if not given."
+)
+flags.DEFINE_integer('top', 0, 'How many of the costliest modules to list.')
+flags.DEFINE_string('text', None, 'A file to write the compiled program to.')
+flags.mark_flag_as_required('config')
+
+# bfloat16 FLOP/s, clock in Hz, bytes/s and bytes of memory of a chip: Google's
+# data sheets, and the clocks that fit libtpu's estimates.
+CHIPS = {
+  'v4': (275e12, 1.05e9, 1228e9, 32 * 2**30),
+  'v5e': (197e12, 1.5e9, 819e9, 16 * 2**30),
+  'v5p': (459e12, 1.75e9, 2765e9, 95 * 2**30),
+}
+
+
+def describe(topology: str):
+  """A topology by name; chips with two cores are one device each."""
+  kind, _, grid = topology.partition(':')
+  if kind not in CHIPS or not grid:
+    sys.exit(
+      f'error: no topology {topology!r}; type --topology=KIND:GRID with KIND '
+      f'one of {", ".join(CHIPS)} and GRID such as 1x1 (v5e) or 2x2x2'
+    )
+  if grid == '1x1':
+    more = {'chips_per_host_bounds': (1, 1, 1)}
+  else:
+    more = {} if kind == 'v5e' else {'chip_config_name': 'megacore'}
+  return topologies.get_topology_desc(topology, platform='tpu', **more)
+
+
+def measure(config, topology: str) -> dict[str, float]:
+  """Compiles the job's step for a topology and adds its costs up."""
+  flop_rate, clock, byte_rate, memory = CHIPS[topology.partition(':')[0]]
+  devices = list(describe(topology).devices)
+  if FLAGS.batch_per_device:
+    config.batch_size = FLAGS.batch_per_device * len(devices)
+  config_lib.check(config, 1)
+  state = jax.eval_shape(lambda: job.make_state(config))
+  step = job.compile_step(config, state, devices)
+  text = step.as_text()
+  if FLAGS.text:
+    with open(FLAGS.text, 'w') as file:
+      file.write(text)
+  program = hlo.parse(text)
+  images = config.batch_size / len(devices)
+  used = step.memory_analysis()
+  estimated = program.total('cycles')
+  unestimated = program.total('bytes') / byte_rate * clock
+  flops = step.cost_analysis()['flops']
+  cycles = estimated + unestimated
+  if FLAGS.top:
+    _print_top(program, FLAGS.top, images, byte_rate / clock)
+  return {
+    'devices': len(devices),
+    'batch_per_device': images,
+    'kilocycles_per_image': cycles / images / 1e3,
+    'of_them_by_bandwidth': unestimated / images / 1e3,
+    'gigaflop_per_image': flops / images / 1e9,
+    'utilisation': flops / (cycles / clock) / flop_rate,
+    'memory_bytes': used.argument_size_in_bytes
+    + used.output_size_in_bytes
+    + used.temp_size_in_bytes
+    - used.alias_size_in_bytes,
+    'memory_share': (
+      used.argument_size_in_bytes
+      + used.output_size_in_bytes
+      + used.temp_size_in_bytes
+      - used.alias_size_in_bytes
+    )
+    / memory,
+    'collectives': program.total('collectives'),
+    'collective_bytes': program.total('collective_bytes'),
+  }
+
+
+def _print_top(program: hlo.Program, count: int, images, bytes_per_cycle):
+  print('\nkilocycles an image, by module')
+  rows = {}
+  for module, cost in program.by_module().items():
+    cycles = cost['cycles'] + cost['bytes'] / bytes_per_cycle
+    rows[module] = cycles / images / 1e3
+  for module, cycles in sorted(rows.items(), key=lambda r: -r[1])[:count]:
+    print(f'{cycles:8.2f}  {module}')
+
+
+def main(argv: list[str]) -> None:
+  del argv
+  logging.set_verbosity(logging.FATAL)
+  found = measure(FLAGS.config, FLAGS.topology)
+  print(f"""
+{config_flags.get_config_filename(FLAGS['config'])}, {FLAGS.config.dtype}, \
+{found['batch_per_device']:.0f} images on each of {found['devices']} x \
+{FLAGS.topology.partition(':')[0]}
+kilocycles an image  {found['kilocycles_per_image']:8.1f}  (estimates; \
+{found['of_them_by_bandwidth']:.1f} of them by bandwidth alone)
+GFLOP an image       {found['gigaflop_per_image']:8.2f}
+utilisation          {found['utilisation']:8.2f}
+memory               {found['memory_bytes'] / 2**30:8.2f} GiB \
+({found['memory_share']:.0%} of the chip's)
+collectives          {found['collectives']:8.0f}  \
+({found['collective_bytes'] / 1e6:.1f} MB)
+""")
+  print(json.dumps(found))
+
+
+if __name__ == '__main__':
+  app.run(main)
