@@ -29,8 +29,9 @@ _FREE = (
   'parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast', 'iota',
   'after-all', 'partition-id', 'replica-id', 'opt-barrier', 'copy-start',
   'copy-done', 'slice-start', 'slice-done', 'async-start', 'async-update',
-  'async-done',
+  'async-done', 'while',
 )  # fmt: skip
+_VIEW = 'custom_call_target="ConcatBitcast"'  # of what such a copy has brought
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +98,7 @@ def _instruction(
     costs['collective_bytes'] = sum(shapes.get(o, 0) for o in operands)
   elif estimate:
     costs['cycles'] = int(estimate[1])
-  elif kind not in _FREE and not kind.endswith('-done') and kind != 'while':
+  elif not (kind in _FREE or kind.endswith('-done') or _VIEW in rest):
     costs['bytes'] = _size(shape) + sum(shapes.get(o, 0) for o in operands)
   called = ()
   if kind == 'while':
