@@ -93,28 +93,30 @@ def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
   return flat
 
 
+def valid_values(field: str, mode: str) -> str:
+  """Which values a field may have, in words; '' if any of its type.
+
+  Rules between fields are not in it; `check` knows them.
+
+  Args:
+    field: a name as `flatten` gives it, such as 'model.width'.
+    mode: one of MODES; a choice may depend on it.
+  """
+  if field in _CHOICES:
+    return 'one of ' + ', '.join(_choices(field, mode))
+  if field in _AT_LEAST_ONE:
+    return 'a whole number of at least 1'
+  if field in _RANGES:
+    low, high, low_in, high_in = _RANGES[field]
+    return f'in {"[" if low_in else "("}{low}, {high}{"]" if high_in else ")"}'
+  return ''
+
+
 def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
   """Raises UserError for a value that cannot work, before anything is built."""
-  flat = flatten(config)
-  for field, valid in _CHOICES.items():
-    if isinstance(valid, dict):
-      valid = valid[config.mode]
-    if field in flat and flat[field] not in valid:
-      _refuse(field, flat[field], 'one of ' + ', '.join(valid))
-  for field in _AT_LEAST_ONE:
-    if field in flat and flat[field] < 1:
-      _refuse(field, flat[field], 'a whole number of at least 1')
-  for field, (low, high, low_in, high_in) in _RANGES.items():
-    if field not in flat:
-      continue
-    value = flat[field]
-    if not (
-      low < value < high
-      or (low_in and value == low)
-      or (high_in and value == high)
-    ):
-      brackets = '[' if low_in else '(', ']' if high_in else ')'
-      _refuse(field, value, f'in {brackets[0]}{low}, {high}{brackets[1]}')
+  for field, value in flatten(config).items():
+    if not _is_valid(field, value, config.mode):
+      _refuse(field, value, valid_values(field, config.mode))
   if (config.dataset.name == 'folder') != bool(config.dataset.path):
     _refuse(
       'dataset.path',
@@ -260,6 +262,27 @@ def check_same_data(facts: dict[str, Any], workdir: epath.Path) -> None:
       'files back to continue it, or start a new run with '
       '--workdir=SOMEWHERE_ELSE'
     )
+
+
+def _choices(field: str, mode: str) -> tuple[str, ...]:
+  valid = _CHOICES[field]
+  return valid[mode] if isinstance(valid, dict) else valid
+
+
+def _is_valid(field: str, value: Any, mode: str) -> bool:
+  """Whether the value is among `valid_values`."""
+  if field in _CHOICES:
+    return value in _choices(field, mode)
+  if field in _AT_LEAST_ONE:
+    return value >= 1
+  if field in _RANGES:
+    low, high, low_in, high_in = _RANGES[field]
+    return (
+      low < value < high
+      or (low_in and value == low)
+      or (high_in and value == high)
+    )
+  return True
 
 
 def _refuse(field: str, value: Any, valid: str) -> None:
