@@ -1,0 +1,71 @@
+"""The written documents say what the code says."""
+
+import ast
+import re
+
+import pytest
+
+from configs import common
+from docs import configuration
+from selfie_jax import config as config_lib
+
+ROOT = configuration.ROOT
+LINK = re.compile(r'\]\(([^)#\s]+)(?:#[^)]*)?\)|^\[[^\]]+\]: (\S+)', re.M)
+DOCUMENTS = sorted([*ROOT.glob('*.md'), *(ROOT / 'docs').glob('*.md')])
+
+
+def test_configuration_page_is_what_the_code_says():
+  assert configuration.PAGE.read_text() == configuration.page(), (
+    'docs/configuration.md is not up to date: type python -m docs.configuration'
+  )
+
+
+@pytest.mark.parametrize('mode', ['pretrain', 'finetune'])
+def test_every_field_is_explained(mode):
+  found = configuration.fields('_job') + configuration.fields(mode)
+  explained = {f.name for f in found if f.meaning and not f.is_group}
+  assert explained == set(config_lib.flatten(getattr(common, mode)()))
+
+
+def test_a_comment_and_its_mark_are_read():
+  fields = {f.name: f for f in configuration.fields('_job')}
+  rate = fields['optimizer.learning_rate']
+  assert rate.meaning == 'Peak rate; the paper tunes it in [0.01, 0.4].'
+  assert rate.mark == '[R]'
+  two_lines = fields['dataset.max_unreadable'].meaning
+  assert two_lines.endswith('cannot be read; more is an error.')
+  assert not fields['seed'].mark
+
+
+def test_changed_values_of_a_variant_are_listed():
+  section = configuration.page().partition('### cifar_pretrain.py')[2]
+  section = section.partition('###')[0]
+  assert '| `batch_size` | `512` |  | `128` | `32` |' in section
+  assert 'image_size' not in section
+
+
+def test_exit_codes_are_those_that_main_has():
+  section = configuration.page().partition('## Exit codes')[2]
+  listed = set(re.findall(r'^\| (\d+) \|', section, re.M))
+  calls = [
+    ast.unparse(node.args[0])
+    for node in ast.walk(ast.parse((ROOT / 'main.py').read_text()))
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == 'sys.exit'
+  ]
+  assert listed == {'0', '1', *calls}
+  reliability = (ROOT / 'docs' / 'reliability.md').read_text()
+  assert listed == set(re.findall(r'^\| (\d+) \|', reliability, re.M))
+
+
+@pytest.mark.parametrize('path', DOCUMENTS, ids=lambda path: path.name)
+def test_linked_files_are_there(path):
+  for match in LINK.finditer(path.read_text()):
+    target = match[1] or match[2]
+    if '://' not in target:
+      assert (path.parent / target).exists(), target
+
+
+def test_every_document_is_listed():
+  listed = (ROOT / 'README.md').read_text()
+  for path in (ROOT / 'docs').glob('*.md'):
+    assert f'(docs/{path.name})' in listed, path.name
