@@ -1,11 +1,15 @@
 """The written documents say what the code says."""
 
 import ast
+import itertools
 import re
 
+from matplotlib import image as mpl_image
+from matplotlib.backends import backend_agg
 import pytest
 
 from configs import common
+from docs import concepts
 from docs import configuration
 from selfie_jax import config as config_lib
 
@@ -69,3 +73,38 @@ def test_every_document_is_listed():
   listed = (ROOT / 'README.md').read_text()
   for path in (ROOT / 'docs').glob('*.md'):
     assert f'(docs/{path.name})' in listed, path.name
+
+
+@pytest.fixture(scope='module')
+def figure():
+  drawn = concepts.draw()
+  backend_agg.FigureCanvasAgg(drawn).draw()
+  return drawn
+
+
+def test_texts_of_the_figure_lie_apart_and_within(figure):
+  boxes = {
+    t: t.get_window_extent() for t in figure.axes[0].texts if t.get_text()
+  }
+  assert len(boxes) > 30
+  for text, box in boxes.items():
+    assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, text
+    assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, text
+  for one, other in itertools.combinations(boxes, 2):
+    assert not boxes[one].overlaps(boxes[other]), (one, other)
+
+
+def test_figure_shows_the_puzzle_of_the_job(figure):
+  texts = [t.get_text() for t in figure.axes[0].texts]
+  assert '4 targets' in texts and 'context: 12 patches' in texts
+  # 4 targets twice, the context, the whole image.
+  assert len(figure.axes[0].images) == 4 + 4 + 12 + 1
+
+
+def test_committed_figure_has_the_size_that_is_drawn(figure):
+  image = mpl_image.imread(concepts.PICTURE)
+  inches = figure.get_size_inches()
+  assert image.shape[1] >= 1600
+  assert image.shape[1] / image.shape[0] == pytest.approx(
+    inches[0] / inches[1], abs=0.01
+  )
