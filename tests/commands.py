@@ -1,0 +1,113 @@
+"""The code blocks of README.md and docs/, and what is to become of them.
+
+A comment in the line before a block is its mark. Readers do not see it:
+
+<!-- run: fast -->           its commands are run by every run of the tests
+<!-- run: slow -->           by the tests that are marked slow
+<!-- run: slow, tiny -->     likewise, with the variant :tiny of every job
+<!-- run: slow, needs SET --> likewise, where TFDS_DATA_DIR has this data set
+<!-- not run: REASON -->     they cannot be run here
+<!-- output -->              what the block before prints, numbers apart
+
+Blocks of shell commands (sh, or no language) and of python need one of them. A
+comment may hold a whole block that readers need not see, to prepare the next:
+
+<!-- run: fast
+mkdir DIR
+-->
+"""
+
+from collections.abc import Iterator
+import dataclasses
+import pathlib
+import re
+import shlex
+import textwrap
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+DOCUMENTS = sorted([*ROOT.glob('*.md'), *(ROOT / 'docs').glob('*.md')])
+INTERPRETERS = {'': 'bash', 'sh': 'bash', 'python': 'python'}
+
+_BLOCK = re.compile(
+  r'(?:^ *<!-- (?P<mark>[^\n]*) -->\n+)?'
+  r'^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$'
+  r'|^<!-- (?P<hidden_mark>run: [^\n]*)\n(?P<hidden>.*?)^-->$',
+  re.MULTILINE | re.DOTALL,
+)
+_MARK = re.compile(
+  r'run: (?P<speed>fast|slow)(?P<tiny>, tiny)?(?:, needs (?P<needs>\S+))?'
+  r'|not run: (?P<reason>.+)|(?P<output>output)'
+)
+_JOB = re.compile(r'--config=configs/(\w+)\.py(?::(\w+))?')
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+  """A code block and its mark.
+
+  Attributes:
+    place: 'README.md:24', the line of its mark or first line.
+    language: what follows the three backticks.
+    text: the code, as it stands there.
+    speed: 'fast', 'slow', or '' if it is not run.
+    is_tiny: whether jobs are run as their variant :tiny.
+    needs: a data set that has to be there, or ''.
+    is_output: whether it shows what the block before prints.
+    is_marked: whether there is a mark that can be read.
+  """
+
+  place: str
+  language: str
+  text: str
+  speed: str
+  is_tiny: bool
+  needs: str
+  is_output: bool
+  is_marked: bool
+
+  @property
+  def is_code(self) -> bool:
+    return self.language in INTERPRETERS and not self.is_output
+
+  @property
+  def program(self) -> str:
+    """The text as it is run."""
+    return _JOB.sub(_tiny_job, self.text) if self.is_tiny else self.text
+
+
+def blocks(document: pathlib.Path) -> list[Block]:
+  """All blocks of a document in their order."""
+  text = document.read_text()
+  found = []
+  for match in _BLOCK.finditer(text):
+    hidden = match['hidden'] is not None
+    mark = _MARK.fullmatch(match['hidden_mark' if hidden else 'mark'] or '')
+    said = mark.groupdict() if mark else {}
+    found.append(
+      Block(
+        f'{document.name}:{text.count(chr(10), 0, match.start()) + 1}',
+        'sh' if hidden else match['language'],
+        match['hidden'] if hidden else textwrap.dedent(match['text']),
+        said.get('speed') or '',
+        bool(said.get('tiny')),
+        said.get('needs') or '',
+        bool(said.get('output')),
+        mark is not None,
+      )
+    )
+  return found
+
+
+def job_flags(block: Block) -> Iterator[list[str]]:
+  """The flags --config=... and --config.FIELD=... of each command of a job."""
+  for line in block.text.replace('\\\n', ' ').splitlines():
+    if _JOB.search(line):
+      words = shlex.split(line, comments=True)
+      yield [w for w in words if w.startswith(('--config=', '--config.'))]
+
+
+def _tiny_job(match: re.Match[str]) -> str:
+  """The flags of the tiny job, in the folder of the job that is meant."""
+  job, variant = match.groups()
+  run = f'{job}_{variant}' if variant else job
+  return f'--config=configs/{job}.py:tiny --workdir=runs/{run}'
