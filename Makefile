@@ -1,6 +1,7 @@
 # make demo   pretrain and finetune on the embedded digits
 # make test   all tests but the long ones (make slow runs those)
 # make lint   style
+# make bench  a pretraining step of ours beside PyTorch's, on this machine
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ RUNS ?= runs
 # Compiled programs are kept between runs, so that a second start is quick.
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.jax_cache
 
-.PHONY: demo test slow lint clean
+.PHONY: demo test slow lint bench clean
 
 demo: $(VENV)/.run
 	$(BIN)/python main.py --config=configs/digits_pretrain.py \
@@ -32,8 +33,13 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+bench: $(VENV)-bench/.bench
+	$(VENV)-bench/bin/python -m benchmarks.torch_baseline \
+	  --config=configs/cifar_pretrain.py \
+	  --config.batch_size=32 --config.dtype=float32
+
 clean:
-	rm -rf $(VENV) .jax_cache
+	rm -rf $(VENV) $(VENV)-bench .jax_cache
 
 $(VENV)/.run: requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -44,4 +50,11 @@ $(VENV)/.run: requirements.txt
 $(VENV)/.test: requirements-test.txt $(VENV)/.run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  -r requirements-test.txt
+	touch $@
+
+# An environment of its own: the TPU compiler in it would slow every start.
+$(VENV)-bench/.bench: requirements-bench.txt requirements.txt
+	$(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -r requirements-bench.txt
 	touch $@
