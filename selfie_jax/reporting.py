@@ -137,13 +137,22 @@ class Reporter:
   def row(
     self, step: int, part: str, values: dict[str, float], **timing: float
   ) -> None:
-    """Adds a row to the history and shows it, the latter with `timing`."""
+    """Adds a row to the history and shows it, the latter with `timing`.
+
+    The log's record has the row of the history as its attribute `row`.
+    """
     values = {name: values[name] for name in sorted(values, key=_place)}
     self.history.append({'step': step, 'part': part} | values)
     scalars = {f'{part}/{k}': value for k, value in (values | timing).items()}
     with workdir_lib.writing(self._workdir):
       self._writer.write_scalars(step, scalars)
-    logger.info('step %d %s: %s', step, part, _line(values | timing))
+    logger.info(
+      'step %d %s: %s',
+      step,
+      part,
+      _line(values | timing),
+      extra={'row': self.history[-1]},
+    )
 
   def has_row(self, step: int, part: str) -> bool:
     """Whether the history has a row of a part of the data at a step."""
