@@ -1,6 +1,12 @@
-"""Pictures: the solved patch puzzle and the curves of a run."""
+"""Pictures of a run: solved puzzles, curves, attention, filters.
+
+python -m selfie_jax.visualize --checkpoint=runs/cifar_pretrain
+
+draws those of selfie_jax/pictures.py.
+"""
 
 from collections.abc import Sequence
+import math
 from typing import Any
 
 from matplotlib import figure as mpl_figure
@@ -12,6 +18,9 @@ RIGHT, WRONG = '#1a9641', '#d7191c'
 HOLE = (158, 188, 218)  # no grey: a digit may have it
 PARTS = {'train': '#9ecae1', 'validation': '#08519c', 'test': '#d95f02'}
 CHANCE = '#888888'
+HEAT, OPACITY = 'inferno', 0.65
+HEADS = 8  # so many of A's heads are drawn
+TILE = 1.0  # inches of a small image
 
 
 def patch_puzzle(
@@ -37,7 +46,7 @@ def patch_puzzle(
   images, targets, answers = map(np.asarray, (images, targets, answers))
   grid = images.shape[1] // patch_size
   rows = -(-len(images) // columns)
-  fig = _figure(3.4 * columns, 1.75 * rows + 0.5)
+  fig = figure(3.4 * columns, 1.75 * rows + 0.5)
   axes = fig.subplots(rows, 2 * columns, squeeze=False)
   for axis in axes.flat:
     axis.set_axis_off()
@@ -86,7 +95,7 @@ def curves(history: Sequence[dict[str, Any]]) -> mpl_figure.Figure:
     history: rows {'step': s, 'part': 'train' | 'validation' | 'test',
       'loss': ..., '...accuracy': ..., 'chance': ...}.
   """
-  fig = _figure(8, 3.2)
+  fig = figure(8, 3.2)
   axes = fig.subplots(1, 2)
   accuracy = next(k for k in history[0] if k.endswith('accuracy'))
   parts = sorted({row['part'] for row in history}, key=lambda p: p != 'train')
@@ -114,6 +123,77 @@ def curves(history: Sequence[dict[str, Any]]) -> mpl_figure.Figure:
   return fig
 
 
+def attention(images: np.ndarray, weights: np.ndarray) -> mpl_figure.Figure:
+  """Images, each beside the heat of u0's attention over its places.
+
+  Args:
+    images: uint8 [n, h, w, 3].
+    weights: of u0 [n, heads, 1 + places], see attention_weights.last_layer.
+
+  Returns:
+    A figure of the mean over the heads and of every head; of more than HEADS
+    those with the least entropy, which look at the fewest places.
+  """
+  n, heads, _ = weights.shape
+  entropy = -(weights * np.log(weights + 1e-12)).sum(axis=-1).mean(axis=0)
+  shown = np.sort(np.argsort(entropy, kind='stable')[:HEADS])
+  grid = round((weights.shape[-1] - 1) ** 0.5)
+  heat = weights[..., 1:].reshape(n, heads, grid, grid)
+  columns = [('mean of heads', heat.mean(axis=1, keepdims=True))]
+  columns += [(f'head {i + 1}', heat[:, i : i + 1]) for i in shown]
+
+  fig = figure(TILE * (len(columns) + 1) + 0.7, TILE * n + 0.7)
+  axes = fig.subplots(n, len(columns) + 1, squeeze=False)
+  for axis in axes.flat:
+    axis.set_axis_off()
+  side = images.shape[1]
+  drawn = [heat[:, shown], heat.mean(axis=1)]
+  highest = max(values.max() for values in drawn)
+  for row, image in enumerate(images):
+    axes[row, 0].imshow(image)
+    for axis, (_, maps) in zip(axes[row, 1:], columns, strict=True):
+      axis.imshow(image.mean(axis=-1), cmap='gray', vmin=0, vmax=255)
+      mappable = axis.imshow(
+        maps[row, 0],
+        cmap=HEAT,
+        alpha=OPACITY,
+        vmin=0,
+        vmax=highest,
+        interpolation='nearest',
+        extent=(-0.5, side - 0.5, side - 0.5, -0.5),
+      )
+  for axis, name in zip(
+    axes[0], ['image'] + [name for name, _ in columns], strict=True
+  ):
+    axis.set_title(name, fontsize=8)
+  fig.colorbar(mappable, ax=axes, shrink=0.8, aspect=30, label='attention')
+  return fig
+
+
+def filters(kernel: np.ndarray) -> mpl_figure.Figure:
+  """The filters of the first layer, side by side.
+
+  Args:
+    kernel: [k, k, 3, features].
+
+  Returns:
+    A figure; each filter's weights are scaled by its largest one, and grey is
+    0.
+  """
+  k, features = kernel.shape[0], kernel.shape[-1]
+  columns = min(features, max(8, math.ceil(features**0.5)))
+  rows = -(-features // columns)
+  fig = figure(0.5 * columns, 0.5 * rows + 0.3)
+  axes = fig.subplots(rows, columns, squeeze=False)
+  for axis in axes.flat:
+    axis.set_axis_off()
+  colours = 0.5 + kernel / (2 * np.abs(kernel).max(axis=(0, 1, 2)) + 1e-12)
+  for i in range(features):
+    axes.flat[i].imshow(colours[..., i], interpolation='nearest')
+  fig.suptitle(f'{features} filters of {k}x{k}, grey is 0', fontsize=10)
+  return fig
+
+
 def pixels(fig: mpl_figure.Figure) -> np.ndarray:
   """The figure as uint8 [h, w, 3], for TensorBoard."""
   canvas = backend_agg.FigureCanvasAgg(fig)
@@ -121,6 +201,12 @@ def pixels(fig: mpl_figure.Figure) -> np.ndarray:
   return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _figure(width: float, height: float) -> mpl_figure.Figure:
+def figure(width: float, height: float) -> mpl_figure.Figure:
   """A figure (inches) without pyplot: no window, no global state."""
   return mpl_figure.Figure((width, height), dpi=150, layout='constrained')
+
+
+if __name__ == '__main__':
+  from selfie_jax import pictures
+
+  pictures.main()
