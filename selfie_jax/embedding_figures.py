@@ -8,12 +8,16 @@ from matplotlib import figure as mpl_figure
 from matplotlib import lines
 import numpy as np
 
+from selfie_jax import embedding_space
 from selfie_jax import visualize
 
-NEUTRAL = '#bdbdbd'  # of images whose class is not known, or not in the legend
-CLASSES = 20  # so many classes have a colour each ...
-FREQUENT = 10  # ... and of more, this many
-LETTERS = 14  # longer names are cut
+NEUTRAL = '#d0d0d0'  # of images whose class has no colour of its own
+COLOURS = [
+  *(c for c in colormaps['tab10'].colors if len(set(c)) > 1),  # no grey
+  (0.1, 0.1, 0.1),
+  *(c for c in colormaps['tab20'].colors[1::2] if len(set(c)) > 1),
+]
+FREQUENT = 10  # of more classes than COLOURS, so many get one
 
 
 def neighbours(
@@ -52,32 +56,15 @@ def neighbours(
       axis = fig.add_subplot(grid[row, column])
       _show(axis, images[i], labels[i], colour)
   title = f'Left: the image. Right: the {k} nearest to it'
-  if any(labels):
-    right, chance = agreement(nearest, np.asarray(labels))
+  shares = embedding_space.agreement(nearest, np.asarray(labels))
+  if shares:
     title += (
       ', green if of its class\n'
-      f'Of the neighbours of all {len(images):,} images {right:.1%} are of the '
-      f"image's class (chance {chance:.1%})"
+      f'Of the neighbours of all {len(images):,} images {shares[0]:.1%} are of '
+      f"the image's class (chance {shares[1]:.1%})"
     )
   fig.suptitle(title, fontsize=10)
   return fig
-
-
-def agreement(nearest: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-  """The share of neighbours of the same class, and what it is by chance.
-
-  Args:
-    nearest: numbers of the neighbours of each image [n, k].
-    labels: classes [n], '' where not known: such pairs do not count.
-  """
-  known = labels != ''
-  counted = known[:, None] & known[nearest]
-  same = labels[nearest] == labels[:, None]
-  _, inverse, counts = np.unique(
-    labels[known], return_inverse=True, return_counts=True
-  )
-  chance = (counts[inverse] - 1).mean() / (known.sum() - 1)
-  return (same & counted).sum() / counted.sum(), chance
 
 
 def plane(
@@ -91,60 +78,59 @@ def plane(
     title: of the figure.
 
   Returns:
-    A figure with a legend of the classes, by frequency if there are more than
-    CLASSES: then the FREQUENT ones have colours, and the others are grey.
+    A figure with a legend of the classes. Of more classes than COLOURS, the
+    most frequent ones have a colour, and the others are grey.
   """
-  labels = np.asarray(labels)
-  counts = collections.Counter(label for label in labels.tolist() if label)
+  counts = collections.Counter(label for label in labels if label)
   names = sorted(counts)
-  if len(names) > CLASSES:
-    names = [name for name, _ in counts.most_common(FREQUENT)]
-  colours = colormaps['tab10' if len(names) <= 10 else 'tab20'].colors
+  if len(names) > len(COLOURS):
+    names = sorted(name for name, _ in counts.most_common(FREQUENT))
+  colours = dict(zip(names, COLOURS, strict=False))
   fig = visualize.figure(6.4 if names else 5, 5)
   axis = fig.subplots()
-  size = float(np.clip(6000 / len(points), 6, 40))
-  handles = []
-
-  def draw(chosen, colour, name):
-    axis.scatter(*points[chosen].T, s=size, color=colour, linewidths=0)
-    handles.append(
-      lines.Line2D([], [], marker='o', linestyle='', color=colour, label=name)
-    )
-
-  others = ~np.isin(labels, names)
-  if others.any():
-    missing = len(counts) - len(names)
-    name = f'{missing} other classes' if missing else 'no class known'
-    draw(others, NEUTRAL, name)
-  for name, colour in zip(names, colours, strict=False):
-    draw(labels == name, colour, short(name))
+  # All in one go, in their order, so that no class lies on top of the others.
+  axis.scatter(
+    *points.T,
+    s=np.clip(8000 / len(points), 8, 50),
+    c=[
+      colours.get(label, NEUTRAL if names else COLOURS[0]) for label in labels
+    ],
+    linewidths=0,
+  )
+  others = len(counts) - len(names)
+  entries = [(_short(name, 24), colour) for name, colour in colours.items()]
+  if others:
+    entries.append((f'{others} others', NEUTRAL))
+  if '' in labels:
+    entries.append(('not known', NEUTRAL))
   if names:
-    handles.append(handles.pop(0)) if others.any() else None
     legend = fig.legend(
-      handles=handles,
+      [
+        lines.Line2D([], [], marker='o', linestyle='', color=colour)
+        for _, colour in entries
+      ],
+      [name for name, _ in entries],
       loc='outside right center',
       frameon=False,
       fontsize=9,
     )
     for text in legend.get_texts():
       text.set_parse_math(False)
-  axis.set_xticks([])
-  axis.set_yticks([])
-  axis.set_aspect('equal', 'datalim')
+  axis.set_aspect('equal')
+  axis.set_axis_off()
   axis.set_title(title, fontsize=10)
   return fig
 
 
-def short(name: str) -> str:
-  """A name of at most LETTERS letters."""
-  return name if len(name) <= LETTERS else name[: LETTERS - 1] + '…'
+def _short(name: str, letters: int) -> str:
+  return name if len(name) <= letters else name[: letters - 1] + '…'
 
 
 def _show(axis, image, label, colour) -> None:
   axis.imshow(image)
   axis.set_xticks([])
   axis.set_yticks([])
-  axis.set_xlabel(short(label), fontsize=7, labelpad=2, parse_math=False)
+  axis.set_xlabel(_short(label, 14), fontsize=7, labelpad=2, parse_math=False)
   axis.spines[:].set_visible(colour is not None)
   if colour:
     axis.spines[:].set(color=colour, linewidth=2)

@@ -4,19 +4,14 @@ python -m selfie_jax.visualize --checkpoint=runs/cifar_pretrain
 """
 
 import argparse
-from concurrent import futures
-import dataclasses
 import functools
 import os
-import pathlib
-import sys
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # before TensorFlow loads
 
 from absl import logging as absl_logging
 from matplotlib import figure as mpl_figure
 import numpy as np
-import tqdm
 
 from selfie_jax import embed
 from selfie_jax import embedding_figures
@@ -24,29 +19,9 @@ from selfie_jax import errors
 from selfie_jax import visualize
 from selfie_jax import workdir as workdir_lib
 
-LIMIT = 2000  # so many images are embedded
-NEAREST = 8  # neighbours of each image
 FEWEST = 3  # images in a map
 MOST = 24  # rows of a picture
-DIMENSIONS = 50  # that t-SNE starts from
 DPI = 200
-
-
-@dataclasses.dataclass(frozen=True)
-class Pool:
-  """Images to draw, of the run's size.
-
-  Attributes:
-    images: uint8 [n, s, s, 3].
-    labels: their classes [n], '' where not known.
-    index: int32 [n], by which the masks of the puzzles are drawn.
-    skipped: files that cannot be read.
-  """
-
-  images: np.ndarray
-  labels: list[str]
-  index: np.ndarray
-  skipped: list[str] = dataclasses.field(default_factory=list)
 
 
 def main() -> None:
@@ -95,18 +70,22 @@ def draw_run(
     )
   # JAX and TensorFlow take seconds to load.
   from selfie_jax import inference
+  from selfie_jax import samples
 
   model = inference.load(checkpoint)
   layer = model.check_layer(layer)
   folder = workdir_lib.run_path(out or os.path.join(checkpoint, 'figures'))
-  pool = read_folder(images, model.config) if images else read_test(model)
-  figures, missing = draw(model, pool, count, layer)
+  if images:
+    found = samples.read_folder(images, model.config)
+  else:
+    found = samples.read_test(model.config)
   try:
     folder.mkdir(parents=True, exist_ok=True)
+    figures, missing = draw(model, found, count, layer)
     for name, fig in figures.items():
       path = folder / f'{name}.png'
       with path.open('wb') as file:
-        fig.savefig(file, format='png', dpi=DPI)
+        fig.savefig(file, format='png', dpi=DPI, bbox_inches='tight')
       print(path)
   except OSError as error:
     raise errors.UserError(
@@ -114,58 +93,61 @@ def draw_run(
     ) from error
   for name, reason in missing.items():
     print(f'no {name}.png: {reason}')
-  if pool.skipped:
-    named = ', '.join(pool.skipped[: embed.NAMED])
-    more = ' ...' if pool.skipped[embed.NAMED :] else ''
-    print(f'{len(pool.skipped)} files cannot be read: {named}{more}')
+  if found.skipped:
+    named = ', '.join(found.skipped[: embed.NAMED])
+    more = ' ...' if found.skipped[embed.NAMED :] else ''
+    print(f'{len(found.skipped)} files cannot be read: {named}{more}')
 
 
 def draw(
-  model, pool: Pool, count: int, layer: str
+  model, found, count: int, layer: str
 ) -> tuple[dict[str, mpl_figure.Figure], dict[str, str]]:
-  """Draws all that can be: figures by name, and why others are missing."""
+  """Draws all pictures that can be drawn.
+
+  Args:
+    model: an inference.Model.
+    found: samples.Samples to show it.
+    count: how many of them are shown.
+    layer: of the embeddings.
+
+  Returns:
+    Figures by name, and by the names of the others why they are missing.
+  """
   from selfie_jax import attention_weights
+  from selfie_jax import embedding_space
+  from selfie_jax import samples
 
   figures, missing = {}, {}
-  shown = choose(pool.labels, count)
-  images = pool.images[shown]
+  shown = samples.choose(found.labels, count)
+  images = found.images[shown]
   if model.config.mode == 'pretrain':
-    targets, answers = solve(model, images, pool.index[shown])
+    targets, answers = solve(model, images, found.index[shown])
     figures['patches'] = visualize.patch_puzzle(
       images, targets, answers, model.config.patch_size
     )
   else:
-    missing['patches'] = 'the puzzle is for pretraining runs'
+    missing['patches'] = 'only pretraining runs solve puzzles'
   if attention_weights.has_attention(model):
     weights = attention_weights.last_layer(model, images)
     figures['attention'] = visualize.attention(images, weights)
   else:
     missing['attention'] = f'{model.config.model.name} has no attention pooling'
-  if len(pool.labels) >= FEWEST:
-    vectors = embed_all(model, pool.images, layer)
+  if len(found.images) >= FEWEST:
+    vectors = embedding_space.embed(model, found.images, layer)
+    nearest = embedding_space.nearest(vectors)
     figures['neighbours'] = embedding_figures.neighbours(
-      pool.images, shown, nearest(vectors), pool.labels
+      found.images, shown, nearest, found.labels
     )
-    title = f't-SNE of the embeddings ({layer}) of {len(vectors):,} images'
-    figures['map'] = embedding_figures.plane(
-      flatten(vectors), pool.labels, title
-    )
+    points = embedding_space.flatten(vectors)
+    title = f't-SNE of the embeddings ({layer}) of {len(points):,} images'
+    figures['map'] = embedding_figures.plane(points, found.labels, title)
   else:
-    reason = f'{FEWEST} images are needed, there are {len(pool.labels)}'
+    reason = f'{FEWEST} images are needed, and there are {len(found.images)}'
     missing |= dict.fromkeys(('neighbours', 'map'), reason)
   params = model.variables['params']
   stem = params.get('patch_network', params)['stem']
   figures['filters'] = visualize.filters(np.asarray(stem['conv']['kernel']))
   return figures, missing
-
-
-def choose(labels: list[str], count: int) -> np.ndarray:
-  """Positions of `count` images, in turn of every class."""
-  turn, seen = [], {}
-  for label in labels:
-    turn.append(seen.get(label, 0))
-    seen[label] = turn[-1] + 1
-  return np.argsort(turn, kind='stable')[:count]
 
 
 def solve(
@@ -189,106 +171,3 @@ def solve(
     functools.partial(pretrain.solve, config=model.config)
   )(state, {'image': images, 'index': index})
   return np.asarray(targets), np.asarray(logits.argmax(axis=-1))
-
-
-def embed_all(model, images: np.ndarray, layer: str) -> np.ndarray:
-  """Vectors [n, dim] of images of the run's size, with a progress bar."""
-  size = model.batch_size
-  parts = [images[i : i + size] for i in range(0, len(images), size)]
-  bar = tqdm.tqdm(
-    parts, unit='batch', dynamic_ncols=True, disable=not sys.stderr.isatty()
-  )
-  return np.concatenate(
-    [model.compute_batch(part, (layer,))[layer] for part in bar]
-  )
-
-
-def nearest(vectors: np.ndarray) -> np.ndarray:
-  """Numbers of the others nearest to each vector, by cosine [n, k]."""
-  from sklearn import neighbors
-
-  index = neighbors.NearestNeighbors(
-    n_neighbors=min(NEAREST, len(vectors) - 1), metric='cosine'
-  ).fit(vectors)
-  return index.kneighbors(return_distance=False)
-
-
-def flatten(vectors: np.ndarray) -> np.ndarray:
-  """t-SNE of the directions of vectors, always the same: [n, 2]."""
-  from sklearn import decomposition
-  from sklearn import manifold
-  from sklearn import preprocessing
-
-  directions = preprocessing.normalize(vectors)
-  fewer = min(DIMENSIONS, *directions.shape)
-  directions = decomposition.PCA(fewer, random_state=0).fit_transform(
-    directions
-  )
-  perplexity = min(30, (len(vectors) - 1) / 3)
-  return manifold.TSNE(perplexity=perplexity, random_state=0).fit_transform(
-    directions
-  )
-
-
-def read_test(model) -> Pool:
-  """Up to LIMIT test images of the run's own data set, drawn at random.
-
-  Raises:
-    UserError: they cannot be had.
-  """
-  from selfie_jax import input_pipeline
-
-  config = model.config
-  try:
-    source = input_pipeline.open_source(config, config.dataset.test_split)
-    index = _sample(source.size)
-    images = np.concatenate(list(source.eval_images([index])))
-    labels = source.labels[index]
-  except errors.UserError as mistake:
-    raise errors.UserError(
-      f"the run's own test images cannot be had ({mistake}); show it others: "
-      '--images=DIR'
-    ) from mistake
-  names = source.class_names
-  return Pool(
-    images,
-    [names[label] if label >= 0 else '' for label in labels],
-    index.astype(np.int32),
-  )
-
-
-def read_folder(folder: str, config) -> Pool:
-  """Up to LIMIT images of a folder, drawn at random; see embed.folder_labels.
-
-  Raises:
-    UserError: there is no such folder, or no image in it that can be read.
-  """
-  from selfie_jax import images as images_lib
-
-  files = images_lib.find(folder)
-  labels = embed.folder_labels(files)
-  chosen = [files[i] for i in _sample(len(files))]
-
-  def read(file: str) -> np.ndarray | None:
-    try:
-      return images_lib.read(pathlib.Path(folder, file), config)
-    except errors.UserError:
-      return None
-
-  with futures.ThreadPoolExecutor(os.cpu_count(), 'decode') as threads:
-    decoded = dict(zip(chosen, threads.map(read, chosen), strict=True))
-  readable = {k: v for k, v in decoded.items() if v is not None}
-  if not readable:
-    raise errors.UserError(
-      f'not one of the {len(chosen)} image files in {folder} can be read'
-    )
-  return Pool(
-    np.stack(list(readable.values())),
-    [labels.get(file, '') for file in readable],
-    np.arange(len(readable), dtype=np.int32),
-    [file for file in chosen if file not in readable],
-  )
-
-
-def _sample(total: int) -> np.ndarray:
-  return np.random.default_rng(0).permutation(total)[:LIMIT]

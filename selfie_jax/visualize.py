@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import math
 from typing import Any
 
+from matplotlib import colors
 from matplotlib import figure as mpl_figure
 from matplotlib import patches as mpl_patches
 from matplotlib.backends import backend_agg
@@ -18,7 +19,11 @@ RIGHT, WRONG = '#1a9641', '#d7191c'
 HOLE = (158, 188, 218)  # no grey: a digit may have it
 PARTS = {'train': '#9ecae1', 'validation': '#08519c', 'test': '#d95f02'}
 CHANCE = '#888888'
-HEAT, OPACITY = 'inferno', 0.65
+LESS, MORE = '#2166ac', '#d6202a'
+ATTENTION = colors.LinearSegmentedColormap.from_list(
+  'attention',
+  [(0, LESS + 'd0'), (0.5, LESS + '00'), (0.5, MORE + '00'), (1, MORE + 'd0')],
+)
 HEADS = 8  # so many of A's heads are drawn
 TILE = 1.0  # inches of a small image
 
@@ -124,49 +129,55 @@ def curves(history: Sequence[dict[str, Any]]) -> mpl_figure.Figure:
 
 
 def attention(images: np.ndarray, weights: np.ndarray) -> mpl_figure.Figure:
-  """Images, each beside the heat of u0's attention over its places.
+  """Images, each beside what u0 attends to of its places.
 
   Args:
-    images: uint8 [n, h, w, 3].
+    images: uint8 [n, s, s, 3].
     weights: of u0 [n, heads, 1 + places], see attention_weights.last_layer.
 
   Returns:
     A figure of the mean over the heads and of every head; of more than HEADS
-    those with the least entropy, which look at the fewest places.
+    those with the least entropy, which look at the fewest places. What is
+    drawn is log2((1 + places) * weight): 0, an even share, has no colour, more
+    is red, less is blue.
   """
-  n, heads, _ = weights.shape
+  count, heads, keys = weights.shape
   entropy = -(weights * np.log(weights + 1e-12)).sum(axis=-1).mean(axis=0)
-  shown = np.sort(np.argsort(entropy, kind='stable')[:HEADS])
-  grid = round((weights.shape[-1] - 1) ** 0.5)
-  heat = weights[..., 1:].reshape(n, heads, grid, grid)
-  columns = [('mean of heads', heat.mean(axis=1, keepdims=True))]
-  columns += [(f'head {i + 1}', heat[:, i : i + 1]) for i in shown]
+  chosen = np.sort(np.argsort(entropy, kind='stable')[:HEADS])
+  weights = np.concatenate(
+    [weights.mean(axis=1, keepdims=True), weights[:, chosen]], axis=1
+  )
+  grid = round((keys - 1) ** 0.5)
+  heat = np.log2(keys * weights[..., 1:] + 1e-12)
+  heat = heat.reshape(count, -1, grid, grid)
+  limit = np.clip(np.percentile(heat, 98), 0.5, 4)
+  names = ['image', f'mean of {heads}', *(f'head {i + 1}' for i in chosen)]
 
-  fig = figure(TILE * (len(columns) + 1) + 0.7, TILE * n + 0.7)
-  axes = fig.subplots(n, len(columns) + 1, squeeze=False)
+  fig = figure(TILE * (len(names) + 0.8), TILE * count + 0.4, 'compressed')
+  axes = fig.subplots(count, len(names), squeeze=False)
+  end = images.shape[1] - 0.5
+  for row, image, maps in zip(axes, images, heat, strict=True):
+    row[0].imshow(image)
+    for axis, values in zip(row[1:], maps, strict=True):
+      axis.imshow(image.mean(axis=-1), cmap='gray', vmin=0, vmax=255)
+      drawn = axis.imshow(
+        values,
+        cmap=ATTENTION,
+        vmin=-limit,
+        vmax=limit,
+        interpolation='nearest',
+        extent=(-0.5, end, end, -0.5),
+      )
   for axis in axes.flat:
     axis.set_axis_off()
-  side = images.shape[1]
-  drawn = [heat[:, shown], heat.mean(axis=1)]
-  highest = max(values.max() for values in drawn)
-  for row, image in enumerate(images):
-    axes[row, 0].imshow(image)
-    for axis, (_, maps) in zip(axes[row, 1:], columns, strict=True):
-      axis.imshow(image.mean(axis=-1), cmap='gray', vmin=0, vmax=255)
-      mappable = axis.imshow(
-        maps[row, 0],
-        cmap=HEAT,
-        alpha=OPACITY,
-        vmin=0,
-        vmax=highest,
-        interpolation='nearest',
-        extent=(-0.5, side - 0.5, side - 0.5, -0.5),
-      )
-  for axis, name in zip(
-    axes[0], ['image'] + [name for name, _ in columns], strict=True
-  ):
+  for axis, name in zip(axes[0], names, strict=True):
     axis.set_title(name, fontsize=8)
-  fig.colorbar(mappable, ax=axes, shrink=0.8, aspect=30, label='attention')
+  ticks = limit * np.linspace(-1, 1, 5)
+  bar = fig.colorbar(
+    drawn, ax=axes, ticks=ticks, extend='both', aspect=30, pad=0.015
+  )
+  bar.ax.set_yticklabels([f'{2**tick:.2g}' for tick in ticks], fontsize=8)
+  bar.set_label('attention (times an even share)', fontsize=8)
   return fig
 
 
@@ -183,14 +194,15 @@ def filters(kernel: np.ndarray) -> mpl_figure.Figure:
   k, features = kernel.shape[0], kernel.shape[-1]
   columns = min(features, max(8, math.ceil(features**0.5)))
   rows = -(-features // columns)
-  fig = figure(0.5 * columns, 0.5 * rows + 0.3)
+  fig = figure(0.5 * columns + 0.2, 0.5 * rows + 0.5, 'compressed')
   axes = fig.subplots(rows, columns, squeeze=False)
   for axis in axes.flat:
     axis.set_axis_off()
   colours = 0.5 + kernel / (2 * np.abs(kernel).max(axis=(0, 1, 2)) + 1e-12)
   for i in range(features):
     axes.flat[i].imshow(colours[..., i], interpolation='nearest')
-  fig.suptitle(f'{features} filters of {k}x{k}, grey is 0', fontsize=10)
+  title = f'{features} filters of {k}x{k} pixels'
+  fig.suptitle(title, fontsize=10 if columns > 4 else 7)
   return fig
 
 
@@ -201,9 +213,11 @@ def pixels(fig: mpl_figure.Figure) -> np.ndarray:
   return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def figure(width: float, height: float) -> mpl_figure.Figure:
+def figure(
+  width: float, height: float, layout: str = 'constrained'
+) -> mpl_figure.Figure:
   """A figure (inches) without pyplot: no window, no global state."""
-  return mpl_figure.Figure((width, height), dpi=150, layout='constrained')
+  return mpl_figure.Figure((width, height), dpi=150, layout=layout)
 
 
 if __name__ == '__main__':

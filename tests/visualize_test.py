@@ -1,6 +1,7 @@
 """The pictures show what they say."""
 
 import numpy as np
+import pytest
 
 from selfie_jax import visualize
 
@@ -46,3 +47,42 @@ def test_curves_have_chance_and_both_parts():
   np.testing.assert_allclose(loss.lines[0].get_ydata(), [1.3, 1.2])
   assert accuracy.lines[-1].get_ydata()[0] == 0.25
   assert visualize.pixels(figure).shape[-1] == 3
+
+
+def test_attention_is_drawn_where_it_is(batch):
+  weights = np.full((2, 10, 17), 1 / 17)
+  weights[:, 1] = np.eye(17)[3]  # of place 2, in the first row
+  weights[1, 4, 1:] = 0.5 / 17
+  weights[1, 4] /= weights[1, 4].sum()
+  figure = visualize.attention(batch['image'][:2], weights)
+  axes = np.reshape(figure.axes[:-1], (2, 10))  # the last is the colour bar's
+  titles = [axis.get_title() for axis in axes[0]]
+  assert titles[:3] == ['image', 'mean of 10', 'head 1']
+  assert 'head 2' in titles and 'head 5' in titles  # the least even ones
+  np.testing.assert_array_equal(
+    axes[1, 0].images[0].get_array(), batch['image'][1]
+  )
+  mean, second = (
+    axes[1, titles.index(name)].images[1] for name in ('mean of 10', 'head 2')
+  )
+  assert np.argmax(second.get_array()) == 2
+  assert second.get_array()[0, 2] == pytest.approx(np.log2(17))
+  expected = 17 * weights[1].mean(axis=0)[1:].reshape(4, 4)
+  np.testing.assert_allclose(2 ** mean.get_array(), expected)
+  assert mean.get_extent() == axes[1, 1].images[0].get_extent()
+  assert mean.norm.vmin == -mean.norm.vmax  # an even share has no colour
+  assert visualize.ATTENTION(0.5)[3] < 0.01
+  assert visualize.ATTENTION(1.0)[0] > visualize.ATTENTION(1.0)[2]
+
+
+def test_filters_are_scaled_each_by_itself():
+  kernel = np.zeros((3, 3, 3, 9), np.float32)
+  kernel[0, 1, 2, 0] = 0.01
+  kernel[2, 2, 0, 8] = -5
+  figure = visualize.filters(kernel)
+  drawn = [axis.images[0].get_array() for axis in figure.axes if axis.images]
+  assert len(drawn) == 9
+  assert drawn[0][0, 1, 2] == pytest.approx(1)
+  assert drawn[8][2, 2, 0] == pytest.approx(0)
+  assert (drawn[4] == 0.5).all()
+  assert '9 filters of 3x3' in figure.get_suptitle()

@@ -1,0 +1,169 @@
+"""The command that draws a trained run."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import jax
+import numpy as np
+from PIL import Image
+import pytest
+import small_jobs
+
+from selfie_jax import errors
+from selfie_jax import inference
+from selfie_jax import input_pipeline
+from selfie_jax import pictures
+from selfie_jax import pretrain
+from selfie_jax import samples
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+  monkeypatch.setattr(samples, 'LIMIT', 40)
+  monkeypatch.setattr(pictures.absl_logging, 'set_verbosity', lambda _: None)
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """Six images in two folders, and a damaged one."""
+  rng = np.random.default_rng(0)
+  for i in range(6):
+    path = tmp_path / 'images' / ['cat', 'dog'][i % 2] / f'{i}.png'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = rng.integers(0, 256, (20 + i, 40, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+  (tmp_path / 'images' / 'dog' / 'broken.png').write_bytes(b'no image')
+  return tmp_path / 'images'
+
+
+def _type(monkeypatch, **flags):
+  given = [f'--{name}={value}' for name, value in flags.items()]
+  monkeypatch.setattr(sys, 'argv', ['visualize', *given])
+  pictures.main()
+
+
+def test_pretraining_run_has_all_pictures(
+  finished, tmp_path, monkeypatch, capsys
+):
+  out = tmp_path / 'out'
+  _type(monkeypatch, checkpoint=finished('pretrain'), out=out, count=3)
+  names = ['patches', 'attention', 'neighbours', 'map', 'filters']
+  told = capsys.readouterr().out.splitlines()
+  assert told == [str(out / f'{name}.png') for name in names]
+  for name in names:
+    with Image.open(out / f'{name}.png') as image:
+      assert image.width > 300 and np.ptp(np.asarray(image.convert('L'))) > 100
+
+
+def test_finetuned_run_has_those_it_can_of_any_folder(
+  finished, folder, tmp_path, monkeypatch, capsys
+):
+  run = tmp_path / 'run'
+  shutil.copytree(finished('finetune'), run)
+  _type(monkeypatch, checkpoint=run, images=folder, layer='block4')
+  told = capsys.readouterr().out
+  assert 'no patches.png: only pretraining runs' in told
+  assert 'no attention.png: resnet50 has no attention pooling' in told
+  assert '1 files cannot be read: dog/broken.png' in told
+  drawn = {path.stem for path in (run / 'figures').iterdir()}
+  assert drawn == {'curves', 'neighbours', 'map', 'filters'}
+
+
+def test_one_image_is_enough_for_the_others(finished, folder):
+  model = inference.load(finished('pretrain'))
+  shutil.rmtree(folder / 'dog')
+  (folder / 'cat' / '0.png').rename(folder / '0.png')
+  shutil.rmtree(folder / 'cat')
+  found = samples.read_folder(folder, model.config)
+  assert found.labels == ['']
+  figures, missing = pictures.draw(model, found, 6, 'block3')
+  assert list(figures) == ['patches', 'attention', 'filters']
+  assert missing['map'] == '3 images are needed, and there are 1'
+  stem = model.variables['params']['patch_network']['stem']['conv']['kernel']
+  assert f'{stem.shape[-1]} filters' in figures['filters'].get_suptitle()
+
+
+def test_puzzles_are_those_of_the_evaluation(pretrain_config, tmp_path, batch):
+  images = batch['image']
+  small_jobs.random_run(pretrain_config, tmp_path, images)
+  model = inference.load(tmp_path)
+  index = np.arange(16, dtype=np.int32)[::-1]
+  targets, answers = pictures.solve(model, images, index)
+  state = pretrain.create_state(model.config, 10).replace(**model.variables)
+  logits, _, expected = jax.jit(
+    lambda state, batch: pretrain.solve(state, batch, model.config)
+  )(state, {'image': images, 'index': index})
+  np.testing.assert_array_equal(targets, expected)
+  np.testing.assert_array_equal(answers, logits.argmax(axis=-1))
+
+
+def test_test_images_keep_their_labels_and_puzzles(pretrain_config):
+  found = samples.read_test(pretrain_config)
+  source = input_pipeline.open_source(pretrain_config, 'test')
+  assert len(set(found.index.tolist())) == samples.LIMIT < source.size
+  np.testing.assert_array_equal(
+    found.images, next(source.eval_images([found.index]))
+  )
+  labels = [int(label) for label in found.labels]
+  np.testing.assert_array_equal(labels, source.labels[found.index])
+  again = samples.read_test(pretrain_config)
+  np.testing.assert_array_equal(found.index, again.index)
+
+
+def test_classes_take_turns():
+  labels = ['a', 'a', 'b', 'a', 'c', 'b']
+  assert samples.choose(labels, 4).tolist() == [0, 2, 4, 1]
+  assert samples.choose(['', '', ''], 6).tolist() == [0, 1, 2]
+
+
+def test_mistakes_are_told(finished, folder, tmp_path):
+  run = finished('pretrain')
+
+  def refused(says, **changes):
+    arguments = {'checkpoint': run, 'images': folder, 'out': tmp_path / 'out'}
+    with pytest.raises(errors.UserError, match=says):
+      pictures.draw_run(**arguments | changes)
+    assert not (tmp_path / 'out').exists()
+
+  refused('in 1 to 24', count=0)
+  refused('in 1 to 24', count=25)
+  refused('is not a run', checkpoint=tmp_path)
+  refused('one of block3, attention', layer='block4')
+  refused('there is no folder', images=tmp_path / 'nothing')
+  (tmp_path / 'bad').mkdir()
+  (tmp_path / 'bad' / 'one.png').write_text('no image')
+  refused('not one of the 1 image files', images=tmp_path / 'bad')
+  (tmp_path / 'file').write_text('')
+  refused('cannot be written.*--out=DIR', out=tmp_path / 'file')
+
+
+def test_a_run_whose_data_are_gone_asks_for_others(finetune_config):
+  finetune_config.dataset.name = 'folder'
+  finetune_config.dataset.path = 'nowhere'
+  with pytest.raises(errors.UserError, match='test images.*--images=DIR'):
+    samples.read_test(finetune_config)
+
+
+def test_a_mistake_is_one_line(tmp_path):
+  done = subprocess.run(
+    [
+      sys.executable,
+      '-m',
+      'selfie_jax.visualize',
+      f'--checkpoint={tmp_path}',
+    ],
+    cwd=tmp_path,
+    text=True,
+    capture_output=True,
+    env=os.environ | {'PYTHONPATH': str(ROOT)},
+  )
+  assert done.returncode == 2
+  told = [line for line in done.stderr.splitlines() if 'error: ' in line]
+  assert len(told) == 1 and 'is not a run' in told[0]
+  assert 'Traceback' not in done.stderr
+  assert os.listdir(tmp_path) == []
