@@ -5,6 +5,7 @@ python -m selfie_jax.visualize --checkpoint=runs/cifar_pretrain
 
 import argparse
 import functools
+import math
 import os
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # before TensorFlow loads
@@ -96,7 +97,7 @@ def draw_run(
   if found.skipped:
     named = ', '.join(found.skipped[: embed.NAMED])
     more = ' ...' if found.skipped[embed.NAMED :] else ''
-    print(f'{len(found.skipped)} files cannot be read: {named}{more}')
+    print(f'{len(found.skipped)} left out that cannot be read: {named}{more}')
 
 
 def draw(
@@ -123,7 +124,11 @@ def draw(
   if model.config.mode == 'pretrain':
     targets, answers = solve(model, images, found.index[shown])
     figures['patches'] = visualize.patch_puzzle(
-      images, targets, answers, model.config.patch_size
+      images,
+      targets,
+      answers,
+      model.config.patch_size,
+      columns=min(3, math.ceil(len(images) ** 0.5)),
     )
   else:
     missing['patches'] = 'only pretraining runs solve puzzles'

@@ -150,7 +150,7 @@ def attention(images: np.ndarray, weights: np.ndarray) -> mpl_figure.Figure:
   grid = round((keys - 1) ** 0.5)
   heat = np.log2(keys * weights[..., 1:] + 1e-12)
   heat = heat.reshape(count, -1, grid, grid)
-  limit = np.clip(np.percentile(heat, 98), 0.5, 4)
+  limit = np.clip(heat.max(), 0.5, 4)
   names = ['image', f'mean of {heads}', *(f'head {i + 1}' for i in chosen)]
 
   fig = figure(TILE * (len(names) + 0.8), TILE * count + 0.4, 'compressed')

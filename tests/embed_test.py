@@ -164,6 +164,7 @@ def test_command_says_what_it_left_out(
   [
     ('embed', ['--images=nothing', '--out=out.npz'], 'there is no folder'),
     ('export', ['--format=numpy', '--out=nothing'], 'is not a run'),
+    ('visualize', [], 'is not a run'),
   ],
 )
 def test_a_mistake_is_one_line(tmp_path, module, flags, says):
