@@ -7,10 +7,12 @@ import re
 from matplotlib import image as mpl_image
 from matplotlib.backends import backend_agg
 import pytest
+import yaml
 
 from configs import common
 from docs import concepts
 from docs import configuration
+import selfie_jax
 from selfie_jax import config as config_lib
 
 ROOT = configuration.ROOT
@@ -73,6 +75,19 @@ def test_every_document_is_listed():
   listed = (ROOT / 'README.md').read_text()
   for path in (ROOT / 'docs').glob('*.md'):
     assert f'(docs/{path.name})' in listed, path.name
+
+
+def test_citation_is_of_this_software_and_of_the_paper():
+  citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text())
+  paper = citation['preferred-citation']
+  assert str(citation['version']) == selfie_jax.__version__
+  assert [a['family-names'] for a in paper['authors']] == [
+    'Trinh',
+    'Luong',
+    'Le',
+  ]
+  readme = (ROOT / 'README.md').read_text()
+  assert f'{{{paper["title"]}}}' in readme and paper['url'] in readme
 
 
 @pytest.fixture(scope='module')
