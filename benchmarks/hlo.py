@@ -105,12 +105,20 @@ def _instruction(
     times = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', rest)
     body = re.search(r'body=%?([\w.\-]+)', rest)[1]
     called = ((body, int(times[1]) if times else 1),)
-  elif kind in ('call', 'async-start', 'conditional'):
-    names = re.findall(
-      r'(?:to_apply|calls|true_computation|false_computation)=%?([\w.\-]+)',
-      rest,
-    )
+  elif kind in ('call', 'async-start'):
+    names = re.findall(r'(?:to_apply|calls)=%?([\w.\-]+)', rest)
     called = tuple((name, 1) for name in names)
+    costs.clear()
+  elif kind == 'conditional':
+    names = re.search(r'branch_computations=\{([^}]*)\}', rest)
+    names = (
+      names[1]
+      if names
+      else ','.join(
+        re.findall(r'(?:true|false)_computation=%?([\w.\-]+)', rest)
+      )
+    )
+    called = tuple((name, 1) for name in re.findall(r'[\w.\-]+', names))
     costs.clear()
   return Instruction(kind, _module(rest), costs, called)
 
