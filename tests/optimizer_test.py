@@ -1,5 +1,8 @@
 """The optimiser is the paper's: checked against SGD written out."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -48,4 +51,36 @@ def test_nesterov_with_decay_before_the_momentum(pretrain_config, everything):
   for name in expected:
     np.testing.assert_allclose(
       params[name].ravel()[0], expected[name], rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize('most', [0, 1, 2])
+def test_nonfinite_gradients_are_left_out_as_optax_does(pretrain_config, most):
+  """The same updates and the same state, whatever comes in a row."""
+  config = pretrain_config
+  config.optimizer.skip_nonfinite = most
+  ours = optimizer.create(config)
+  config.optimizer.skip_nonfinite = 0
+  inner = optax.chain(
+    optax.add_decayed_weights(1e-4),
+    optax.sgd(optimizer.schedule(config), 0.9, nesterov=True),
+  )
+  theirs = optax.apply_if_finite(inner, most)
+  params = {'kernel': jnp.full((2, 2), 2.0)}
+  states = [tx.init(params) for tx in (ours, theirs)]
+  for value in (1.0, jnp.nan, 2.0, jnp.inf, jnp.nan, 3.0):
+    gradients = {'kernel': jnp.array([[1.0, value], [0.5, -1.0]])}
+    (u1, states[0]), (u2, states[1]) = [
+      tx.update(gradients, state, params)
+      for tx, state in zip((ours, theirs), states, strict=True)
+    ]
+    jax.tree.map(
+      functools.partial(np.testing.assert_allclose, rtol=1e-6), u1, u2
+    )
+    for name in ('notfinite_count', 'last_finite', 'total_notfinite'):
+      assert getattr(states[0], name) == getattr(states[1], name), (name, value)
+    jax.tree.map(
+      functools.partial(np.testing.assert_allclose, rtol=1e-6),
+      jax.tree.leaves(states[0].inner_state),
+      jax.tree.leaves(states[1].inner_state),
     )
