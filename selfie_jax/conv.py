@@ -16,11 +16,28 @@ import jax.numpy as jnp
 import numpy as np
 
 
-class Conv(nn.Module):
-  """`conv2d` with a learned float32 `kernel` and no bias.
+class Kernel(nn.Module):
+  """A learned float32 kernel, for whoever convolves with it.
 
-  The kernel starts He-normal over its fan-out (He et al. 2015).
+  It starts He-normal over its fan-out (He et al. 2015).
   """
+
+  features: int
+  size: int
+
+  @nn.compact
+  def __call__(self, channels: int) -> jax.Array:
+    """Returns [size, size, channels, features]."""
+    return self.param(
+      'kernel',
+      nn.initializers.variance_scaling(2.0, 'fan_out', 'truncated_normal'),
+      (self.size, self.size, channels, self.features),
+      jnp.float32,
+    )
+
+
+class Conv(nn.Module):
+  """`conv2d` with a learned `Kernel` and no bias."""
 
   features: int
   kernel_size: int
@@ -31,15 +48,11 @@ class Conv(nn.Module):
   @nn.compact
   def __call__(self, x):
     k = self.kernel_size
-    kernel = self.param(
-      'kernel',
-      nn.initializers.variance_scaling(2.0, 'fan_out', 'truncated_normal'),
-      (k, k, x.shape[-1], self.features),
-      jnp.float32,
-    )
+    kernel = Kernel(self.features, k)
+    nn.share_scope(self, kernel)
     padding = (k - 1) // 2 if self.padding is None else self.padding
     x = x.astype(self.dtype)
-    return conv2d(x, kernel, stride=self.stride, padding=padding)
+    return conv2d(x, kernel(x.shape[-1]), stride=self.stride, padding=padding)
 
 
 def conv2d(x, kernel, *, stride=1, padding=0):

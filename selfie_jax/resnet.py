@@ -65,17 +65,45 @@ class Bottleneck(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    convolution = functools.partial(conv.Conv, dtype=self.dtype)
-    out = self.features * EXPANSION
-    y = nn.relu(self.norm(name='norm1')(x))
-    shortcut = x
-    if x.shape[-1] != out or self.stride != 1:
-      shortcut = convolution(out, 1, stride=self.stride, name='shortcut')(y)
-    y = convolution(self.features, 1, name='conv1')(y)
-    y = nn.relu(self.norm(name='norm2')(y))
-    y = convolution(self.features, 3, stride=self.stride, name='conv2')(y)
-    y = nn.relu(self.norm(name='norm3')(y))
-    return shortcut + convolution(out, 1, name='conv3')(y)
+    channels, out = x.shape[-1], self.features * EXPANSION
+    kernel1 = conv.Kernel(self.features, 1, name='conv1')(channels)
+    kernel3 = conv.Kernel(out, 1, name='conv3')(self.features)
+    norm1 = self.norm(name='norm1')
+
+    def middle(y):
+      y = nn.relu(self.norm(name='norm2')(y))
+      y = conv.Conv(
+        self.features, 3, stride=self.stride, dtype=self.dtype, name='conv2'
+      )(y)
+      return nn.relu(self.norm(name='norm3')(y))
+
+    if channels == out and self.stride == 1:
+      y = norm1(x, _relu_conv, (kernel1,))
+      return x + conv.conv2d(middle(y), kernel3)
+    projection = conv.Kernel(out, 1, name='shortcut')(channels)
+    if self.stride == 1:
+      # conv3 and shortcut in one, which writes their sum once.
+      x = nn.relu(norm1(x))
+      y = middle(conv.conv2d(x, kernel1))
+      return conv.conv2d(
+        jnp.concatenate([y, x], axis=-1),
+        jnp.concatenate([kernel3, projection], axis=-2),
+      )
+    branches = functools.partial(_relu_branches, self.stride)
+    y, shortcut = norm1(x, branches, (kernel1, projection))
+    return shortcut + conv.conv2d(middle(y), kernel3)
+
+
+def _relu_conv(kernels: tuple[jax.Array], y: jax.Array) -> jax.Array:
+  return conv.conv2d(nn.relu(y), *kernels)
+
+
+def _relu_branches(
+  stride: int, kernels: tuple[jax.Array, jax.Array], y: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  y = nn.relu(y)
+  kernel1, projection = kernels
+  return conv.conv2d(y, kernel1), conv.conv2d(y, projection, stride=stride)
 
 
 class Block(nn.Module):

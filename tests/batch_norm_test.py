@@ -91,3 +91,45 @@ def test_bfloat16_keeps_statistics_in_float32():
   np.testing.assert_allclose(
     updates['batch_stats']['mean'], seen.mean(axis=0), rtol=1e-5
   )
+
+
+def relu_product(kernels, y):
+  return tuple(nn.relu(y) @ kernel for kernel in kernels)
+
+
+@pytest.mark.parametrize('platform', ['cpu', 'tpu'])
+@pytest.mark.parametrize('count', [1, 2])
+def test_what_follows_is_differentiated_with_it(platform, count, monkeypatch):
+  """The gradients of norm, ReLU and products one after the other.
+
+  The TPU's way, which computes one of them twice, is run here on the CPU.
+  """
+  if platform == 'tpu':
+    monkeypatch.setattr(
+      batch_norm.lax,
+      'platform_dependent',
+      lambda *operands, tpu, default: tpu(*operands),
+    )
+  x, _, variables = inputs((6, 4, 4, 8))
+  kernels = tuple(
+    jax.random.normal(jax.random.key(i), (8, 3)) for i in range(count)
+  )
+  module = batch_norm.BatchNorm(use_running_average=False, **SETTINGS)
+
+  def run(forward):
+    def loss(params, kernels, x):
+      out = forward({**variables, 'params': params}, kernels, x)
+      return sum(jnp.sin(y * (i + 1)).sum() for i, y in enumerate(out))
+
+    return jax.value_and_grad(loss, (0, 1, 2))(variables['params'], kernels, x)
+
+  def apply(variables, x, *then):
+    return module.apply(variables, x, *then, mutable=['batch_stats'])[0]
+
+  ours = run(lambda v, kernels, x: apply(v, x, relu_product, kernels))
+  theirs = run(lambda v, kernels, x: relu_product(kernels, apply(v, x)))
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4),
+    ours,
+    theirs,
+  )
