@@ -1,7 +1,7 @@
 """Stateless image operations: what is random is drawn outside and passed in.
 
-`crop_and_flip` works on whole batches in numpy; the others decode one encoded
-image in a TensorFlow graph.
+`crop_and_flip` works on whole batches in numpy; the others on one image, most
+of them an encoded one, in a TensorFlow graph.
 """
 
 import os
@@ -67,6 +67,39 @@ def decode_whole(encoded: tf.Tensor, size: int) -> tf.Tensor:
 def resize_whole(image: tf.Tensor, size: int) -> tf.Tensor:
   """What decode_whole does to a decoded image: uint8 [h, w, 3]."""
   return _resize(image, size)
+
+
+def decode_padded_crop(
+  encoded: tf.Tensor,
+  size: int,
+  offset: tf.Tensor,
+  flip: tf.Tensor,
+  padding: int,
+  border: str,
+) -> tf.Tensor:
+  """Decodes and resizes an image, then does to it what crop_and_flip does.
+
+  In the graph, where all cores share the work: on large images, the gather of
+  crop_and_flip would take half as long as their decoding.
+
+  Args:
+    encoded: the file's bytes, a string scalar.
+    size: side of the result, pixels.
+    offset: top and left edge of the crop in the padded image, int64, [2].
+    flip: whether to mirror left to right, bool scalar.
+    padding: width of the border, pixels; for 'reflect' less than `size`.
+    border: 'zero' or 'reflect'.
+
+  Returns:
+    uint8, [size, size, 3].
+  """
+  image = decode_whole(encoded, size)
+  if padding:
+    edges = [[padding, padding], [padding, padding], [0, 0]]
+    mode = {'zero': 'CONSTANT', 'reflect': 'REFLECT'}[border]
+    begin = tf.concat([offset, [0]], 0)
+    image = tf.slice(tf.pad(image, edges, mode), begin, [size, size, 3])
+  return tf.cond(flip, lambda: tf.reverse(image, [1]), lambda: image)
 
 
 def full_shape(encoded: tf.Tensor) -> tf.Tensor:

@@ -113,8 +113,23 @@ class Source:
       steps: the steps, in turn.
       config: the config's `augment`.
     """
+    padding = config.padding if config.crop == 'pad' else 0
+    plans = map(plan, steps)
+    if self.in_memory:
+      images = self._decoded[0]
+
+      def crop(plan):
+        return augment.crop_and_flip(
+          images,
+          plan.indices,
+          plan.offsets,
+          plan.flips,
+          padding,
+          config.border,
+        )
+
+      return _ahead(crop, plans)
     if self._crops_encoded:
-      plans = map(plan, steps)
       return self._decode(
         ((plan.indices, plan.seeds, plan.flips) for plan in plans),
         augment.decode_random_crop,
@@ -122,24 +137,13 @@ class Source:
         tf.TensorSpec([None], tf.bool),
         min_area=config.min_area,
       )
-
-    padding = config.padding if config.crop == 'pad' else 0
-
-    def crop(images, chosen, plan):
-      return augment.crop_and_flip(
-        images, chosen, plan.offsets, plan.flips, padding, config.border
-      )
-
-    if self.in_memory:
-      images = self._decoded[0]
-      return _ahead(
-        lambda plan: crop(images, plan.indices, plan), map(plan, steps)
-      )
-    # A plan is cheap to make again, and the reading runs ahead of the crops.
-    whole = self.eval_images(plan(step).indices for step in steps)
-    return (
-      crop(images, np.arange(len(images)), plan(step))
-      for images, step in zip(whole, steps, strict=True)
+    return self._decode(
+      ((plan.indices, plan.offsets, plan.flips) for plan in plans),
+      augment.decode_padded_crop,
+      tf.TensorSpec([None, 2], tf.int64),
+      tf.TensorSpec([None], tf.bool),
+      padding=padding,
+      border=config.border,
     )
 
   @functools.cached_property

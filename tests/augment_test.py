@@ -33,6 +33,23 @@ def test_crop_and_flip_equals_a_loop(border, mode, padding):
     np.testing.assert_array_equal(out[i], image[:, ::-1] if flips[i] else image)
 
 
+@pytest.mark.parametrize('border', ['zero', 'reflect'])
+@pytest.mark.parametrize('padding', [0, 3])
+def test_cropping_after_decoding_is_the_same(border, padding):
+  images = RNG.integers(0, 256, (12, 8, 8, 3), np.uint8)
+  offsets = RNG.integers(0, 2 * padding + 1, (12, 2))
+  flips = RNG.integers(0, 2, 12).astype(bool)
+  expected = augment.crop_and_flip(
+    images, np.arange(12), offsets, flips, padding, border
+  )
+  for i, image in enumerate(images):
+    encoded = tf.io.encode_png(image)
+    decoded = augment.decode_padded_crop(
+      encoded, 8, offsets[i], flips[i], padding, border
+    )
+    np.testing.assert_array_equal(decoded, expected[i])
+
+
 def test_zero_border_wider_than_the_image():
   images = np.full((1, 4, 4, 3), 9, np.uint8)
   offsets = np.array([[0, 0], [6, 6], [9, 6]])
