@@ -109,13 +109,13 @@ def full_shape(encoded: tf.Tensor) -> tf.Tensor:
 
 def decode_central_crop(encoded: tf.Tensor, size: int) -> tf.Tensor:
   """Decodes the central square, 87.5 % of the shorter side: [size, size, 3]."""
-  box = _central_box(_shape(encoded))
+  box = central_box(_shape(encoded))
   return _resize(_decode_box(encoded, box), size)
 
 
 def resize_central_crop(image: tf.Tensor, size: int) -> tf.Tensor:
   """What decode_central_crop does to a decoded image: uint8 [h, w, 3]."""
-  box = _central_box(tf.shape(image))
+  box = central_box(tf.shape(image))
   return _resize(_slice_box(image, box), size)
 
 
@@ -128,23 +128,42 @@ def decode_random_crop(
 ) -> tf.Tensor:
   """Decodes a random box of an image, resizes it and maybe mirrors it.
 
-  The box has between `min_area` and all of the image's area and an aspect
-  ratio between 3/4 and 4/3 (the crop of Inception, Szegedy et al. 2015); a
-  JPEG is decoded only there. Resized without antialiasing, as is usual for
+  A JPEG is decoded only there. Resized without antialiasing, as is usual for
   such crops: they shrink little, and it would take a third of the speed.
 
   Args:
     encoded: the file's bytes, a string scalar: JPEG, PNG, BMP or GIF.
     size: side of the result, pixels.
-    seed: the box follows from it, int32, [2].
+    seed: see random_box.
     flip: whether to mirror left to right, bool scalar.
-    min_area: in (0, 1].
+    min_area: see random_box.
 
   Returns:
     uint8, [size, size, 3].
   """
+  image = _decode_box(encoded, random_box(_shape(encoded), seed, min_area))
+  image = tf.cond(flip, lambda: tf.reverse(image, [1]), lambda: image)
+  return _resize(image, size, antialias=False)
+
+
+def random_box(
+  shape: tf.Tensor, seed: tf.Tensor, min_area: float
+) -> tf.Tensor:
+  """A box for the crop of Inception (Szegedy et al. 2015).
+
+  It has between `min_area` and all of the image's area and an aspect ratio
+  between 3/4 and 4/3.
+
+  Args:
+    shape: height, width and channels of the image, int32, [3].
+    seed: the box follows from it, int32, [2].
+    min_area: in (0, 1].
+
+  Returns:
+    Top, left, height, width in pixels: int32, [4].
+  """
   begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
-    _shape(encoded),
+    shape,
     tf.zeros([1, 0, 4]),
     seed,
     min_object_covered=0.0,
@@ -152,10 +171,21 @@ def decode_random_crop(
     area_range=(min_area, 1.0),
     use_image_if_no_bounding_boxes=True,
   )
-  box = tf.concat([begin[:2], extent[:2]], 0)
-  image = _decode_box(encoded, box)
-  image = tf.cond(flip, lambda: tf.reverse(image, [1]), lambda: image)
-  return _resize(image, size, antialias=False)
+  return tf.concat([begin[:2], extent[:2]], 0)
+
+
+def central_box(shape: tf.Tensor) -> tf.Tensor:
+  """Top, left, height, width of the central square of an image: int32, [4].
+
+  Its side is 87.5 % of the shorter side.
+
+  Args:
+    shape: height, width and channels of the image, int32, [3].
+  """
+  height, width = tf.unstack(shape[:2])
+  shorter = tf.cast(tf.minimum(height, width), tf.float32)
+  side = tf.maximum(tf.cast(tf.round(CENTRAL_SHARE * shorter), tf.int32), 1)
+  return tf.stack([(height - side) // 2, (width - side) // 2, side, side])
 
 
 def _inside(places: np.ndarray, side: int, border: str) -> np.ndarray:
@@ -167,14 +197,6 @@ def _inside(places: np.ndarray, side: int, border: str) -> np.ndarray:
 
 def _is_inside(places: np.ndarray, side: int) -> np.ndarray:
   return (places >= 0) & (places < side)
-
-
-def _central_box(shape: tf.Tensor) -> tf.Tensor:
-  """Top, left, height, width of the central square: int32, [4]."""
-  height, width = tf.unstack(shape[:2])
-  shorter = tf.cast(tf.minimum(height, width), tf.float32)
-  side = tf.maximum(tf.cast(tf.round(CENTRAL_SHARE * shorter), tf.int32), 1)
-  return tf.stack([(height - side) // 2, (width - side) // 2, side, side])
 
 
 def _shape(encoded: tf.Tensor) -> tf.Tensor:

@@ -28,14 +28,16 @@ def open_source(config, split_name: str) -> sources.Source:
   Raises:
     UserError: no such data set or split, or the set cannot be had.
   """
+  return sources.Source(open_store(config, split_name), config)
+
+
+def open_store(config, split_name: str) -> records.Records | folder.Folder:
+  """Opens the encoded images of a split; see open_source."""
   if config.dataset.name == 'folder':
     needs_classes = config.mode == 'finetune'
-    store = folder.open_split(config.dataset, split_name, needs_classes)
-  else:
-    builder = datasets.open_builder(config.dataset)
-    split = datasets.open_split(builder, split_name)
-    store = records.Records(builder, split)
-  return sources.Source(store, config)
+    return folder.open_split(config.dataset, split_name, needs_classes)
+  builder = datasets.open_builder(config.dataset)
+  return records.Records(builder, datasets.open_split(builder, split_name))
 
 
 def train_batches(
