@@ -26,6 +26,7 @@ class Watch(logging.Handler):
     rates: images per second and device of each window between two lines of
       training metrics, as the job tells them: without evaluation and saving.
     waited: seconds of each window in which the loop waited for a batch.
+    processor: seconds of processor time of each window, of all threads.
     evaluations: (part, images, seconds) of each evaluation.
   """
 
@@ -35,15 +36,18 @@ class Watch(logging.Handler):
     self.rates: list[float] = []
     self.waited: list[float] = []
     self.evaluations: list[tuple[str, int, float]] = []
+    self.processor: list[float] = []
     self._between, self._waiting = between, 0.0
+    self._used = time.process_time()
 
   def emit(self, record: logging.LogRecord) -> None:
     rate = _RATE.search(record.getMessage())
     if rate:
       self.rates.append(float(rate[1]))
       self.waited.append(self._waiting)
+      self.processor.append(time.process_time() - self._used)
       self._between()
-    self._waiting = 0.0
+    self._waiting, self._used = 0.0, time.process_time()
 
   def timed_batches(self, batches: Iterator) -> Iterator:
     """The same batches; counts the time until each is there."""
@@ -86,10 +90,10 @@ def run(
     between: called after each of all the windows, while the job stands still.
 
   Returns:
-    'rates' (images per second and device) and 'waiting' (share of the time in
-    which the loop waited for a batch), one for each of the windows that count;
-    'evaluations': part -> images and seconds of the last evaluation of it,
-    compiled before.
+    'rates' (images per second and device), 'processor' (images per second of
+    processor time) and 'waiting' (share of the time in which the loop waited
+    for a batch), one for each of the windows that count; 'evaluations': part ->
+    images and seconds of its last evaluation, compiled before.
   """
   config = ml_collections.ConfigDict(config.to_dict())
   windows = rounds + 1
@@ -132,6 +136,9 @@ def run(
   ]
   return {
     'rates': watch.rates[1:windows],
+    'processor': [
+      steps * config.batch_size / used for used in watch.processor[1:windows]
+    ],
     'waiting': shares[1:windows],
     'evaluations': {
       part: {'images': images, 'seconds': spent}

@@ -146,9 +146,7 @@ def decode_random_crop(
   return _resize(image, size, antialias=False)
 
 
-def random_box(
-  shape: tf.Tensor, seed: tf.Tensor, min_area: float
-) -> tf.Tensor:
+def random_box(shape: tf.Tensor, seed: tf.Tensor, min_area: float) -> tf.Tensor:
   """A box for the crop of Inception (Szegedy et al. 2015).
 
   It has between `min_area` and all of the image's area and an aspect ratio

@@ -1,0 +1,199 @@
+"""How fast a job's images come: python -m benchmarks.input_pipeline.
+
+  --config=configs/FILE.py[:variant] [--config.FIELD=VALUE ...] [--evaluation]
+
+Times the stream of training images alone (or that of the test images) in turns
+with the plainest way to do its main work: for images kept in memory, gathering
+batches of them; for encoded ones, decoding the same JPEG files cropped alike
+and resizing them. Then runs the real job for a few steps and says for how much
+of the time it waited for images. Prints a table and a line of JSON.
+"""
+
+from collections.abc import Callable
+import json
+import math
+import statistics
+import sys
+import time
+
+from absl import app
+from absl import flags
+from absl import logging
+import jax
+import ml_collections
+from ml_collections import config_flags
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import watched
+from selfie_jax import augment
+from selfie_jax import config as config_lib
+from selfie_jax import input_pipeline
+from selfie_jax import sources
+
+FLAGS = flags.FLAGS
+config_flags.DEFINE_config_file('config', None, 'The job.')
+flags.DEFINE_integer('rounds', 5, 'How often each is timed; medians count.')
+flags.DEFINE_float('seconds', 3.0, 'About so long each time.')
+flags.DEFINE_boolean('evaluation', False, 'The test images, as evaluated.')
+flags.DEFINE_integer(
+  'steps', 20, 'Steps of the real job in which the waiting is measured; or 0.'
+)
+flags.mark_flag_as_required('config')
+
+SAMPLE = 2_048  # different files that are decoded plainly
+
+# Goes through so many batches of images.
+Run = Callable[[int], None]
+
+
+def our_stream(config, source: sources.Source) -> Run:
+  """The stream of the job; each run goes on where the one before ended."""
+  done = 0
+
+  def train(batches: int) -> None:
+    nonlocal done
+    part = ml_collections.ConfigDict(config.to_dict())
+    part.total_steps = done + batches
+    for _ in input_pipeline.train_batches(source, None, part, done):
+      pass
+    done += batches
+
+  def evaluate(batches: int) -> None:
+    size = config.eval_batch_size
+    indices = np.resize(np.arange(source.size), batches * size)
+    for _ in input_pipeline.eval_batches(source, indices, size):
+      pass
+
+  return evaluate if FLAGS.evaluation else train
+
+
+def plain_gathering(source: sources.Source, batch_size: int) -> Run:
+  """Copies images that are in memory into batches, in random order."""
+  (images,) = source.eval_images([np.arange(source.size)])
+  order = np.random.default_rng(0).permutation(source.size)
+
+  def run(batches: int) -> None:
+    for i in range(batches):
+      rows = np.arange(i * batch_size, (i + 1) * batch_size) % source.size
+      images.take(order[rows], axis=0)
+
+  return run
+
+
+def plain_decoding(config, store, batch_size: int) -> Run:
+  """Decodes files that are in memory, in boxes that are known, and resizes."""
+  chosen = np.random.default_rng(0).permutation(store.size)[:SAMPLE]
+  files = [store.encoded_image(record) for record in store.read(chosen)]
+  files = [file for file in files if tf.image.is_jpeg(file)]
+  if not files:
+    sys.exit(f'error: {store.name} has no JPEG files')
+  boxes = [_box(config, number, file) for number, file in enumerate(files)]
+  size = [config.image_size] * 2
+
+  def decode(file: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
+    image = tf.image.decode_and_crop_jpeg(file, box, channels=3)
+    return tf.cast(tf.image.resize(image, size), tf.uint8)
+
+  def run(batches: int) -> None:
+    data = tf.data.Dataset.from_tensor_slices((files, boxes)).repeat()
+    data = data.map(decode, tf.data.AUTOTUNE).batch(batch_size).prefetch(2)
+    for _ in data.take(batches).as_numpy_iterator():
+      pass
+
+  return run
+
+
+def _box(config, number: int, file: tf.Tensor) -> tf.Tensor:
+  """The box that the job would decode: top, left, height, width."""
+  shape = tf.io.extract_jpeg_shape(file)
+  if config.augment.crop != 'random_resized':
+    return tf.concat([[0, 0], shape[:2]], 0)
+  if FLAGS.evaluation:
+    return augment.central_box(shape)
+  return augment.random_box(shape, [0, number], config.augment.min_area)
+
+
+def measure(config) -> dict:
+  """Times both in turns."""
+  config_lib.check(config, jax.device_count())
+  split = 'test_split' if FLAGS.evaluation else 'train_split'
+  store = input_pipeline.open_store(config, config.dataset[split])
+  source = sources.Source(store, config)
+  batch_size = config.eval_batch_size if FLAGS.evaluation else config.batch_size
+  _ = source.labels  # decodes, or looks for files that cannot be read
+  runs = {
+    'stream': our_stream(config, source),
+    'plain': plain_gathering(source, batch_size)
+    if source.in_memory
+    else plain_decoding(config, store, batch_size),
+  }
+  batches = {name: _batches(run) for name, run in runs.items()}
+  wall = {name: [] for name in runs}
+  processor = {name: [] for name in runs}
+  for _ in range(FLAGS.rounds):
+    for name, run in runs.items():
+      start, used = time.perf_counter(), time.process_time()
+      run(batches[name])
+      images = batches[name] * batch_size
+      wall[name].append(images / (time.perf_counter() - start))
+      processor[name].append(images / (time.process_time() - used))
+  return {
+    'in_memory': source.in_memory,
+    'batch_size': batch_size,
+    'images_per_second': wall,
+    'images_per_processor_second': processor,
+    'ratios': _ratios(wall),
+    'processor_ratios': _ratios(processor),
+  }
+
+
+def _batches(run: Run) -> int:
+  """How many batches take about FLAGS.seconds."""
+  batches, seconds = 1, 0.0
+  while seconds < FLAGS.seconds / 4:
+    start = time.perf_counter()
+    run(batches)
+    seconds = time.perf_counter() - start
+    taken, batches = batches, batches * 2
+  return math.ceil(taken * FLAGS.seconds / seconds)
+
+
+def _ratios(rates: dict[str, list[float]]) -> list[float]:
+  return np.divide(rates['stream'], rates['plain']).tolist()
+
+
+def main(argv: list[str]) -> None:
+  del argv
+  logging.set_verbosity(logging.FATAL)
+  config = FLAGS.config
+  found = measure(config)
+  plain = 'gathering alone' if found['in_memory'] else 'decoding alone'
+  print(f"""
+{config_flags.get_config_filename(FLAGS['config'])}, {config.dataset.name}, \
+{config.image_size} px, batch {found['batch_size']}
+images a second, and a second of a core's time""")
+  for name, row in found['images_per_second'].items():
+    used = statistics.median(found['images_per_processor_second'][name])
+    print(
+      f'{plain if name == "plain" else "the stream":20} '
+      f'{statistics.median(row):9.0f} {used:9.0f}'
+    )
+  ratios, used = found['ratios'], found['processor_ratios']
+  print(
+    f'ratio, round by round, median  {statistics.median(ratios):.2f}  '
+    f'{statistics.median(used):.2f}  (of {min(ratios):.2f} to '
+    f'{max(ratios):.2f}, {min(used):.2f} to {max(used):.2f})'
+  )
+  if FLAGS.steps and not FLAGS.evaluation:
+    waiting = watched.run(config, FLAGS.steps, FLAGS.rounds)['waiting']
+    found['waiting'] = waiting
+    print(
+      f'the loop waits for images      {statistics.median(waiting):.2%} of its '
+      f'time (of {min(waiting):.2%} to {max(waiting):.2%})'
+    )
+  print(f'\n{json.dumps(found)}')
+
+
+if __name__ == '__main__':
+  app.run(main)
