@@ -133,11 +133,14 @@ def measure(config) -> dict:
   processor = {name: [] for name in runs}
   for _ in range(FLAGS.rounds):
     for name, run in runs.items():
-      start, used = time.perf_counter(), time.process_time()
-      run(batches[name])
-      images = batches[name] * batch_size
-      wall[name].append(images / (time.perf_counter() - start))
-      processor[name].append(images / (time.process_time() - used))
+      # What setting up costs, and the first batch, is no part of the rate.
+      rates = (
+        batches[name]
+        * batch_size
+        / (_spent(run, batches[name] + 1) - _spent(run, 1))
+      )
+      wall[name].append(rates[0])
+      processor[name].append(rates[1])
   return {
     'in_memory': source.in_memory,
     'batch_size': batch_size,
@@ -148,15 +151,21 @@ def measure(config) -> dict:
   }
 
 
+def _spent(run: Run, batches: int) -> np.ndarray:
+  """Seconds, and seconds of processor time of all threads: float64, [2]."""
+  start = np.array([time.perf_counter(), time.process_time()])
+  run(batches)
+  return np.array([time.perf_counter(), time.process_time()]) - start
+
+
 def _batches(run: Run) -> int:
   """How many batches take about FLAGS.seconds."""
+  once = _spent(run, 1)[0]
   batches, seconds = 1, 0.0
   while seconds < FLAGS.seconds / 4:
-    start = time.perf_counter()
-    run(batches)
-    seconds = time.perf_counter() - start
-    taken, batches = batches, batches * 2
-  return math.ceil(taken * FLAGS.seconds / seconds)
+    batches *= 2
+    seconds = _spent(run, batches + 1)[0] - once
+  return math.ceil(batches * FLAGS.seconds / seconds)
 
 
 def _ratios(rates: dict[str, list[float]]) -> list[float]:
