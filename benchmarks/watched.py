@@ -99,6 +99,7 @@ def run(
   windows = rounds + 1
   # One step more than the windows have, for a second evaluation.
   config.total_steps = windows * steps + 1
+  config.optimizer.warmup_steps = 0
   config.log_every = steps
   config.eval_every = config.checkpoint_every = windows * steps
   watch = Watch(between)
