@@ -69,8 +69,10 @@ class Folder:
     encoded = tf.numpy_function(plain, [record], tf.string, stateful=False)
     return tf.ensure_shape(encoded, [])
 
-  def in_order(self) -> tf.data.Dataset:
-    """All images: position int64, label int32, encoded image string."""
+  def in_order(
+    self, decode: Callable[[tf.Tensor], tf.Tensor]
+  ) -> tf.data.Dataset:
+    """All images: position int64, label int32, decode(encoded image)."""
 
     def read():
       for first in range(0, self.size, _READERS):
@@ -88,7 +90,7 @@ class Folder:
         lambda position, label, record: (
           position,
           label,
-          self.encoded_image(record),
+          decode(self.encoded_image(record)),
         ),
         tf.data.AUTOTUNE,
       )

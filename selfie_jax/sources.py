@@ -186,12 +186,7 @@ class Source:
     self, decode: Callable[[tf.Tensor], tf.Tensor]
   ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Batches (positions, labels, decode(image)), without what cannot be."""
-
-    def decode_one(position, label, encoded):
-      return position, label, decode(encoded)
-
-    data = self._store.in_order().map(decode_one, tf.data.AUTOTUNE)
-    data = data.ignore_errors().batch(1024).prefetch(1)
+    data = self._store.in_order(decode).ignore_errors().batch(1024).prefetch(1)
     yield from data.as_numpy_iterator()
 
   def _tell_unreadable(self, kept: list[np.ndarray]) -> None:
