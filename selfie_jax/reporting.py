@@ -198,7 +198,7 @@ class Reporter:
     figures: dict[str, mpl_figure.Figure],
     checkpoint: int,
   ) -> dict[str, Any]:
-    """Writes figures/ and results.json and returns what is in the latter.
+    """Writes figures/, history.json and results.json; returns the last.
 
     Args:
       metrics: of the job's end.
@@ -239,6 +239,9 @@ class Reporter:
       path = self._workdir / 'results.json'
       with workdir_lib.writing(self._workdir):
         self._draw(figures, folder)
+        workdir_lib.write(
+          self._workdir / 'history.json', json.dumps(self.history) + '\n'
+        )
         workdir_lib.write(path, json.dumps(results, indent=2) + '\n')
       logger.info('Finished: %s', _line(metrics))
       logger.info('Results: %s  Pictures: %s', path, folder)

@@ -1,0 +1,116 @@
+"""The flags of reproduce.py, and the plan that they describe."""
+
+import argparse
+
+from selfie_jax import errors
+from selfie_jax import experiments
+
+GRID = '0.03,0.1,0.3'
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+  made = argparse.ArgumentParser(
+    prog='python -m selfie_jax.reproduce',
+    description=description,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  add = made.add_argument
+  add('--experiment', required=True, choices=sorted(experiments.EXPERIMENTS))
+  add(
+    '--variant',
+    default='',
+    help="of the configs: small (two CPU cores) or tiny; the paper's setting "
+    'if not given',
+  )
+  add('--fractions', help="of the labels, such as 0.05,0.08; all the paper's")
+  add(
+    '--seeds',
+    default='5',
+    help='how many; or one number for each fraction: 5,5,5,2',
+  )
+  add('--workdir', help='for the runs; runs/reproduce/DATA_VARIANT')
+  add(
+    '--results',
+    metavar='DIR',
+    help='keep results there too, without checkpoints, and take them from '
+    'there: docs/results',
+  )
+  add('--pretrained', metavar='DIR', help='a finished pretraining run to use')
+  add(
+    '--tune',
+    action='store_true',
+    help='choose the learning rate of each arm on its validation part',
+  )
+  add('--grid', default=GRID, help=f'learning rates for --tune ({GRID})')
+  add(
+    '--set',
+    action='append',
+    default=[],
+    metavar='FIELD=VALUE',
+    help='for the finetuning of both arms; may be repeated',
+  )
+  add(
+    '--pretrain_set',
+    action='append',
+    default=[],
+    metavar='FIELD=VALUE',
+    help='for the pretraining',
+  )
+  add('--stage', default='all', choices=['all', *experiments.STAGES])
+  add('--list', action='store_true', help='print the commands, run nothing')
+  add('--report', action='store_true', help='write the report, run nothing')
+  return made
+
+
+def make_plan(arguments: argparse.Namespace) -> experiments.Plan:
+  """The plan that the flags describe.
+
+  Raises:
+    UserError: a value that cannot be.
+  """
+  spec = experiments.EXPERIMENTS[arguments.experiment]
+  fractions = (
+    _numbers(arguments.fractions, 'fractions', 1)
+    if arguments.fractions
+    else spec.fractions
+  )
+  seeds = tuple(int(n) for n in _numbers(arguments.seeds, 'seeds', 999))
+  if len(seeds) == 1:
+    seeds *= len(fractions)
+  if len(seeds) != len(fractions) or min(seeds) < 1:
+    raise errors.UserError(
+      f'--seeds={arguments.seeds} is not valid; it must be one whole number of '
+      f'at least 1, or one for each of the {len(fractions)} label fractions'
+    )
+  return experiments.Plan(
+    arguments.experiment,
+    arguments.variant,
+    fractions,
+    seeds,
+    _numbers(arguments.grid, 'grid', 100) if arguments.tune else (),
+    _fields(arguments.set, '--set'),
+    _fields(arguments.pretrain_set, '--pretrain_set'),
+  )
+
+
+def _numbers(text: str, flag: str, highest: float) -> tuple[float, ...]:
+  try:
+    numbers = tuple(float(number) for number in text.split(','))
+  except ValueError:
+    numbers = ()
+  if not numbers or not all(0 < n <= highest for n in numbers):
+    raise errors.UserError(
+      f'--{flag}={text} is not valid; it must be numbers above 0 and at most '
+      f'{highest}, with commas between'
+    )
+  return tuple(dict.fromkeys(numbers)) if flag != 'seeds' else numbers
+
+
+def _fields(given: list[str], flag: str) -> tuple[tuple[str, str], ...]:
+  for one in given:
+    if '=' not in one:
+      raise errors.UserError(
+        f'{flag} {one} is not valid; type {flag} FIELD=VALUE, such as '
+        f'{flag} total_steps=1000'
+      )
+  return tuple(tuple(one.split('=', 1)) for one in given)

@@ -1,0 +1,34 @@
+"""Means over seeds and how sure their difference is."""
+
+from collections.abc import Sequence
+import warnings
+
+import numpy as np
+from scipy import stats
+
+
+def mean_std(values: Sequence[float]) -> tuple[float, float | None]:
+  """The mean and the standard deviation of the sample (n - 1); None for one."""
+  std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+  return float(np.mean(values)), std
+
+
+def welch_interval(
+  ours: Sequence[float], others: Sequence[float], confidence: float = 0.95
+) -> tuple[float, float] | None:
+  """Welch's interval of mean(ours) - mean(others).
+
+  For samples whose variances may differ; see scipy.stats.ttest_ind.
+
+  Returns:
+    (low, high); None if a sample has less than two values or none varies.
+  """
+  if min(len(ours), len(others)) < 2:
+    return None
+  with warnings.catch_warnings():
+    warnings.simplefilter('ignore', RuntimeWarning)  # samples without variance
+    test = stats.ttest_ind(ours, others, equal_var=False)
+    interval = test.confidence_interval(confidence)
+  if not np.isfinite([interval.low, interval.high]).all():
+    return None
+  return float(interval.low), float(interval.high)
