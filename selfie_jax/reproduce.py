@@ -19,7 +19,7 @@ from selfie_jax import reproduce_flags
 from selfie_jax import running
 from selfie_jax import tuning
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger('selfie_jax.reproduce')  # not __main__
 
 
 def main() -> None:
