@@ -13,9 +13,8 @@ from selfie_jax import visualize
 Facts = report_facts.Facts
 
 PALETTE = ('black', *matplotlib.colormaps['tab20'].colors)  # default first
-COLOURS = ('#d95f02', '#08519c')  # what is compared with, and ours
-PAPER = {'linestyle': ':', 'alpha': 0.6, 'marker': 's', 'markersize': 4}
-OURS = {'marker': 'o', 'markersize': 5, 'capsize': 3, 'linewidth': 1.6}
+COLBARS = ('#d95f02', '#08519c')  # what is compared with, and ours
+BARS = {'marker': 'o', 'markersize': 5, 'capsize': 3, 'linewidth': 1.6}
 
 
 def draw(facts: Facts) -> dict[str, mpl_figure.Figure]:
@@ -34,54 +33,40 @@ def accuracy(facts: Facts) -> mpl_figure.Figure:
   """Test accuracy against labels (paper, figure 4), and the difference."""
   plan, groups = facts.plan, facts.plan.spec.groups
   published = paper_tables.PUBLISHED[plan.experiment]
-  places = {fraction: i for i, fraction in enumerate(sorted(plan.fractions))}
-  fig = visualize.figure(8.5, 3.6)
-  left, right = fig.subplots(1, 2)
-  for group, colour in zip(groups, COLOURS, strict=True):
-    name = report_facts.group_name(plan, group)
-    paper = {f: published.get((*group, f)) for f in places}
-    points = [(places[f], *value) for f, value in paper.items() if value]
-    if points:
-      x, y, _ = zip(*points, strict=True)
-      left.plot(x, y, color=colour, label=f'{name}, paper', **PAPER)
-    ours = {f: facts.accuracies((*group, f)) for f in places}
-    points = [
-      (places[f], *statistics.mean_std(v)) for f, v in ours.items() if v
-    ]
-    if points:
-      x, y, spread = zip(*points, strict=True)
-      spread = [s or 0 for s in spread]
-      left.errorbar(x, y, spread, color=colour, label=f'{name}, ours', **OURS)
-  left.set_title('test accuracy, %', fontsize=10)
-  left.legend(frameon=False, fontsize=8)
-
-  ours, paper = {}, {}
-  for fraction, place in places.items():
-    one, two = ((*group, fraction) for group in groups)
-    if found := facts.difference(two, one):
-      ours[place] = found
-    if one in published and two in published:
-      paper[place] = published[two][0] - published[one][0]
-  if paper:
-    right.plot(*_xy(paper), color='black', label='paper', **PAPER)
-  if ours:
-    means = {x: mean for x, (mean, _) in ours.items()}
-    reach = [
-      interval and interval[1] - mean for mean, interval in ours.values()
-    ]
-    reach = [r or 0 for r in reach]
-    right.errorbar(
-      *_xy(means), reach, color=COLOURS[1], label='ours, 95 % interval', **OURS
-    )
-  right.axhline(0, color=visualize.CHANCE, linewidth=0.8)
   names = [report_facts.group_name(plan, group) for group in groups]
-  right.set_title(f'{names[1]} - {names[0]}, points', fontsize=10)
-  if ours or paper:
-    right.legend(frameon=False, fontsize=8)
-  for axis in (left, right):
-    axis.set_xticks(range(len(places)), [f'{100 * f:g} %' for f in places])
-    axis.set_xlim(-0.4, len(places) - 0.6)
+  shares = sorted(plan.fractions)
+  fig = visualize.figure(9.5, 3.4)
+  ours, paper, apart = fig.subplots(1, 3)
+  for group, name, colour in zip(groups, names, COLBARS, strict=True):
+    known, found = {}, {}
+    for x, fraction in enumerate(shares):
+      key = (*group, fraction)
+      if key in published:
+        known[x] = published[key]
+      if values := facts.accuracies(key):
+        found[x] = statistics.mean_std(values)
+    _errorbars(ours, found, color=colour, label=name)
+    _errorbars(paper, known, color=colour, label=name)
+  known, found = {}, {}
+  for x, fraction in enumerate(shares):
+    one, two = ((*group, fraction) for group in groups)
+    if one in published and two in published:
+      known[x] = published[two][0] - published[one][0], None
+    if difference := facts.difference(two, one):
+      mean, interval = difference
+      found[x] = mean, interval and interval[1] - mean
+  _errorbars(apart, found, color=COLBARS[1], label='ours, 95 % interval')
+  _errorbars(apart, known, color='black', label='paper', linestyle=':')
+  apart.axhline(0, color=visualize.CHANCE, linewidth=0.8)
+  ours.set_title('test accuracy here, %', fontsize=10)
+  paper.set_title('in the paper, %', fontsize=10)
+  apart.set_title(f'{names[1]} -\n{names[0]}, points', fontsize=10)
+  for axis in (ours, paper, apart):
+    axis.set_xticks(range(len(shares)), [f'{100 * f:g} %' for f in shares])
+    axis.set_xlim(-0.4, len(shares) - 0.6)
     axis.set_xlabel('labels')
+    if axis.containers:
+      axis.legend(frameon=False, fontsize=8)
     _plain(axis)
   return fig
 
@@ -94,7 +79,7 @@ def ablations(facts: Facts) -> mpl_figure.Figure:
   left, right = fig.subplots(1, 2, sharey=True)
   markers = dict(zip(plan.fractions, 'osD^v', strict=False))
   for row, start in enumerate(starts):
-    colour = COLOURS[1] if start.choice else 'black'
+    colour = COLBARS[1] if start.choice else 'black'
     if results := facts.outcomes[start].results:
       metrics = results['metrics']
       left.plot(100 * metrics['patch_accuracy'], row, 'o', color=colour)
@@ -103,7 +88,7 @@ def ablations(facts: Facts) -> mpl_figure.Figure:
       key = (*plan.spec.groups[0], fraction)
       if values := facts.accuracies(key, start.choice):
         mean, std = statistics.mean_std(values)
-        style = OURS | {'marker': marker, 'color': colour}
+        style = BARS | {'marker': marker, 'color': colour}
         right.errorbar(mean, row, xerr=std or 0, **style)
   left.set_yticks(
     range(len(starts)), [start.choice or 'default' for start in starts]
@@ -154,7 +139,7 @@ def tuning(facts: Facts) -> mpl_figure.Figure | None:
     return None
   fig, panels = _panels(facts)
   for fraction, axis in panels.items():
-    for group, colour in zip(facts.plan.spec.groups, COLOURS, strict=False):
+    for group, colour in zip(facts.plan.spec.groups, COLBARS, strict=False):
       tried = facts.tried.get((*group, fraction), {})
       values = {r: 100 * v for r, v in sorted(tried.items()) if v is not None}
       name = report_facts.group_name(facts.plan, group)
@@ -173,7 +158,7 @@ def curves(facts: Facts) -> mpl_figure.Figure | None:
   fig, panels = _panels(facts)
   drawn = False
   for fraction, axis in panels.items():
-    for group, colour in zip(facts.plan.spec.groups, COLOURS, strict=False):
+    for group, colour in zip(facts.plan.spec.groups, COLBARS, strict=False):
       lines = []
       for job in facts.cells((*group, fraction)):
         rows = [
@@ -228,6 +213,14 @@ def _shared_legend(fig, panels, label: str) -> None:
     frameon=False,
     fontsize=9,
   )
+
+
+def _errorbars(axis, points, **style) -> None:
+  """Draws {x: (mean, reach of the bar or None)}."""
+  if points:
+    means, reaches = zip(*points.values(), strict=True)
+    reaches = [reach or 0 for reach in reaches]
+    axis.errorbar(list(points), means, reaches, **BARS | style)
 
 
 def _xy(points: dict[float, float]):

@@ -31,14 +31,15 @@ table {{ display: block; overflow-x: auto; border-collapse: collapse;
   font-variant-numeric: tabular-nums; font-size: .92rem; }}
 th, td {{ border-bottom: 1px solid var(--line); padding: .3rem .7rem;
   text-align: left; white-space: nowrap; }}
-th {{ background: var(--soft); }}
+th {{ background: var(--soft); white-space: normal; vertical-align: bottom; }}
 td.words {{ white-space: normal; min-width: 16rem; }}
 code, pre {{ background: var(--soft); font-size: .85rem; border-radius: 4px; }}
 code {{ padding: .1rem .25rem; }}
 pre {{ padding: .7rem; overflow: auto; max-height: 24rem; }}
 pre code {{ padding: 0; }}
-img {{ display: block; max-width: 100%; height: auto; background: #fff;
-  border-radius: 6px; }}
+p:has(> img) {{ overflow-x: auto; }}
+img {{ display: block; width: 100%; min-width: 38rem; height: auto;
+  background: #fff; border-radius: 6px; }}
 </style>
 </head>
 <body>

@@ -107,7 +107,12 @@ def _comparison(facts: Facts) -> list[str]:
     rows.append(row + _difference(facts.difference(keys[1], keys[0])) + [seeds])
   head = ['labels']
   head += [f'{name}: {whose}' for name in names for whose in ('paper', 'ours')]
-  head += ['difference: paper', 'ours', "Welch's 95 % interval", 'runs']
+  head += [
+    'difference: paper',
+    'difference: ours',
+    "Welch's 95 % interval",
+    'runs',
+  ]
   return [
     f'Test accuracy in %, mean ± standard deviation over seeds; difference: '
     f'{names[1]} - {names[0]}, in points. An interval that excludes zero is '
@@ -167,25 +172,28 @@ def _difference(found) -> list[str]:
 def _departures(facts: Facts) -> list[str]:
   """Fields in which the jobs differ from the configs without a variant."""
   plan = facts.plan
-  parts = []
-  given = next(
-    (facts.outcomes[j].config for j in facts.jobs('pretrain')[:1]), None
-  )
-  for mode, fields, actual in (
-    ('pretrain', plan.pretrain_fields, given),
-    ('finetune', plan.fields, None),
+  found = {}
+  for mode, fields in (
+    ('pretrain', plan.pretrain_fields),
+    ('finetune', plan.fields),
   ):
-    path = plan.config(mode).partition(':')[0]
-    here = actual or recipes.fields_of(plan.config(mode), fields)
-    found = recipes.differences(recipes.fields_of(path), here)
-    rows = [[f'`{k}`', *map(str, values)] for k, values in found.items()]
-    word = {'pretrain': 'Pretraining', 'finetune': 'Finetuning'}[mode]
-    parts.append(
-      f'{word} (`{path}`):\n\n'
-      + report_page.table(['field', 'paper', 'here'], rows)
-      if rows
-      else f'{word} (`{path}`): every field has the value for the paper.'
-    )
+    here = recipes.fields_of(plan.config(mode), fields)
+    if mode == 'pretrain':  # it may have been given with --pretrained
+      (start, *_) = facts.jobs('pretrain')
+      here = facts.outcomes[start].config or here
+    paper = recipes.fields_of(plan.config(mode).partition(':')[0])
+    found[mode] = recipes.differences(paper, here)
+  rows = [
+    [f'`{field}`']
+    + [str(v) for mode in found for v in found[mode].get(field, ('', ''))]
+    for field in sorted({*found['pretrain'], *found['finetune']})
+  ]
+  head = ['field', 'pretraining: paper', 'here', 'finetuning: paper', 'here']
+  parts = [
+    report_page.table(head, rows)
+    if rows
+    else 'Every field of the configs has the value for the paper.'
+  ]
   seeds = ', '.join(
     f'{n} at {100 * f:g} %'
     for f, n in zip(plan.fractions, plan.seeds, strict=True)
