@@ -13,7 +13,7 @@ from selfie_jax import visualize
 Facts = report_facts.Facts
 
 PALETTE = ('black', *matplotlib.colormaps['tab20'].colors)  # default first
-COLBARS = ('#d95f02', '#08519c')  # what is compared with, and ours
+COLOURS = ('#d95f02', '#08519c')  # what is compared with, and ours
 BARS = {'marker': 'o', 'markersize': 5, 'capsize': 3, 'linewidth': 1.6}
 
 
@@ -37,7 +37,7 @@ def accuracy(facts: Facts) -> mpl_figure.Figure:
   shares = sorted(plan.fractions)
   fig = visualize.figure(9.5, 3.4)
   ours, paper, apart = fig.subplots(1, 3)
-  for group, name, colour in zip(groups, names, COLBARS, strict=True):
+  for group, name, colour in zip(groups, names, COLOURS, strict=True):
     known, found = {}, {}
     for x, fraction in enumerate(shares):
       key = (*group, fraction)
@@ -55,18 +55,24 @@ def accuracy(facts: Facts) -> mpl_figure.Figure:
     if difference := facts.difference(two, one):
       mean, interval = difference
       found[x] = mean, interval and interval[1] - mean
-  _errorbars(apart, found, color=COLBARS[1], label='ours, 95 % interval')
-  _errorbars(apart, known, color='black', label='paper', linestyle=':')
+  _errorbars(apart, found, color=COLOURS[1], label='ours, 95 % interval')
+  style = {'color': 'black', 'linestyle': ':', 'capsize': 0}
+  _errorbars(apart, known, label='paper', **style)
   apart.axhline(0, color=visualize.CHANCE, linewidth=0.8)
   ours.set_title('test accuracy here, %', fontsize=10)
   paper.set_title('in the paper, %', fontsize=10)
-  apart.set_title(f'{names[1]} -\n{names[0]}, points', fontsize=10)
+  apart.set_title('difference, points', fontsize=10)
   for axis in (ours, paper, apart):
     axis.set_xticks(range(len(shares)), [f'{100 * f:g} %' for f in shares])
     axis.set_xlim(-0.4, len(shares) - 0.6)
     axis.set_xlabel('labels')
     if axis.containers:
-      axis.legend(frameon=False, fontsize=8)
+      axis.legend(
+        frameon=False,
+        fontsize=8,
+        loc='upper center',
+        bbox_to_anchor=(0.5, -0.2),
+      )
     _plain(axis)
   return fig
 
@@ -79,7 +85,7 @@ def ablations(facts: Facts) -> mpl_figure.Figure:
   left, right = fig.subplots(1, 2, sharey=True)
   markers = dict(zip(plan.fractions, 'osD^v', strict=False))
   for row, start in enumerate(starts):
-    colour = COLBARS[1] if start.choice else 'black'
+    colour = COLOURS[1] if start.choice else 'black'
     if results := facts.outcomes[start].results:
       metrics = results['metrics']
       left.plot(100 * metrics['patch_accuracy'], row, 'o', color=colour)
@@ -139,7 +145,7 @@ def tuning(facts: Facts) -> mpl_figure.Figure | None:
     return None
   fig, panels = _panels(facts)
   for fraction, axis in panels.items():
-    for group, colour in zip(facts.plan.spec.groups, COLBARS, strict=False):
+    for group, colour in zip(facts.plan.spec.groups, COLOURS, strict=False):
       tried = facts.tried.get((*group, fraction), {})
       values = {r: 100 * v for r, v in sorted(tried.items()) if v is not None}
       name = report_facts.group_name(facts.plan, group)
@@ -158,9 +164,9 @@ def curves(facts: Facts) -> mpl_figure.Figure | None:
   fig, panels = _panels(facts)
   drawn = False
   for fraction, axis in panels.items():
-    for group, colour in zip(facts.plan.spec.groups, COLBARS, strict=False):
+    for (group, choice), (name, colour) in _series(facts).items():
       lines = []
-      for job in facts.cells((*group, fraction)):
+      for job in facts.cells((*group, fraction), choice):
         rows = [
           (row['step'], 100 * row['accuracy'])
           for row in facts.outcomes[job].history
@@ -171,7 +177,6 @@ def curves(facts: Facts) -> mpl_figure.Figure | None:
           lines.append(rows)
       if lines and len({tuple(x for x, _ in rows) for rows in lines}) == 1:
         mean = np.mean(lines, axis=0)
-        name = report_facts.group_name(facts.plan, group)
         axis.plot(mean[:, 0], mean[:, 1], color=colour, lw=2, label=name)
         drawn = True
     axis.set_xlabel('step')
@@ -181,10 +186,25 @@ def curves(facts: Facts) -> mpl_figure.Figure | None:
   return fig
 
 
+def _series(facts: Facts):
+  """{(group, choice): (name, colour)}: groups, or the choices of ablations."""
+  plan = facts.plan
+  if plan.spec.ablates:
+    choices = ['', *plan.choices()]
+    return {
+      (plan.spec.groups[0], choice): (choice or 'default', colour)
+      for choice, colour in zip(choices, PALETTE, strict=False)
+    }
+  return {
+    (group, ''): (report_facts.group_name(plan, group), colour)
+    for group, colour in zip(plan.spec.groups, COLOURS, strict=True)
+  }
+
+
 def _panels(facts: Facts):
   """A figure with a panel for each label fraction, four in a row."""
   fractions = facts.plan.fractions
-  columns = min(4, max(2, len(fractions)))
+  columns = min(4, len(fractions))
   rows = -(-len(fractions) // columns)
   fig = visualize.figure(8.5, 2.7 * rows + 0.3)
   axes = fig.subplots(rows, columns, squeeze=False).ravel()
@@ -209,7 +229,7 @@ def _shared_legend(fig, panels, label: str) -> None:
     handles.values(),
     handles.keys(),
     loc='outside lower center',
-    ncols=2,
+    ncols=3,
     frameon=False,
     fontsize=9,
   )
