@@ -125,6 +125,14 @@ class Plan:
           'learning rates: --grid=0.03,0.1 with --tune)'
         )
 
+    # Also says at once if a field or value of these is wrong.
+    made = recipes.fields_of(self.config('finetune'), self.fields)
+    if self.grid and not made['validation_fraction']:
+      raise errors.UserError(
+        '--tune chooses on the validation part, and there is none with '
+        '--set validation_fraction=0; type a share above 0, such as 0.1'
+      )
+
   @property
   def spec(self) -> Experiment:
     return EXPERIMENTS[self.experiment]

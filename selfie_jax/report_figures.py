@@ -206,7 +206,8 @@ def _panels(facts: Facts):
   fractions = facts.plan.fractions
   columns = min(4, len(fractions))
   rows = -(-len(fractions) // columns)
-  fig = visualize.figure(8.5, 2.7 * rows + 0.3)
+  room = 1 if facts.plan.spec.ablates else 0  # for the longer legend
+  fig = visualize.figure(8.5, 2.7 * rows + 0.3 + room)
   axes = fig.subplots(rows, columns, squeeze=False).ravel()
   panels = dict(zip(fractions, axes, strict=False))
   for fraction, axis in panels.items():

@@ -75,17 +75,18 @@ def _state(facts: Facts) -> str:
   if len(done) == len(cells):
     return f'All {len(cells)} cells are finished.'
   lines = [f'**{len(done)} of {len(cells)} cells are finished.** Missing:', '']
-  left = [j for j in facts.outcomes if not facts.outcomes[j].results]
-  for job in left:
-    failure = facts.outcomes[job].failure
-    if job.stage == 'tune' and facts.outcomes[job].diverged:
-      continue  # an answer, in the table of learning rates
-    why = f'failed: {_code(failure)}' if failure else 'not finished'
-    lines.append(f'- {job.name}: {why}')
+  left = {j: o for j, o in facts.outcomes.items() if not o.results}
   lines += [
-    f'- {job.name}: its learning rate is not chosen yet'
-    for job in facts.untuned
+    f'- {job.name}: failed: {_code(outcome.failure)}'
+    for job, outcome in left.items()
+    if outcome.failure and not (job.stage == 'tune' and outcome.diverged)
   ]
+  for why, jobs in (
+    ('not finished', [j for j, o in left.items() if not o.failure]),
+    ('no learning rate chosen yet', facts.untuned),
+  ):
+    if jobs:
+      lines.append(f'- {why}: {", ".join(job.name for job in jobs)}')
   return '\n'.join(lines)
 
 

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import tqdm
 from tqdm.contrib import logging as tqdm_logging
@@ -40,7 +41,8 @@ class Runner:
     self._sizes = {
       job.name: _images(job) for job in jobs if not folders.is_done(job)
     }
-    self._count = len(self._sizes)
+    self._count, self._images = len(self._sizes), sum(self._sizes.values())
+    self._begun = time.monotonic()
     self._process: subprocess.Popen | None = None
     self._stopped = False
     self.signal = signal.SIGTERM
@@ -78,7 +80,9 @@ class Runner:
     number = self._count - len(self._sizes) + 1
     self._bar.set_description_str(f'job {number}/{self._count} {job.name}')
     if self._bar.disable:
-      logger.info('job %d of %d: %s', number, self._count, job.name)
+      logger.info(
+        'job %d of %d: %s%s', number, self._count, job.name, self._time_left()
+      )
     begun, size = self._bar.n, self._sizes.pop(job.name, 0)
     steps = int(recipes.fields_of(job.config, job.fields)['total_steps'])
 
@@ -154,6 +158,14 @@ class Runner:
       return
     self.failures[job.name] = line
     logger.warning('%s failed: %s', job.name, line)
+
+  def _time_left(self) -> str:
+    """Judged by the images of the jobs that are done; '' before the first."""
+    done = self._images - sum(self._sizes.values())
+    if not done:
+      return ''
+    seconds = (time.monotonic() - self._begun) * (self._images / done - 1)
+    return f' (about {tqdm.tqdm.format_interval(seconds)} left)'
 
   def _stop(self, signum, frame) -> None:
     """Has the job save its state and end; told twice, it ends at once."""

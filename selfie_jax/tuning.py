@@ -46,5 +46,6 @@ def choose(
       key=values.get,
     )
     for key, values in accuracies(plan, folders).items()
-    if len(values) == len(plan.grid) and any(values.values())
+    if len(values) == len(plan.grid)
+    and any(value is not None for value in values.values())
   }

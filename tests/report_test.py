@@ -144,7 +144,7 @@ def test_report_names_what_is_missing_and_why(tmp_path):
   (folders.run(failed) / gathering.FAILED).write_text('no <room> | `left`\n')
   text, page = written(plan, folders)
   assert '**6 of 8 cells are finished.**' in text
-  assert f'- {lost.name}: not finished' in text
+  assert f'- not finished: {lost.name}\n' in text
   assert f"- {failed.name}: failed: `no <room> | 'left'`" in text
   assert 'no &lt;room&gt;' in page
 
@@ -153,7 +153,7 @@ def test_cells_without_a_rate_are_missing(tmp_path):
   plan = made_up_runs.plan(grid=(0.03, 0.1))
   text, _ = written(plan, gathering.Folders(plan, tmp_path))
   assert '**0 of 8 cells are finished.**' in text
-  assert text.count('its learning rate is not chosen yet') == 8
+  assert text.count('- no learning rate chosen yet: supervised') == 1
 
 
 def test_ablations_are_compared_with_the_default(tmp_path):

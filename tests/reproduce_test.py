@@ -146,6 +146,7 @@ def test_failed_job_is_reported_and_does_not_stop_the_rest(call, tmp_path):
     (['--pretrain_set=total_steps=99'], 'total_steps (12 -> 99)'),
     (['--tune', '--set=seed=3'], '--seeds=5'),
     (['--set=nothing=3'], 'batch_size'),
+    (['--tune', '--set=validation_fraction=0'], 'validation_fraction=0'),
     (['--set=nothing'], '--set FIELD=VALUE'),
     (['--seeds=0'], '--seeds=0 is not valid'),
     (['--seeds=2,2'], 'each of the 1 label fractions'),
