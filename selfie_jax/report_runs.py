@@ -132,8 +132,9 @@ def machines(facts: Facts) -> list[str]:
   ]
   return [
     report_page.table(['what', 'value'], rows),
-    'Times are wall-clock times of the processes, one after the other; of a '
-    'run that was interrupted, since it was last started.',
+    "Times are the runs' own, added up: training, evaluation and checkpoints, "
+    'without the start of the process and the reading of the data; of a run '
+    'that was interrupted, since it was last started.',
   ]
 
 

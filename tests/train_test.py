@@ -56,6 +56,18 @@ def test_interrupted_and_continued_is_bit_for_bit_one_run(
 
 
 @pytest.mark.parametrize('config', TASKS, indirect=True)
+def test_history_has_every_row_of_the_run(config, finished):
+  folder = finished(config.mode)
+  rows = json.loads((folder / 'history.json').read_text())
+  evaluated = [row['step'] for row in rows if row['part'] != 'train']
+  assert set(evaluated) == {3, 6}
+  assert [row['step'] for row in rows if row['part'] == 'train'] == [2, 4, 6]
+  metrics = json.loads((folder / 'results.json').read_text())['metrics']
+  tested = [row for row in rows if row['part'] == 'test'][-1]
+  assert tested['loss'] == metrics['loss']
+
+
+@pytest.mark.parametrize('config', TASKS, indirect=True)
 def test_run_leaves_what_is_promised(config, finished):
   folder = finished(config.mode)
   results = json.loads((folder / 'results.json').read_text())
