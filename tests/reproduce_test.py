@@ -124,6 +124,17 @@ def test_finished_jobs_are_not_run_again(call, tmp_path):
   ]
 
 
+def test_devices_are_left_to_the_jobs(tmp_path):
+  """A TPU serves one process: with none here, asking for one would fail."""
+  finish(plan(), tmp_path, 'pretrain', 'cell')
+  subprocess.run(
+    [*PROGRAM, *words(*DIGITS, workdir=tmp_path)],
+    cwd=recipes.ROOT,
+    env=ENVIRONMENT | {'JAX_PLATFORMS': 'tpu'},
+    check=True,
+  )
+
+
 def test_failed_job_is_reported_and_does_not_stop_the_rest(call, tmp_path):
   folders = finish(plan(), tmp_path, 'pretrain', 'cell')  # without checkpoint
   unlucky = [job for job in plan().cells() if job.start]
