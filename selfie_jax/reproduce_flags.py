@@ -1,6 +1,7 @@
 """The flags of reproduce.py, and the plan that they describe."""
 
 import argparse
+import math
 
 from selfie_jax import errors
 from selfie_jax import experiments
@@ -74,10 +75,10 @@ def make_plan(arguments: argparse.Namespace) -> experiments.Plan:
     if arguments.fractions
     else spec.fractions
   )
-  seeds = tuple(int(n) for n in _numbers(arguments.seeds, 'seeds', 999))
+  seeds = _numbers(arguments.seeds, 'seeds')
   if len(seeds) == 1:
     seeds *= len(fractions)
-  if len(seeds) != len(fractions) or min(seeds) < 1:
+  if len(seeds) != len(fractions) or any(n % 1 for n in seeds):
     raise errors.UserError(
       f'--seeds={arguments.seeds} is not valid; it must be one whole number of '
       f'at least 1, or one for each of the {len(fractions)} label fractions'
@@ -86,22 +87,25 @@ def make_plan(arguments: argparse.Namespace) -> experiments.Plan:
     arguments.experiment,
     arguments.variant,
     fractions,
-    seeds,
-    _numbers(arguments.grid, 'grid', 100) if arguments.tune else (),
+    tuple(int(n) for n in seeds),
+    _numbers(arguments.grid, 'grid') if arguments.tune else (),
     _fields(arguments.set, '--set'),
     _fields(arguments.pretrain_set, '--pretrain_set'),
   )
 
 
-def _numbers(text: str, flag: str, highest: float) -> tuple[float, ...]:
+def _numbers(
+  text: str, flag: str, highest: float = math.inf
+) -> tuple[float, ...]:
   try:
     numbers = tuple(float(number) for number in text.split(','))
   except ValueError:
     numbers = ()
-  if not numbers or not all(0 < n <= highest for n in numbers):
+  if not numbers or not all(0 < n <= highest and n < math.inf for n in numbers):
+    limit = f' and at most {highest:g}' if highest < math.inf else ''
     raise errors.UserError(
-      f'--{flag}={text} is not valid; it must be numbers above 0 and at most '
-      f'{highest}, with commas between'
+      f'--{flag}={text} is not valid; it must be numbers above 0{limit}, with '
+      'commas between'
     )
   return tuple(dict.fromkeys(numbers)) if flag != 'seeds' else numbers
 

@@ -35,12 +35,10 @@ class Runner:
   """
 
   def __init__(self, folders: gathering.Folders, jobs: list[experiments.Job]):
-    """Args: `jobs` are all that may be run, to know how much is left."""
+    """Args: `jobs` are all that are to be run, to know how much is left."""
     self.failures: dict[str, str] = {}
     self._folders = folders
-    self._sizes = {
-      job.name: _images(job) for job in jobs if not folders.is_done(job)
-    }
+    self._sizes = {job.name: _images(job) for job in jobs}
     self._count, self._images = len(self._sizes), sum(self._sizes.values())
     self._begun = time.monotonic()
     self._process: subprocess.Popen | None = None

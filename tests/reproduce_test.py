@@ -160,6 +160,7 @@ def test_failed_job_is_reported_and_does_not_stop_the_rest(call, tmp_path):
     (['--tune', '--set=validation_fraction=0'], 'validation_fraction=0'),
     (['--set=nothing'], '--set FIELD=VALUE'),
     (['--seeds=0'], '--seeds=0 is not valid'),
+    (['--seeds=1.5'], '--seeds=1.5 is not valid'),
     (['--seeds=2,2'], 'each of the 1 label fractions'),
     (['--fractions=5'], '--fractions=5 is not valid'),
     (['--pretrained=nowhere'], '--pretrained=nowhere'),
