@@ -73,10 +73,10 @@ class Work:
     left = self.pending(known + unknown, stage)
     runner = running.Runner(self.folders, left)
     logger.info(
-      '%s: %d jobs to run, the others of %d are finished',
+      '%s: %d jobs to run, %d finished',
       self.plan.title,
       len(left),
-      len(known + unknown),
+      len(known + unknown) - len(left),
     )
     try:
       with runner.running():
