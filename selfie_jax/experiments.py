@@ -234,20 +234,6 @@ class Plan:
     )
 
 
-def label(job: Job) -> str:
-  """A job in words."""
-  if job.stage == 'pretrain':
-    return f'pretraining {job.choice}'.strip()
-  words = [job.arm, NETWORK_NAMES[job.network], f'{100 * job.fraction:g} %']
-  return ', '.join(words + ([job.choice] if job.choice else []))
-
-
-NETWORK_NAMES = {
-  'resnet50': 'ResNet-50',
-  'resnet36_attention': 'ResNet-36 + attention',
-}
-
-
 def _slug(choice: str) -> str:
   """augment.border=zero -> border-zero."""
   field, value = choice.split('=')

@@ -6,6 +6,11 @@ from selfie_jax import experiments
 from selfie_jax import gathering
 from selfie_jax import statistics
 
+NETWORK_NAMES = {
+  'resnet50': 'ResNet-50',
+  'resnet36_attention': 'ResNet-36 + attention',
+}
+
 Key = tuple[str, str, float]  # Job.key: arm, network, label fraction
 
 
@@ -68,4 +73,4 @@ def group_name(plan: experiments.Plan, group: tuple[str, str]) -> str:
   arms = {arm for arm, _ in plan.spec.groups}
   if len(arms) > 1:
     return {'selfie': 'Selfie'}.get(arm, arm)
-  return experiments.NETWORK_NAMES[network]
+  return NETWORK_NAMES[network]

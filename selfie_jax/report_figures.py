@@ -149,7 +149,9 @@ def tuning(facts: Facts) -> mpl_figure.Figure | None:
       tried = facts.tried.get((*group, fraction), {})
       values = {r: 100 * v for r, v in sorted(tried.items()) if v is not None}
       name = report_facts.group_name(facts.plan, group)
-      axis.plot(*_xy(values), color=colour, marker='o', label=name)
+      axis.plot(
+        [*values], [*values.values()], color=colour, marker='o', label=name
+      )
     axis.set_xscale('log')
     axis.set_xticks(sorted(facts.plan.grid))
     axis.xaxis.set_major_formatter(ticker.StrMethodFormatter('{x:g}'))
@@ -242,10 +244,6 @@ def _errorbars(axis, points, **style) -> None:
     means, reaches = zip(*points.values(), strict=True)
     reaches = [reach or 0 for reach in reaches]
     axis.errorbar(list(points), means, reaches, **BARS | style)
-
-
-def _xy(points: dict[float, float]):
-  return list(points), list(points.values())
 
 
 def _plain(axis) -> None:

@@ -23,7 +23,7 @@ def rates(facts: Facts) -> list[str]:
   for key in keys:
     arm, network, fraction = key
     tried, chosen = facts.tried.get(key, {}), (facts.rates or {}).get(key)
-    row = [arm, experiments.NETWORK_NAMES[network], f'{100 * fraction:g} %']
+    row = [arm, report_facts.NETWORK_NAMES[network], f'{100 * fraction:g} %']
     for rate in grid:
       value = tried.get(rate)
       text = 'diverged' if rate in tried else '-'

@@ -73,7 +73,7 @@ class Work:
     left = self.pending(known + unknown, stage)
     runner = running.Runner(self.folders, left)
     logger.info(
-      '%s: %d jobs to run, %d finished',
+      '%s: %d to run, %d finished',
       self.plan.title,
       len(left),
       len(known + unknown) - len(left),

@@ -108,12 +108,12 @@ def test_finished_jobs_are_not_run_again(call, tmp_path):
   results = tmp_path / 'r'
   flags = (*DIGITS, f'--results={results}')
   told = call(*flags, workdir=tmp_path / 'w').err
-  assert '0 jobs to run' in told
+  assert '0 to run' in told
   text = (results / 'cifar_labels_tiny' / 'report.md').read_text()
   assert 'All 4 cells are finished' in text
 
   shutil.rmtree(tmp_path / 'w')  # a fresh clone
-  assert '0 jobs to run' in call(*flags, workdir=tmp_path / 'new').err
+  assert '0 to run' in call(*flags, workdir=tmp_path / 'new').err
   assert call(*flags, '--list', workdir=tmp_path / 'new').out == ''
   # A cell of Selfie that is left needs the pretraining's weights again.
   shutil.rmtree(results / 'cifar_labels_tiny' / 'selfie_resnet50_5pct_seed1')
@@ -213,6 +213,6 @@ def test_stopped_and_typed_again_it_ends_as_if_it_had_not_been(call, tmp_path):
   before = json.loads((kept / 'results.json').read_text())
   shutil.rmtree(kept)
   told = call(*flags, results, workdir=tmp_path / 'new').err
-  assert '2 jobs to run' in told and 'which is kept' not in told
+  assert '2 to run' in told and 'which is kept' not in told
   after = json.loads((kept / 'results.json').read_text())
   assert after['metrics'] == before['metrics']
