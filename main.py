@@ -137,10 +137,13 @@ def main(argv: list[str]) -> None:
   )
   if not distributed.is_primary():
     logging.getLogger('selfie_jax').setLevel(logging.WARNING)
+  from selfie_jax import probe
   from selfie_jax import train
 
+  is_probe = FLAGS.config.mode == 'probe'
+  run = probe.run if is_probe else train.train_and_evaluate
   with distributed.ending_together():
-    train.train_and_evaluate(FLAGS.config, FLAGS.workdir or default_workdir())
+    run(FLAGS.config, FLAGS.workdir or default_workdir())
 
 
 def log_to_terminal() -> None:

@@ -20,6 +20,17 @@ def pretrain() -> ConfigDict:
   # Scale of the dot product of query and patch: none, or inverse_sqrt to
   # divide it by sqrt(dim). [O]
   config.model.logit_scale = 'none'
+
+  # Online nearest neighbours: what the features of P are worth meanwhile.
+  config.knn = knn = ConfigDict()
+  # Steps between two looks; 0 is never. Needs labels, trains on none.
+  knn.every = 0
+  # Labelled training images for it: four fifths vote, a fifth is asked about.
+  knn.images = 10_000
+  # How many neighbours of an image vote.
+  knn.neighbours = 20
+  # A neighbour's vote weighs exp(cosine / temperature).
+  knn.temperature = 0.07
   return config
 
 
@@ -35,6 +46,34 @@ def finetune() -> ConfigDict:
   config.validation_fraction = 0.1
   # resnet50, or resnet36_attention: blocks 1 to 3, then attention pooling. [P]
   config.model.name = 'resnet50'
+  return config
+
+
+def probe() -> ConfigDict:
+  """The probes: simple classifiers on the frozen features of a run.
+
+  The network, the size of the images and their colours are those of the run.
+  """
+  config = _data('probe')
+  # Folder of the run to probe; it has to be given.
+  config.init_from = ''
+  # Step of the checkpoint to probe; -1 is the one that the run's results are
+  # of, or the newest. How many are kept is the run's keep_checkpoints.
+  config.init_step = -1
+  # Share of the labelled images held out to choose the regularisation.
+  config.validation_fraction = 0.1
+
+  # Logistic regression, and nearest neighbours by cosine.
+  config.probe = probe = ConfigDict()
+  # Grid of scikit-learn's C, the inverse of the L2 penalty's weight; the value
+  # best on the held-out images is taken.
+  probe.strengths = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+  # Most steps of L-BFGS for each.
+  probe.max_iter = 300
+  # How many neighbours of an image vote.
+  probe.neighbours = 20
+  # A neighbour's vote weighs exp(cosine / temperature).
+  probe.temperature = 0.07
   return config
 
 
@@ -114,12 +153,8 @@ def make_tiny(config: ConfigDict) -> None:
 
 
 def _job(mode: str) -> ConfigDict:
-  """The fields that all jobs have."""
-  config = ConfigDict()
-  # pretrain or finetune.
-  config.mode = mode
-  # All randomness: weights, order, crops, masks, dropout, label subsets.
-  config.seed = 0
+  """The fields of training: those of _data, and how the network learns."""
+  config = _data(mode)
   # Compute type, float32 or bfloat16; parameters are float32 in any case.
   config.dtype = 'bfloat16'
   # Images of a step, over all devices. [R]
@@ -130,12 +165,6 @@ def _job(mode: str) -> ConfigDict:
   config.image_size = 32
   # Side of a patch in pixels. [P]
   config.patch_size = 8
-  # Share of the training images that are used, (0, 1].
-  config.label_fraction = 1.0
-  # Share of these held out; 0 evaluates on the test images instead.
-  config.validation_fraction = 0.0
-  # Images of an evaluation step, over all devices.
-  config.eval_batch_size = 1024
   # Steps between two lines of training metrics.
   config.log_every = 100
   # Steps between two evaluations.
@@ -144,26 +173,6 @@ def _job(mode: str) -> ConfigDict:
   config.checkpoint_every = 2_000
   # How many of the newest checkpoints are kept.
   config.keep_checkpoints = 2
-
-  config.dataset = dataset = ConfigDict()
-  # A tfds name with image and label, digits, or folder: your own images.
-  dataset.name = 'cifar10'
-  # For folder: DIR with train/CLASS/* and test/CLASS/*, any folder of images,
-  # or FILE.csv with the columns file, label and, if you like, split.
-  dataset.path = ''
-  # Where tfds keeps its sets; '' is TFDS_DATA_DIR or ~/tensorflow_datasets.
-  dataset.data_dir = ''
-  # Whether to download a set that is not on the disk.
-  dataset.download = True
-  # Split to train on; for folder, a folder below path or a value in the table.
-  dataset.train_split = 'train'
-  # Split to test on; a folder without it has a tenth of the images held out.
-  dataset.test_split = 'test'
-  # Largest share of the images that may be left out because they cannot be
-  # read; more is an error.
-  dataset.max_unreadable = 0.01
-  # Sets that take up to this many GiB decoded are kept in memory.
-  dataset.cache_gib = 8.0
 
   # Colour statistics that images are normalised with, of values in 0..1. [O]
   config.normalise = ConfigDict()
@@ -234,4 +243,40 @@ def _job(mode: str) -> ConfigDict:
   optimizer.skip_nonfinite = 0
   # Whether norms, biases and u0 decay too. [O]
   optimizer.decay_norms_and_biases = False
+  return config
+
+
+def _data(mode: str) -> ConfigDict:
+  """The fields that all jobs have: which images, and which of their labels."""
+  config = ConfigDict()
+  # pretrain, finetune or probe.
+  config.mode = mode
+  # All randomness: weights, order, crops, masks, dropout, label subsets.
+  config.seed = 0
+  # Share of the training images that are used, (0, 1].
+  config.label_fraction = 1.0
+  # Share of these held out; 0 evaluates on the test images instead.
+  config.validation_fraction = 0.0
+  # Images of an evaluation step, over all devices.
+  config.eval_batch_size = 1024
+
+  config.dataset = dataset = ConfigDict()
+  # A tfds name with image and label, digits, or folder: your own images.
+  dataset.name = 'cifar10'
+  # For folder: DIR with train/CLASS/* and test/CLASS/*, any folder of images,
+  # or FILE.csv with the columns file, label and, if you like, split.
+  dataset.path = ''
+  # Where tfds keeps its sets; '' is TFDS_DATA_DIR or ~/tensorflow_datasets.
+  dataset.data_dir = ''
+  # Whether to download a set that is not on the disk.
+  dataset.download = True
+  # Split to train on; for folder, a folder below path or a value in the table.
+  dataset.train_split = 'train'
+  # Split to test on; a folder without it has a tenth of the images held out.
+  dataset.test_split = 'test'
+  # Largest share of the images that may be left out because they cannot be
+  # read; more is an error.
+  dataset.max_unreadable = 0.01
+  # Sets that take up to this many GiB decoded are kept in memory.
+  dataset.cache_gib = 8.0
   return config

@@ -30,7 +30,7 @@ from selfie_jax import workdir as workdir_lib
 logger = logging.getLogger(__name__)
 
 FOLDER = 'checkpoints'
-_WEIGHTS = ('params', 'batch_stats')
+_WEIGHTS = ('step', 'params', 'batch_stats')
 
 
 def open_manager(
@@ -164,19 +164,20 @@ def restore(
   return serialization.from_state_dict(state, local), read.progress
 
 
-def restore_weights(run: str) -> dict[str, Any]:
+def restore_weights(run: str, step: int = -1) -> dict[str, Any]:
   """Parameters and batch statistics of a run.
 
   Args:
     run: the run's folder.
+    step: of the checkpoint; -1 for the one that the run's results are of if it
+      is finished, else the newest.
 
   Returns:
-    {'params': ..., 'batch_stats': ...} on one device, whatever number of
-    devices wrote them: of the checkpoint that the run's results are of if it
-    is finished, else of the newest.
+    {'step': ..., 'params': ..., 'batch_stats': ...} on one device, whatever
+    number of devices wrote them.
 
   Raises:
-    UserError: there is no checkpoint, or none that can be read.
+    UserError: there is no checkpoint (of that step), or none that can be read.
   """
   workdir = workdir_lib.run_path(run)
   if not (workdir / FOLDER).exists():
@@ -186,9 +187,16 @@ def restore_weights(run: str) -> dict[str, Any]:
     )
   with open_manager(workdir) as manager:
     steps = sorted(manager.all_steps(), reverse=True)
+    if step != -1 and step not in steps:
+      raise errors.UserError(
+        f'{run} has no checkpoint of step {step}, but of '
+        f'{", ".join(map(str, sorted(steps)))}; a run keeps its newest '
+        '--config.keep_checkpoints=N, one each --config.checkpoint_every=STEPS'
+      )
     chosen = _chosen_step(workdir)
     # The chosen one is tried first, then from the newest to the oldest.
     steps.sort(key=lambda step: step != chosen)
+    steps = steps if step == -1 else [step]
     step = next((step for step in steps if is_whole(manager, step)), None)
     if step is None:
       raise errors.UserError(

@@ -16,7 +16,7 @@ from selfie_jax import resnet
 from selfie_jax import selfie
 from selfie_jax import workdir as workdir_lib
 
-MODES = ('pretrain', 'finetune')
+MODES = ('pretrain', 'finetune', 'probe')
 
 # The fields that a run may change when it is started again; all others decide
 # what its numbers are.
@@ -32,6 +32,10 @@ RUNTIME_FIELDS = (
   'dataset.cache_gib',
   'dataset.max_unreadable',
   'optimizer.skip_nonfinite',
+  'knn.every',
+  'knn.images',
+  'knn.neighbours',
+  'knn.temperature',
 )
 
 _CHOICES = {
@@ -61,6 +65,9 @@ _AT_LEAST_ONE = (
   'model.attention.num_layers',
   'model.attention.num_heads',
   'model.attention.hidden',
+  'knn.neighbours',
+  'probe.max_iter',
+  'probe.neighbours',
 )
 # field: lowest, highest, whether the lowest and the highest are themselves in
 _RANGES = {
@@ -79,6 +86,10 @@ _RANGES = {
   'dataset.max_unreadable': (0, 1, True, True),
   'dataset.cache_gib': (0, float('inf'), True, False),
   'optimizer.skip_nonfinite': (0, float('inf'), True, False),
+  'knn.every': (0, float('inf'), True, False),
+  'knn.images': (5, float('inf'), True, False),
+  'knn.temperature': (0, float('inf'), False, False),
+  'probe.temperature': (0, float('inf'), False, False),
 }
 
 
@@ -124,45 +135,18 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
       'a folder of images or a .csv file with --config.dataset.name=folder, '
       "and '' with all others",
     )
-  if config.optimizer.warmup_steps >= config.total_steps:
-    _refuse(
-      'optimizer.warmup_steps',
-      config.optimizer.warmup_steps,
-      f'less than total_steps={config.total_steps}',
-    )
-  if (
-    config.augment.border == 'reflect'
-    and config.augment.padding >= config.image_size
-  ):
-    _refuse(
-      'augment.padding',
-      config.augment.padding,
-      f'below image_size={config.image_size} with augment.border=reflect',
-    )
   for field in ('batch_size', 'eval_batch_size'):
-    if config[field] % num_devices:
+    if field in config and config[field] % num_devices:
       below = config[field] // num_devices * num_devices or num_devices
       _refuse(
         field,
         config[field],
         f'a multiple of the {num_devices} devices, such as {below}',
       )
-  places = patches.grid_size(config.image_size, config.patch_size) ** 2
-  if config.mode == 'pretrain':
-    patches.num_targets(places, config.masked_fraction)
-  if len(config.model.depths) != 4 or min(config.model.depths) < 1:
-    _refuse(
-      'model.depths',
-      tuple(config.model.depths),
-      'four whole numbers of at least 1',
-    )
-  dim, heads = config.model.width * 16, config.model.attention.num_heads
-  if dim % heads:
-    _refuse(
-      'model.attention.num_heads',
-      heads,
-      f'a divisor of the {dim} channels (16 * model.width)',
-    )
+  if config.mode == 'probe':
+    _check_probe(config)
+  else:
+    _check_training(config)
 
 
 def save(config: ml_collections.ConfigDict, workdir: epath.Path) -> None:
@@ -261,6 +245,54 @@ def check_same_data(facts: dict[str, Any], workdir: epath.Path) -> None:
       f'{workdir} holds a run on other data: {", ".join(changed)}. Put the '
       'files back to continue it, or start a new run with '
       '--workdir=SOMEWHERE_ELSE'
+    )
+
+
+def _check_probe(config: ml_collections.ConfigDict) -> None:
+  """The rules that only probes have."""
+  if not config.init_from:
+    _refuse('init_from', '', 'the folder of a run, such as runs/cifar_pretrain')
+  if config.init_step != -1 and config.init_step < 1:
+    _refuse('init_step', config.init_step, '-1 or a step of the run')
+  if not config.validation_fraction:
+    _refuse('validation_fraction', 0, 'above 0: C is chosen on these images')
+  strengths = tuple(config.probe.strengths)
+  if not strengths or min(strengths) <= 0:
+    _refuse('probe.strengths', strengths, 'one number or more, each above 0')
+
+
+def _check_training(config: ml_collections.ConfigDict) -> None:
+  """The rules between the fields of pretraining and finetuning."""
+  if config.optimizer.warmup_steps >= config.total_steps:
+    _refuse(
+      'optimizer.warmup_steps',
+      config.optimizer.warmup_steps,
+      f'less than total_steps={config.total_steps}',
+    )
+  if (
+    config.augment.border == 'reflect'
+    and config.augment.padding >= config.image_size
+  ):
+    _refuse(
+      'augment.padding',
+      config.augment.padding,
+      f'below image_size={config.image_size} with augment.border=reflect',
+    )
+  places = patches.grid_size(config.image_size, config.patch_size) ** 2
+  if config.mode == 'pretrain':
+    patches.num_targets(places, config.masked_fraction)
+  if len(config.model.depths) != 4 or min(config.model.depths) < 1:
+    _refuse(
+      'model.depths',
+      tuple(config.model.depths),
+      'four whole numbers of at least 1',
+    )
+  dim, heads = config.model.width * 16, config.model.attention.num_heads
+  if dim % heads:
+    _refuse(
+      'model.attention.num_heads',
+      heads,
+      f'a divisor of the {dim} channels (16 * model.width)',
     )
 
 

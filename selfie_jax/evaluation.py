@@ -31,20 +31,20 @@ def choose_parts(
   """Training indices (None: all), and the parts to evaluate on.
 
   'test' is always there, 'validation' where config.validation_fraction asks
-  for it. Finetuning takes the images with a label only; for pretraining, those
-  without are a class like the others.
+  for it. Finetuning and probes take the images with a label only; for
+  pretraining, those without are a class like the others.
 
   Raises:
     UserError: a fraction leaves a class without an image, or a split to
-      finetune or test on has no labels.
+      finetune, probe or test on has no labels.
   """
-  is_finetuning = config.mode == 'finetune'
-  labelled = _labelled(test_source, 'test') if is_finetuning else None
+  needs_labels = config.mode != 'pretrain'
+  labelled = _labelled(test_source, 'test') if needs_labels else None
   parts = {'test': (test_source, labelled)}
   if config.label_fraction == 1 and not config.validation_fraction:
-    return _labelled(train_source, 'train') if is_finetuning else None, parts
+    return _labelled(train_source, 'train') if needs_labels else None, parts
   labels = train_source.labels
-  if not is_finetuning:
+  if not needs_labels:
     labels = np.where(labels < 0, train_source.num_classes, labels)
   train, validation = label_subsets.split(
     labels,

@@ -38,6 +38,7 @@ class Model:
     variables: {'params': ..., 'batch_stats': ...}.
     layers: valid names for `embed`, the default first.
     class_names: one string for each class; None for a pretraining run.
+    step: how many steps of training the network has had.
     batch_size: images that go through the network at a time.
   """
 
@@ -47,6 +48,7 @@ class Model:
     variables: dict[str, Any],
     class_names: list[str] | None,
     batch_size: int = BATCH_SIZE,
+    step: int = 0,
   ):
     if batch_size < 1:
       raise errors.UserError(
@@ -56,6 +58,7 @@ class Model:
     self.config.dtype = 'float32'
     self.variables = variables
     self.class_names = class_names
+    self.step = step
     self.layers = {
       'selfie': ('block3', 'attention'),
       'resnet50': ('block3', 'block4'),
@@ -148,20 +151,21 @@ class Model:
       )
 
 
-def load(run: str | os.PathLike[str], batch_size: int = BATCH_SIZE) -> Model:
+def load(
+  run: str | os.PathLike[str], batch_size: int = BATCH_SIZE, step: int = -1
+) -> Model:
   """Opens a run of pretraining or finetuning.
 
   Args:
     run: the run's folder.
     batch_size: images that go through the network at a time, rounded up to a
       multiple of the local devices.
-
-  Returns:
-    The network of the checkpoint that the results of the run are of; before its
-    end, of the newest.
+    step: of the checkpoint; -1 for the one that the results of the run are of;
+      before its end, the newest.
 
   Raises:
-    UserError: `run` is not a run, or has no checkpoint that can be read.
+    UserError: `run` is not a run, or has no checkpoint (of that step) that can
+      be read.
   """
   workdir = workdir_lib.run_path(run)
   config = config_lib.load(workdir)
@@ -170,13 +174,19 @@ def load(run: str | os.PathLike[str], batch_size: int = BATCH_SIZE) -> Model:
       f'{run} is not a run: no config.json there. Give the folder of a run, '
       'such as runs/cifar_finetune'
     )
-  variables = checkpoints.restore_weights(os.fspath(run))
+  if config.mode == 'probe':
+    raise errors.UserError(
+      f'{run} is a run of mode=probe, which has no network of its own; give '
+      f'the one that it probed, {config.init_from}'
+    )
+  variables = checkpoints.restore_weights(os.fspath(run), step)
+  step = int(variables.pop('step'))
   class_names = None
   if config.mode == 'finetune':
     count = len(variables['params']['head']['bias'])
     class_names = config_lib.load_class_names(workdir)
     class_names = class_names or [str(label) for label in range(count)]
-  return Model(config, variables, class_names, batch_size)
+  return Model(config, variables, class_names, batch_size, step)
 
 
 def outputs(

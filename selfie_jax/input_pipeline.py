@@ -34,7 +34,7 @@ def open_source(config, split_name: str) -> sources.Source:
 def open_store(config, split_name: str) -> records.Records | folder.Folder:
   """Opens the encoded images of a split; see open_source."""
   if config.dataset.name == 'folder':
-    needs_classes = config.mode == 'finetune'
+    needs_classes = config.mode != 'pretrain'
     return folder.open_split(config.dataset, split_name, needs_classes)
   builder = datasets.open_builder(config.dataset)
   return records.Records(builder, datasets.open_split(builder, split_name))

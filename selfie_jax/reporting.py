@@ -205,7 +205,7 @@ class Reporter:
       figures: by name.
       checkpoint: the step whose state the metrics are of.
     """
-    config, device = self._config, jax.local_devices()[0]
+    config = self._config
     seconds = self._all_seconds
     results = {
       'mode': config.mode,
@@ -222,18 +222,7 @@ class Reporter:
         self._all_steps * config.batch_size / seconds if seconds else None
       ),
       'wall_seconds': time.perf_counter() - self._created,
-      'devices': {
-        'platform': device.platform,
-        'kind': device.device_kind,
-        'count': jax.device_count(),
-        'processes': jax.process_count(),
-      },
-      'versions': {'python': platform.python_version()}
-      | {
-        name: importlib.metadata.version(name)
-        for name in ('jax', 'jaxlib', 'flax', 'optax')
-      },
-    }
+    } | environment()
     if distributed.is_primary():
       folder = self._workdir / 'figures'
       path = self._workdir / 'results.json'
@@ -260,6 +249,24 @@ class Reporter:
         name: visualize.pixels(figure)[None] for name, figure in figures.items()
       },
     )
+
+
+def environment() -> dict[str, Any]:
+  """What a job is computed on and with, for results.json."""
+  device = jax.local_devices()[0]
+  return {
+    'devices': {
+      'platform': device.platform,
+      'kind': device.device_kind,
+      'count': jax.device_count(),
+      'processes': jax.process_count(),
+    },
+    'versions': {'python': platform.python_version()}
+    | {
+      name: importlib.metadata.version(name)
+      for name in ('jax', 'jaxlib', 'flax', 'optax', 'scikit-learn')
+    },
+  }
 
 
 def _place(name: str) -> tuple[int, str]:

@@ -7,7 +7,6 @@ summary (pretrain.py has them documented).
 from collections.abc import Iterator
 import contextlib
 import functools
-import json
 import logging
 import os
 from typing import Any
@@ -25,12 +24,12 @@ from selfie_jax import errors
 from selfie_jax import evaluation
 from selfie_jax import finetune
 from selfie_jax import input_pipeline
+from selfie_jax import job
 from selfie_jax import preemption
 from selfie_jax import pretrain
 from selfie_jax import reporting
 from selfie_jax import task as task_lib
 from selfie_jax import visualize
-from selfie_jax import workdir as workdir_lib
 
 logger = logging.getLogger(__name__)
 
@@ -59,27 +58,7 @@ def train_and_evaluate(
       the loss is no longer finite.
     Preempted: SIGTERM came; all is saved.
   """
-  config_lib.check(config, jax.device_count())
-  workdir = workdir_lib.run_path(workdir)
-  config_lib.check_same_job(config, workdir)
-  if (workdir / 'results.json').exists():
-    logger.info(
-      '%s is finished; for another run give another --workdir', workdir
-    )
-    return json.loads((workdir / 'results.json').read_text())
-  distributed.log_devices()
-  with contextlib.ExitStack() as stack:
-    error = None
-    if distributed.is_primary():
-      try:
-        stack.enter_context(workdir_lib.claim(workdir))
-      except errors.UserError as caught:
-        error = caught
-    distributed.raise_everywhere(error)
-    # A program takes about a thousand memory maps, of which Linux gives a
-    # process 65,530: without this, some forty jobs in one process crash it.
-    stack.callback(jax.clear_caches)
-    return _run(config, workdir)
+  return job.run(config, workdir, _run)
 
 
 def _run(

@@ -1,0 +1,24 @@
+"""Linear and nearest-neighbour probes of a run's features.
+
+python main.py --config=configs/cifar_probe.py \
+    --config.init_from=runs/cifar_pretrain
+
+The network is that of init_from, so one file serves runs of every size and
+--config.dataset.name serves the other data sets. The paper has no probes.
+Time: not yet measured.
+
+:small  the same as no variant; for runs of cifar_pretrain.py:small.
+:tiny   a hundredth of the labels, to see that everything turns.
+"""
+
+from configs import common
+
+
+def get_config(variant: str = ''):
+  common.check_variant(variant, 'small', 'tiny')
+  config = common.probe()
+  if variant == 'tiny':
+    config.label_fraction = 0.01
+    config.probe.strengths = (1e-3, 1e-1)
+    config.probe.max_iter = 50
+  return config

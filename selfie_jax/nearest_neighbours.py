@@ -1,0 +1,60 @@
+"""Classification by the nearest neighbours among features with labels."""
+
+import numpy as np
+from sklearn import neighbors
+from sklearn import preprocessing
+
+
+def accuracy(
+  bank: tuple[np.ndarray, np.ndarray],
+  queries: tuple[np.ndarray, np.ndarray],
+  count: int,
+  temperature: float,
+) -> float:
+  """Share of the queries that are given their label.
+
+  Args:
+    bank: features float [n, dim] and labels int [n], not negative.
+    queries: likewise.
+    count, temperature: see `classify`.
+  """
+  return float(
+    (classify(*bank, queries[0], count, temperature) == queries[1]).mean()
+  )
+
+
+def classify(
+  features: np.ndarray,
+  labels: np.ndarray,
+  queries: np.ndarray,
+  count: int,
+  temperature: float,
+) -> np.ndarray:
+  """The labels that the neighbours of each query vote for.
+
+  As in Wu et al., "Unsupervised Feature Learning via Non-Parametric Instance
+  Discrimination" (2018): neighbours by cosine, and a vote weighs
+  exp(cosine / temperature).
+
+  Args:
+    features: of the images that vote, float [n, dim].
+    labels: theirs, int [n], not negative.
+    queries: features of those to classify, float [m, dim].
+    count: how many neighbours vote; all if there are no more.
+    temperature: above 0; the greater, the more equal the votes.
+
+  Returns:
+    int [m]; of labels with equally many votes the lowest.
+  """
+  # Of unit vectors the nearest have the largest cosine: |a - b|^2 = 2 - 2 cos.
+  index = neighbors.NearestNeighbors(
+    n_neighbors=min(count, len(features)), algorithm='brute'
+  ).fit(preprocessing.normalize(features))
+  distances, nearest = index.kneighbors(preprocessing.normalize(queries))
+  # Only the ratios of the votes matter; this way none overflows.
+  below_best = (distances[:, :1] ** 2 - distances**2) / 2
+  weights = np.exp(below_best / temperature)
+  votes = np.zeros((len(queries), labels.max() + 1))
+  rows = np.arange(len(queries))[:, None]
+  np.add.at(votes, (rows, labels[nearest]), weights)
+  return votes.argmax(axis=1)

@@ -1,0 +1,245 @@
+"""The probes: what simple classifiers read off the frozen features of a run.
+
+A linear probe and nearest neighbours, on the network of config.init_from, on
+the one it was before its first step, and on the pixels.
+"""
+
+from collections.abc import Iterator
+import functools
+import json
+import logging
+import os
+import sys
+import time
+from typing import Any
+
+from etils import epath
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import tqdm
+
+from selfie_jax import config as config_lib
+from selfie_jax import distributed
+from selfie_jax import errors
+from selfie_jax import evaluation
+from selfie_jax import inference
+from selfie_jax import initial_weights
+from selfie_jax import input_pipeline
+from selfie_jax import job
+from selfie_jax import linear_probe
+from selfie_jax import nearest_neighbours
+from selfie_jax import probe_report
+from selfie_jax import reporting
+from selfie_jax import task
+from selfie_jax import workdir as workdir_lib
+
+logger = logging.getLogger(__name__)
+
+MOST_PIXELS = 32  # side of the images whose pixels are probed
+PARTS = ('train', 'validation', 'test')
+
+
+def run(
+  config: ml_collections.ConfigDict, workdir: str | os.PathLike[str]
+) -> dict[str, Any]:
+  """Probes the run config.init_from and writes down in `workdir` what is found.
+
+  Args:
+    config: see `probe` in configs/common.py.
+    workdir: the probe's own folder; made if it is not there.
+
+  Returns:
+    What workdir/results.json holds.
+
+  Raises:
+    UserError: as `job.run`; init_from is no run of a network, has no such
+      checkpoint, or the data set has too few labels.
+  """
+  return job.run(config, workdir, _run)
+
+
+def _run(
+  config: ml_collections.ConfigDict, workdir: epath.Path
+) -> dict[str, Any]:
+  begun = time.perf_counter()
+  model = inference.load(
+    config.init_from, config.eval_batch_size, config.init_step
+  )
+  parts, facts = _open(config, model)
+  config_lib.check_same_data(facts, workdir)
+  if distributed.is_primary():
+    config_lib.save(config, workdir)
+    config_lib.save_data(facts, workdir)
+  labels = {
+    part: source.labels[indices] for part, (source, indices) in parts.items()
+  }
+  rows = []
+  for weights, name, features in _features(config, model, parts):
+    logger.info('Probing %s', ' '.join([weights, name]).strip())
+    data = {part: (features[part], labels[part]) for part in PARTS}
+    rows += _probe(config, weights, name, data)
+  results = {
+    'mode': config.mode,
+    'dataset': config.dataset.name,
+    'initialised_from': config.init_from,
+    'checkpoint': model.step,
+    'seed': config.seed,
+    'label_fraction': config.label_fraction,
+    'metrics': {probe_report.name(row): row['test_accuracy'] for row in rows}
+    | {
+      'chance': float(np.bincount(labels['test']).max() / len(labels['test']))
+    },
+    'probes': rows,
+    'protocol': probe_report.protocol(
+      config, model.config, {part: len(labels[part]) for part in PARTS}
+    ),
+    'wall_seconds': time.perf_counter() - begun,
+  } | reporting.environment()
+  if distributed.is_primary():
+    _write(results, workdir)
+  return results
+
+
+def _open(
+  config: ml_collections.ConfigDict, model: inference.Model
+) -> tuple[evaluation.Parts, dict[str, Any]]:
+  """The parts of the data, read as the run reads them; and what they are."""
+  reading = model.config.copy_and_resolve_references()
+  reading.mode, reading.dataset = config.mode, config.dataset
+  train, test = (
+    input_pipeline.open_source(reading, split)
+    for split in (config.dataset.train_split, config.dataset.test_split)
+  )
+  indices, parts = evaluation.choose_parts(config, train, test)
+  if 'validation' not in parts:
+    raise errors.UserError(
+      f'label_fraction={config.label_fraction} leaves no image to choose C on; '
+      'give a larger one, or a larger --config.validation_fraction'
+    )
+  if parts['test'][1] is None:
+    parts['test'] = test, np.arange(test.size)
+  parts = {'train': (train, indices)} | parts
+  return parts, {'train': train.facts, 'test': test.facts}
+
+
+def _features(
+  config: ml_collections.ConfigDict,
+  model: inference.Model,
+  parts: evaluation.Parts,
+) -> Iterator[tuple[str, str, dict[str, np.ndarray]]]:
+  """Whose weights, what features, and these of each part [n, dim]."""
+  trained = 'pretrained' if model.config.mode == 'pretrain' else 'finetuned'
+  initial = initial_weights.load(model, _some_images(config, parts['train'][0]))
+  for weights, network in ((trained, model), ('random', initial)):
+    compute = functools.partial(network.compute_batch, names=model.layers)
+    found = _compute(compute, parts, model.batch_size, weights)
+    for layer in model.layers:
+      yield weights, layer, found.pop(layer)
+  compute = functools.partial(_pixels, model.config)
+  found = _compute(compute, parts, model.batch_size, 'pixels')
+  yield '', 'pixels', found['pixels']
+
+
+def _some_images(config: ml_collections.ConfigDict, source) -> np.ndarray:
+  """Training images for the batch statistics, with a label or without."""
+  order = np.random.default_rng(config.seed).permutation(source.size)
+  count = initial_weights.BATCHES * initial_weights.BATCH
+  return next(source.eval_images([np.sort(order[:count])]))
+
+
+def _compute(
+  compute, parts: evaluation.Parts, batch_size: int, title: str
+) -> dict[str, dict[str, np.ndarray]]:
+  """What `compute` makes of the images: by name, by part, [n, ...]."""
+  total = sum(len(indices) for _, indices in parts.values())
+  found: dict[str, dict[str, np.ndarray]] = {}
+  with tqdm.tqdm(
+    total=total,
+    desc=title,
+    unit='image',
+    dynamic_ncols=True,
+    disable=not (sys.stderr.isatty() and distributed.is_primary()),
+  ) as bar:
+    for part, (source, indices) in parts.items():
+      batches = source.eval_images(
+        indices[i : i + batch_size] for i in range(0, len(indices), batch_size)
+      )
+      rows = []
+      for images in batches:
+        rows.append(compute(images))
+        bar.update(len(images))
+      for name in rows[0]:
+        values = np.concatenate([row[name] for row in rows])
+        if not np.isfinite(values).all():
+          raise errors.UserError(
+            f'the features {name} ({title}) are not finite; probe another '
+            'checkpoint: --config.init_step=STEP'
+          )
+        found.setdefault(name, {})[part] = values
+  return found
+
+
+def _pixels(
+  config: ml_collections.ConfigDict, images: np.ndarray
+) -> dict[str, np.ndarray]:
+  """Normalised pixels, of larger images means: float32 [batch, dim]."""
+  x = task.normalise(jnp.asarray(images), config)
+  if config.image_size > MOST_PIXELS:
+    shape = (len(x), MOST_PIXELS, MOST_PIXELS, 3)
+    x = jax.image.resize(x, shape, 'linear')  # antialiased
+  return {'pixels': np.asarray(x).reshape(len(x), -1)}
+
+
+def _probe(
+  config: ml_collections.ConfigDict,
+  weights: str,
+  features: str,
+  data: dict[str, tuple[np.ndarray, np.ndarray]],
+) -> list[dict[str, Any]]:
+  """The rows of both probes on one kind of features, for results.json."""
+  settings = config.probe
+  dim = data['train'][0].shape[1]
+  row = {'weights': weights or None, 'features': features, 'dim': dim}
+  linear = linear_probe.fit(
+    data['train'], data['validation'], settings.strengths, settings.max_iter
+  )
+  neighbours = functools.partial(
+    nearest_neighbours.accuracy,
+    data['train'],
+    count=settings.neighbours,
+    temperature=settings.temperature,
+  )
+  return [
+    row
+    | {
+      'probe': 'linear',
+      'test_accuracy': linear.accuracy(*data['test']),
+      'validation_accuracy': linear.validation_accuracy,
+      'strength': linear.strength,
+      'is_end_of_grid': len(settings.strengths) > 1
+      and linear.strength in (min(settings.strengths), max(settings.strengths)),
+      'iterations': linear.iterations,
+      'has_converged': linear.has_converged,
+    },
+    row
+    | {
+      'probe': 'knn',
+      'test_accuracy': neighbours(data['test']),
+      'validation_accuracy': neighbours(data['validation']),
+    },
+  ]
+
+
+def _write(results: dict[str, Any], workdir: epath.Path) -> None:
+  """The files of the run's folder, and the table in the log."""
+  folder, path = workdir / 'figures', workdir / 'results.json'
+  with workdir_lib.writing(workdir):
+    folder.mkdir(exist_ok=True)
+    with (folder / 'probes.png').open('wb') as file:
+      probe_report.draw(results).savefig(file, format='png')
+    workdir_lib.write(path, json.dumps(results, indent=2) + '\n')
+  for line in probe_report.table(results):
+    logger.info('%s', line)
+  logger.info('Results: %s  Pictures: %s', path, folder)

@@ -1,0 +1,141 @@
+"""What a probe tells: its protocol in words, a table, a chart."""
+
+from typing import Any
+
+from matplotlib import figure as mpl_figure
+import ml_collections
+
+from selfie_jax import initial_weights
+from selfie_jax import visualize
+
+PROBES = {'linear': 'linear probe', 'knn': 'nearest neighbours'}
+COLOURS = {
+  'pretrained': '#08519c',
+  'finetuned': '#08519c',
+  'random': '#9ecae1',
+  None: '#bbbbbb',
+}
+
+
+def name(row: dict[str, Any]) -> str:
+  """A row's metric: pretrained_block3_linear, ..., pixels_knn."""
+  words = row['weights'], row['features'], row['probe']
+  return '_'.join(word for word in words if word)
+
+
+def protocol(
+  config: ml_collections.ConfigDict,
+  run_config: ml_collections.ConfigDict,
+  sizes: dict[str, int],
+) -> dict[str, str]:
+  """In words, what was done to which images.
+
+  Args:
+    config: the probe's.
+    run_config: of the run that was probed.
+    sizes: number of images of the parts 'train', 'validation' and 'test'.
+  """
+  side, dataset, settings = run_config.image_size, config.dataset, config.probe
+  crop = run_config.augment.crop == 'random_resized'
+  cut = run_config.mode == 'pretrain'
+  batches = (
+    f'up to {initial_weights.BATCHES} batches of {initial_weights.BATCH}'
+  )
+  return {
+    'split': f'{dataset.name}: {sizes["train"]:,} images of '
+    f'{dataset.train_split!r} to fit on and {sizes["validation"]:,} to choose '
+    f'C on, class-balanced by seed, {config.label_fraction:.6g} of all; '
+    f'{sizes["test"]:,} of {dataset.test_split!r} read once',
+    'transform': ('the central square' if crop else 'the whole image')
+    + f' at {side} x {side}, no augmentation',
+    'features': 'block3: after block 3 (and the norm that closes it, where '
+    'there is one) of the whole image, average pooled; attention: the summary '
+    'of attention pooling; block4: what the head sees; pixels: normalised as '
+    'the network sees them, of images above 32 x 32 made that small',
+    'batch_statistics': 'frozen running averages of the run'
+    + (', which are of patches' if cut else ''),
+    'random': "the weights that the run's seed began with; batch statistics "
+    f'are means over {batches} training images, '
+    + ('cut into patches, ' if cut else '')
+    + 'not augmented, with no weight changed',
+    'linear': 'logistic regression (scikit-learn, L-BFGS, at most '
+    f'{settings.max_iter} steps) on features of mean 0 and deviation 1 over '
+    f'the images fitted on; C of {tuple(settings.strengths)} chosen on the '
+    'held-out images, not fitted again with them',
+    'knn': f'{settings.neighbours} nearest of the images fitted on by cosine '
+    'of the features as they are; a vote weighs '
+    f'exp(cosine / {settings.temperature:g})',
+  }
+
+
+def table(results: dict[str, Any]) -> list[str]:
+  """Lines for the log; `results` as in results.json."""
+  lines = [
+    f'{results["initialised_from"]} at step {results["checkpoint"]}, test '
+    f'accuracy (chance {results["metrics"]["chance"]:.1%}):',
+    f'{"weights":<11}{"features":<11}{"dim":>5}{"knn":>8}{"linear":>8}  C',
+  ]
+  for linear, knn in _pairs(results):
+    notes = [f'{linear["strength"]:g}']
+    if linear['is_end_of_grid']:
+      notes.append('end of the grid')
+    if not linear['has_converged']:
+      notes.append(f'not converged in {linear["iterations"]} steps')
+    lines.append(
+      f'{linear["weights"] or "":<11}{linear["features"]:<11}'
+      f'{linear["dim"]:>5}{knn["test_accuracy"]:>8.1%}'
+      f'{linear["test_accuracy"]:>8.1%}  {", ".join(notes)}'
+    )
+  return lines + [
+    f'{key.replace("_", " ")}: {text}'
+    for key, text in results['protocol'].items()
+  ]
+
+
+def draw(results: dict[str, Any]) -> mpl_figure.Figure:
+  """Bars of the test accuracies; `results` as in results.json."""
+  chance = results['metrics']['chance']
+  fig = visualize.figure(8, 3.6)
+  axes = fig.subplots(1, 2, sharey=True)
+  for axis, (probe, title) in zip(axes, PROBES.items(), strict=True):
+    rows = [row for row in results['probes'] if row['probe'] == probe]
+    kinds = list(dict.fromkeys(row['features'] for row in rows))
+    for kind in kinds:
+      here = [row for row in rows if row['features'] == kind]
+      for i, row in enumerate(here):
+        place = kinds.index(kind) + 0.4 * (i - (len(here) - 1) / 2)
+        weights = row['weights']
+        bar = axis.bar(
+          place,
+          100 * row['test_accuracy'],
+          0.38,
+          color=COLOURS[weights],
+          label=f'{weights} weights' if weights and kind == kinds[0] else None,
+        )
+        axis.bar_label(bar, fmt='%.1f', fontsize=8)
+    axis.axhline(
+      100 * chance, color=visualize.CHANCE, linestyle=':', label='chance'
+    )
+    axis.set_xticks(range(len(kinds)), kinds)
+    axis.set_title(title, fontsize=10)
+    axis.spines[['top', 'right']].set_visible(False)
+  axes[0].set_ylabel('test accuracy (%)')
+  fig.legend(
+    *axes[0].get_legend_handles_labels(),
+    loc='outside lower center',
+    ncols=3,
+    frameon=False,
+    fontsize=9,
+  )
+  fig.suptitle(
+    f'Frozen features at step {results["checkpoint"]:,}, '
+    f'{results["label_fraction"]:.3g} of the labels of {results["dataset"]}',
+    fontsize=10,
+  )
+  return fig
+
+
+def _pairs(results: dict[str, Any]):
+  """Each linear row with the row of nearest neighbours beside it."""
+  rows = results['probes']
+  return zip(rows[::2], rows[1::2], strict=True)
