@@ -67,9 +67,9 @@ def probe() -> ConfigDict:
   config.probe = probe = ConfigDict()
   # Grid of scikit-learn's C, the inverse of the L2 penalty's weight; the value
   # best on the held-out images is taken.
-  probe.strengths = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+  probe.strengths = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
   # Most steps of L-BFGS for each.
-  probe.max_iter = 300
+  probe.max_iter = 200
   # How many neighbours of an image vote.
   probe.neighbours = 20
   # A neighbour's vote weighs exp(cosine / temperature).

@@ -11,6 +11,9 @@ from sklearn import linear_model
 from sklearn import preprocessing
 
 
+PATIENCE = 2  # so many values of C in a row that are no better end the search
+
+
 @dataclasses.dataclass(frozen=True)
 class LinearProbe:
   """A classifier that was fitted by `fit`.
@@ -50,7 +53,8 @@ def fit(
   Args:
     train: features float [n, dim] and labels [n] of at least two classes.
     validation: likewise.
-    strengths: values of C, the inverse of the weight of the L2 penalty.
+    strengths: values of C, the inverse of the weight of the L2 penalty; tried
+      from the smallest on, as long as it helps: large ones take long.
     max_iter: most steps of L-BFGS for each of them.
 
   Returns:
@@ -62,15 +66,16 @@ def fit(
   held_out = scaler.transform(validation[0])
   # Each fit starts from the one before, which was regularised more.
   model = linear_model.LogisticRegression(max_iter=max_iter, warm_start=True)
-  best = None
+  best, no_better = None, 0
   for strength in sorted(strengths):
     model.set_params(C=strength)
     with warnings.catch_warnings():
       warnings.simplefilter('ignore', exceptions.ConvergenceWarning)
       model.fit(features, labels)
     accuracy = float(model.score(held_out, validation[1]))
-    iterations = int(model.n_iter_.max())
+    no_better += 1
     if best is None or accuracy > best.validation_accuracy:
+      no_better, iterations = 0, int(model.n_iter_.max())
       best = LinearProbe(
         scaler,
         copy.deepcopy(model),
@@ -78,4 +83,6 @@ def fit(
         iterations,
         iterations < max_iter,
       )
+    if no_better == PATIENCE:
+      break
   return best

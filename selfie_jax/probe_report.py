@@ -6,6 +6,7 @@ from matplotlib import figure as mpl_figure
 import ml_collections
 
 from selfie_jax import initial_weights
+from selfie_jax import linear_probe
 from selfie_jax import visualize
 
 PROBES = {'linear': 'linear probe', 'knn': 'nearest neighbours'}
@@ -61,7 +62,8 @@ def protocol(
     'linear': 'logistic regression (scikit-learn, L-BFGS, at most '
     f'{settings.max_iter} steps) on features of mean 0 and deviation 1 over '
     f'the images fitted on; C of {tuple(settings.strengths)} chosen on the '
-    'held-out images, not fitted again with them',
+    'held-out images, from the smallest on until '
+    f'{linear_probe.PATIENCE} are no better; not fitted again with them',
     'knn': f'{settings.neighbours} nearest of the images fitted on by cosine '
     'of the features as they are; a vote weighs '
     f'exp(cosine / {settings.temperature:g})',
@@ -129,7 +131,8 @@ def draw(results: dict[str, Any]) -> mpl_figure.Figure:
   )
   fig.suptitle(
     f'Frozen features at step {results["checkpoint"]:,}, '
-    f'{results["label_fraction"]:.3g} of the labels of {results["dataset"]}',
+    f'{100 * results["label_fraction"]:.4g} % of the labels of '
+    f'{results["dataset"]}',
     fontsize=10,
   )
   return fig

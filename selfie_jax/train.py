@@ -4,6 +4,7 @@ A task is a module with four functions: create_state, train_step, eval_step,
 summary (pretrain.py has them documented).
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import functools
@@ -25,6 +26,7 @@ from selfie_jax import evaluation
 from selfie_jax import finetune
 from selfie_jax import input_pipeline
 from selfie_jax import job
+from selfie_jax import online_knn
 from selfie_jax import preemption
 from selfie_jax import pretrain
 from selfie_jax import reporting
@@ -35,6 +37,10 @@ logger = logging.getLogger(__name__)
 
 TASKS = {'pretrain': pretrain, 'finetune': finetune}
 PICTURED = 12  # test examples in a task's pictures
+
+# Parts of the history, with the steps between two of their rows and what makes
+# one: (state, function asked whether to stop) -> values, None if stopped.
+Monitors = dict[str, tuple[int, Callable[..., dict[str, float] | None]]]
 
 
 def train_and_evaluate(
@@ -80,6 +86,19 @@ def _run(
     state, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
   )
   evaluate = evaluation.create(task, config, parts)
+  monitored = 'validation' if 'validation' in parts else 'test'
+  # part of the history: (steps between two rows, function that makes one)
+  monitors = {
+    monitored: (
+      config.eval_every,
+      lambda state, is_stopped: evaluate(state, monitored, is_stopped),
+    )
+  }
+  if config.mode == 'pretrain' and config.knn.every:
+    monitors[online_knn.PART] = (
+      config.knn.every,
+      online_knn.create(config, train_source),
+    )
   logger.info(
     '\n%s',
     parameter_overview.get_parameter_overview(
@@ -112,10 +131,7 @@ def _run(
       process_index=jax.process_index(),
       process_count=jax.process_count(),
     )
-    monitored = 'validation' if 'validation' in parts else 'test'
-    state = _train(
-      task, config, state, batches, monitored, evaluate, manager, reporter
-    )
+    state = _train(task, config, state, batches, monitors, manager, reporter)
 
     state, evaluations = _choose_and_test(
       state, monitored, evaluate, manager, reporter
@@ -126,6 +142,9 @@ def _run(
       )
     )
     metrics, figures = task.summary(config, state, evaluations, pictured)
+    for row in reporter.history:
+      if row['part'] == online_knn.PART:
+        metrics['knn_accuracy'] = row['knn_accuracy']  # in the end the last
     figures['curves'] = visualize.curves(reporter.history)
     return reporter.finish(metrics, figures, int(state.step))
 
@@ -135,8 +154,7 @@ def _train(
   config,
   state,
   batches,
-  monitored: str,
-  evaluate: evaluation.Evaluate,
+  monitors: Monitors,
   manager,
   reporter: reporting.Reporter,
 ) -> task_lib.TrainState:
@@ -166,21 +184,19 @@ def _train(
     )
 
   def monitor(step: int) -> None:
-    values = evaluate(state, monitored, lambda: notice.given)
-    if values is None:
-      save_and_stop(step)
-    reporter.row(step, monitored, values)
+    for part, (every, evaluate) in monitors.items():
+      if is_due(step, every) and not reporter.has_row(step, part):
+        values = evaluate(state, lambda: notice.given)
+        if values is None:
+          save_and_stop(step)
+        reporter.row(step, part, values)
 
   with (
     reporter.bar(first_step) as bar,
     preemption.Notice() as notice,
     _explained(manager),
   ):
-    if (
-      first_step
-      and is_due(first_step, config.eval_every)
-      and not reporter.has_row(first_step, monitored)
-    ):
+    if first_step:
       monitor(first_step)
     for step, batch in enumerate(batches, start=first_step + 1):
       state, metrics = train_step(
@@ -195,10 +211,10 @@ def _train(
         reporter.train_row(step)
       if notice.reached(manager, step):
         save_and_stop(step)
-      evaluated = is_due(step, config.eval_every)
+      evaluated = any(is_due(step, every) for every, _ in monitors.values())
       # One of the steps evaluated on the validation part is to be tested.
       saved = is_due(step, config.checkpoint_every) or (
-        evaluated and monitored == 'validation'
+        'validation' in monitors and is_due(step, config.eval_every)
       )
       if evaluated or saved:
         jax.block_until_ready(state)

@@ -19,6 +19,7 @@ RIGHT, WRONG = '#1a9641', '#d7191c'
 HOLE = (158, 188, 218)  # no grey: a digit may have it
 PARTS = {'train': '#9ecae1', 'validation': '#08519c', 'test': '#d95f02'}
 CHANCE = '#888888'
+KNN = '#54278f'
 LESS, MORE = '#2166ac', '#d6202a'
 ATTENTION = colors.LinearSegmentedColormap.from_list(
   'attention',
@@ -98,13 +99,16 @@ def curves(history: Sequence[dict[str, Any]]) -> mpl_figure.Figure:
 
   Args:
     history: rows {'step': s, 'part': 'train' | 'validation' | 'test',
-      'loss': ..., '...accuracy': ..., 'chance': ...}.
+      'loss': ..., '...accuracy': ..., 'chance': ...}; and, for a third curve,
+      rows {'step': s, 'part': 'knn', 'knn_accuracy': ...}.
   """
-  fig = figure(8, 3.2)
-  axes = fig.subplots(1, 2)
+  knn = [row for row in history if row['part'] == 'knn']
+  history = [row for row in history if row['part'] in PARTS]
+  fig = figure(11.5 if knn else 8, 3.2)
+  axes = fig.subplots(1, 3 if knn else 2)
   accuracy = next(k for k in history[0] if k.endswith('accuracy'))
   parts = sorted({row['part'] for row in history}, key=lambda p: p != 'train')
-  for axis, name in zip(axes, ('loss', accuracy), strict=True):
+  for axis, name in zip(axes, ('loss', accuracy), strict=False):
     for part in parts:
       rows = [row for row in history if row['part'] == part]
       held_out = part != 'train'
@@ -117,8 +121,19 @@ def curves(history: Sequence[dict[str, Any]]) -> mpl_figure.Figure:
         marker='o' if held_out else None,
         markersize=3,
       )
-    axis.set_xlabel('step')
     axis.set_title(name.replace('_', ' '), fontsize=10)
+  if knn:
+    axes[2].plot(
+      [row['step'] for row in knn],
+      [row['knn_accuracy'] for row in knn],
+      color=KNN,
+      linewidth=1.6,
+      marker='o',
+      markersize=3,
+    )
+    axes[2].set_title('accuracy of nearest neighbours', fontsize=10)
+  for axis in axes:
+    axis.set_xlabel('step')
     axis.spines[['top', 'right']].set_visible(False)
   if 'chance' in history[0]:
     chance = history[0]['chance']
