@@ -93,7 +93,9 @@ def page() -> str:
   for title, function, modes in (
     ('Pretraining', 'pretrain', ('pretrain',)),
     ('Finetuning', 'finetune', ('finetune',)),
-    ('Both', '_job', ('pretrain', 'finetune')),
+    ('Pretraining and finetuning', '_job', ('pretrain', 'finetune')),
+    ('Probing', 'probe', ('probe',)),
+    ('All jobs', '_data', config_lib.MODES),
   ):
     parts += ['', f'## {title}', *_field_tables(fields(function), modes)]
   parts += ['', '## Rules between fields', *_rules()]
@@ -154,8 +156,7 @@ def _field_tables(
   all_fields: Iterable[Field], modes: tuple[str, ...]
 ) -> Iterator[str]:
   """A table for each group of fields."""
-  jobs = {'pretrain': common.pretrain, 'finetune': common.finetune}
-  values = {mode: config_lib.flatten(jobs[mode]()) for mode in modes}
+  values = {mode: config_lib.flatten(getattr(common, mode)()) for mode in modes}
   group = None
   for field in all_fields:
     if field.is_group:
@@ -172,7 +173,9 @@ def _field_tables(
     if len(set(map(_typed, found.values()))) == 1:
       shown = _code(found[modes[0]])
     else:
-      shown = ', '.join(f'{_code(found[mode])} to {mode}' for mode in modes)
+      shown = ', '.join(
+        f'{_code(value)} to {mode}' for mode, value in found.items()
+      )
     yield _row(
       f'`{field.name}`',
       _prose(field.meaning),

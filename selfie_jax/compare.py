@@ -31,6 +31,16 @@ def main() -> None:
 def describe(results: dict) -> list[str]:
   """Lines about one run from what its results.json holds."""
   metrics = results['metrics']
+  if results['mode'] == 'probe':
+    return [
+      f'probed {results["initialised_from"]} at step {results["checkpoint"]} '
+      f'with {results["label_fraction"]:.0%} of the labels of '
+      f'{results["dataset"]} in {results["wall_seconds"]:.0f} s',
+      *(
+        f'{name.replace("_", " ")} {accuracy:.1%}'
+        for name, accuracy in metrics.items()
+      ),
+    ]
   time = f'{results["step"]} steps in {results["wall_seconds"]:.0f} s'
   if results['mode'] == 'pretrain':
     return [

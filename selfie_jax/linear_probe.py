@@ -10,7 +10,6 @@ from sklearn import exceptions
 from sklearn import linear_model
 from sklearn import preprocessing
 
-
 PATIENCE = 2  # so many values of C in a row that are no better end the search
 
 

@@ -25,9 +25,12 @@ def get(job, variant=''):
 
 def test_the_jobs_are_there():
   assert JOBS == sorted(
-    f'{data}_{mode}'
-    for data in ('cifar', 'digits', 'imagenet', 'imagenet32', 'photos')
-    for mode in ('finetune', 'pretrain')
+    [
+      f'{data}_{mode}'
+      for data in ('cifar', 'digits', 'imagenet', 'imagenet32', 'photos')
+      for mode in ('finetune', 'pretrain')
+    ]
+    + ['cifar_probe']
   )
 
 
@@ -36,6 +39,8 @@ def test_the_jobs_are_there():
 def test_job_is_valid(job, variant):
   config = get(job, variant)
   assert config.mode == job.split('_')[1]
+  if config.mode == 'probe':
+    config.init_from = 'runs/cifar_pretrain'
   config_lib.check(config, num_devices=2)
 
 
@@ -52,7 +57,9 @@ def test_every_field_has_a_comment():
   lines = (ROOT / 'configs' / 'common.py').read_text().splitlines()
   body = lines[lines.index('def _job(mode: str) -> ConfigDict:') :]
   for above, line in zip(body, body[1:], strict=False):
-    if '. ' not in line and ' = ' in line and 'ConfigDict()' not in line:
+    if line.endswith(('ConfigDict()', '_data(mode)')):
+      continue
+    if '. ' not in line and ' = ' in line:
       assert above.strip().startswith('#'), line
 
 
@@ -86,6 +93,9 @@ def test_a_reflected_border_is_narrower_than_the_image():
     ('eval_batch_size', 1, 'a multiple of the 2 devices, such as 2'),
     ('total_steps', 0, 'at least 1'),
     ('seed', -1, 'in'),
+    ('knn.every', -1, r'in \[0, inf\)'),
+    ('knn.images', 4, r'in \[5, inf\)'),
+    ('knn.neighbours', 0, 'at least 1'),
     ('model.stem', 'conv5', 'one of conv3, conv7_pool'),
     ('model.name', 'resnet50', 'one of selfie'),
     ('model.depths', (3, 4, 6), 'four whole numbers'),
@@ -113,6 +123,28 @@ def test_wrong_value_is_refused_in_one_line(
   with pytest.raises(errors.UserError, match=says) as caught:
     config_lib.check(pretrain_config, num_devices=2)
   assert last in str(caught.value) and '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  'field, value, says',
+  [
+    ('init_from', '', 'runs/cifar_pretrain'),
+    ('init_step', 0, '-1 or a step'),
+    ('validation_fraction', 0.0, 'C is chosen on'),
+    ('probe.strengths', (), 'one number or more'),
+    ('probe.strengths', (0.1, 0.0), 'each above 0'),
+    ('probe.max_iter', 0, 'at least 1'),
+    ('probe.neighbours', 0, 'at least 1'),
+    ('probe.temperature', 0.0, r'in \(0, inf\)'),
+    ('eval_batch_size', 3, 'a multiple of the 2 devices'),
+  ],
+)
+def test_wrong_value_of_a_probe_is_refused(field, value, says):
+  config = get('cifar_probe')
+  config.init_from = 'runs/cifar_pretrain'
+  config.update_from_flattened_dict({field: value})
+  with pytest.raises(errors.UserError, match=says):
+    config_lib.check(config, num_devices=2)
 
 
 def test_same_job_may_change_runtime_fields_only(pretrain_config, tmp_path):

@@ -26,15 +26,20 @@ def test_configuration_page_is_what_the_code_says():
   )
 
 
-@pytest.mark.parametrize('mode', ['pretrain', 'finetune'])
+@pytest.mark.parametrize('mode', config_lib.MODES)
 def test_every_field_is_explained(mode):
-  found = configuration.fields('_job') + configuration.fields(mode)
+  functions = ['_data', mode] if mode == 'probe' else ['_data', '_job', mode]
+  found = sum(map(configuration.fields, functions), [])
   explained = {f.name for f in found if f.meaning and not f.is_group}
   assert explained == set(config_lib.flatten(getattr(common, mode)()))
 
 
 def test_a_comment_and_its_mark_are_read():
-  fields = {f.name: f for f in configuration.fields('_job')}
+  fields = {
+    f.name: f
+    for function in ('_job', '_data')
+    for f in configuration.fields(function)
+  }
   rate = fields['optimizer.learning_rate']
   assert rate.meaning == 'Peak rate; the paper tunes it in [0.01, 0.4].'
   assert rate.mark == '[R]'

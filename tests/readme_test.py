@@ -129,7 +129,7 @@ def test_what_a_document_names_is_there(path):
     assert f'\n{target}:' in makefile, target
   fields = {
     name
-    for mode in ('pretrain', 'finetune')
+    for mode in config_lib.MODES
     for name in config_lib.flatten(getattr(common, mode)())
   }
   for field in re.findall(r'--config\.([a-z][\w.]*\w)', text):
