@@ -10,7 +10,7 @@ from sklearn import exceptions
 from sklearn import linear_model
 from sklearn import preprocessing
 
-PATIENCE = 2  # so many values of C in a row that are no better end the search
+PATIENCE = 2  # so many values of C in a row that are worse end the search
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,16 +65,15 @@ def fit(
   held_out = scaler.transform(validation[0])
   # Each fit starts from the one before, which was regularised more.
   model = linear_model.LogisticRegression(max_iter=max_iter, warm_start=True)
-  best, no_better = None, 0
+  best, worse = None, 0
   for strength in sorted(strengths):
     model.set_params(C=strength)
     with warnings.catch_warnings():
       warnings.simplefilter('ignore', exceptions.ConvergenceWarning)
       model.fit(features, labels)
     accuracy = float(model.score(held_out, validation[1]))
-    no_better += 1
     if best is None or accuracy > best.validation_accuracy:
-      no_better, iterations = 0, int(model.n_iter_.max())
+      iterations = int(model.n_iter_.max())
       best = LinearProbe(
         scaler,
         copy.deepcopy(model),
@@ -82,6 +81,7 @@ def fit(
         iterations,
         iterations < max_iter,
       )
-    if no_better == PATIENCE:
+    worse = worse + 1 if accuracy < best.validation_accuracy else 0
+    if worse == PATIENCE:
       break
   return best

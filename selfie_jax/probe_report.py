@@ -63,7 +63,7 @@ def protocol(
     f'{settings.max_iter} steps) on features of mean 0 and deviation 1 over '
     f'the images fitted on; C of {tuple(settings.strengths)} chosen on the '
     'held-out images, from the smallest on until '
-    f'{linear_probe.PATIENCE} are no better; not fitted again with them',
+    f'{linear_probe.PATIENCE} in a row are worse; not fitted again with them',
     'knn': f'{settings.neighbours} nearest of the images fitted on by cosine '
     'of the features as they are; a vote weighs '
     f'exp(cosine / {settings.temperature:g})',

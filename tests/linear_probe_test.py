@@ -1,7 +1,7 @@
 """The linear probe, on data whose answers are known."""
 
 import numpy as np
-import pytest
+from sklearn import linear_model
 
 from selfie_jax import linear_probe
 
@@ -28,23 +28,49 @@ def test_separable_classes_are_told_apart_whatever_the_units():
   assert probe.accuracy(*shuffled) == 0
 
 
-def test_strength_is_the_best_on_the_validation_part():
-  """Few images of many useless features: a large C fits their noise."""
+def test_strength_is_the_smallest_of_the_best_on_the_validation_part():
+  """Where one class is frequent, a strong penalty leaves nothing but it."""
   rng = np.random.default_rng(1)
-  train, validation = (blobs(rng, count, 200, noise=0.5) for count in (80, 400))
-  strengths = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+
+  def part():
+    features, labels = blobs(rng, 400)
+    kept = (labels == 0) | (rng.random(400) < 0.15)
+    return features[kept], labels[kept]
+
+  train, validation = part(), part()
+  strengths = (1.0, 1e-7, 1e-6, 10.0, 1e-5, 1e-1, 100.0)  # in any order
   probe = linear_probe.fit(train, validation, strengths, 300)
   each = {
     c: linear_probe.fit(train, validation, (c,), 300).validation_accuracy
-    for c in strengths
+    for c in sorted(strengths)
   }
-  assert len(set(each.values())) > 2
+  assert each[1e-7] == each[1e-6] < each[1.0] == each[100.0] == 1
   assert probe.strength == max(each, key=each.get)  # the first of equals
-  assert probe.validation_accuracy == pytest.approx(
-    each[probe.strength], abs=0.005
-  )
   # The model is the one of that C, not the last one fitted.
-  assert probe.accuracy(*validation) == probe.validation_accuracy
+  last = linear_probe.fit(train, validation, (100.0,), 300)
+  norms = [np.linalg.norm(p.model.coef_) for p in (probe, last)]
+  assert norms[0] < norms[1]
+
+
+def test_search_ends_when_it_has_got_worse_twice(monkeypatch):
+  """Only a penalty that leaves nothing calls the others what is frequent."""
+  rng = np.random.default_rng(2)
+  features, labels = blobs(rng, 400)
+  kept = (labels == 0) | (rng.random(400) < 0.15)
+  train = features[kept], labels[kept]
+  validation = features[labels != 0], 0 * labels[labels != 0]
+  tried = []
+  fit = linear_model.LogisticRegression.fit
+
+  def counted(self, *args):
+    tried.append(self.C)
+    return fit(self, *args)
+
+  monkeypatch.setattr(linear_model.LogisticRegression, 'fit', counted)
+  strengths = (1e-7, 1e-6, 1.0, 10.0, 100.0, 1000.0)
+  probe = linear_probe.fit(train, validation, strengths, 100)
+  assert probe.strength == 1e-7 and probe.validation_accuracy == 1
+  assert tried == [1e-7, 1e-6, 1.0, 10.0]
 
 
 def test_too_few_steps_are_known():

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 import small_jobs
+import tensorflow as tf
 
 from selfie_jax import errors
 from selfie_jax import input_pipeline
@@ -50,7 +51,7 @@ def test_it_is_in_the_results_and_in_tensorboard(watched):
   events.Reload()
   rows = events.Tensors('knn/knn_accuracy')
   assert [row.step for row in rows] == [2, 4, 6]
-  last = rows[-1].tensor_proto.float_val[0]
+  last = float(tf.make_ndarray(rows[-1].tensor_proto))
   assert last == pytest.approx(metrics['knn_accuracy'])
 
 
@@ -96,7 +97,7 @@ def test_images_that_vote_are_not_asked_about(monkeypatch):
   assert online_knn.create(config, source)(state, lambda: True) is None
 
 
-def test_labels_are_needed(told):
+def test_labels_are_needed():
   config = watched_job()
 
   class Unlabelled:

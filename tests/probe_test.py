@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 import small_jobs
@@ -12,8 +13,12 @@ from selfie_jax import errors
 from selfie_jax import inference
 from selfie_jax import initial_weights
 from selfie_jax import input_pipeline
+from selfie_jax import patches
+from selfie_jax import pretrain
 from selfie_jax import probe
 from selfie_jax import probe_report
+from selfie_jax import resnet
+from selfie_jax import task
 from selfie_jax import visualize
 
 
@@ -92,7 +97,7 @@ def test_folder_is_that_of_a_run(probed):
   assert json.loads((folder / 'config.json').read_text())['mode'] == 'probe'
   assert (folder / 'figures' / 'probes.png').stat().st_size > 10_000
   protocol = results['protocol']
-  assert "402 images of 'train'" in protocol['split']
+  assert "399 images of 'train'" in protocol['split']
   assert "300 of 'test' read once" in protocol['split']
   assert 'no augmentation' in protocol['transform']
   assert 'running averages' in protocol['batch_statistics']
@@ -140,23 +145,39 @@ def test_an_older_checkpoint_can_be_probed(finished):
   np.testing.assert_array_equal(kernels[1], kernels[2])
 
 
-def test_random_network_has_fitting_statistics(pretrain_config, tmp_path):
-  """Its features of the patches have mean 0, deviation 1 before the ReLU."""
+def test_random_network_has_the_statistics_of_patches(
+  pretrain_config, tmp_path
+):
+  """Whatever passes the first norm has mean 0 and deviation 1 over patches."""
   source = input_pipeline.open_source(pretrain_config, 'train')
   images = next(source.eval_images([np.arange(512)]))
   small_jobs.random_run(pretrain_config, tmp_path, images[:32])
   trained = inference.load(tmp_path)
   model = initial_weights.load(trained, images)
-  patches = model.variables['batch_stats']['patch_network']
-  first = patches['block1']['unit1']['norm1']
-  assert not np.allclose(first['var'], 1) and not np.allclose(first['mean'], 0)
-  vectors = model.compute_batch(images[:64], ('block3',))['block3']
-  assert 0.1 < vectors.mean() < 2
-  # A rectified standard normal variable has the mean 0.4.
-  again = initial_weights.load(trained, images)
-  np.testing.assert_array_equal(
-    vectors, again.compute_batch(images[:64], ('block3',))['block3']
+  config = trained.config
+  config.model.sync_batch_norm = False
+  state = pretrain.create_state(config, 0)
+  jax.tree.map(
+    np.testing.assert_array_equal, state.params, model.variables['params']
   )
+
+  x = patches.extract(task.normalise(images, config), config.patch_size)
+  network = resnet.PatchNetwork(**task.resnet_settings(config, 3))
+  _, seen = network.apply(
+    {k: v['patch_network'] for k, v in model.variables.items()},
+    x.reshape((-1,) + x.shape[2:]),
+    train=False,
+    capture_intermediates=lambda module, _: 'norm' in (module.name or ''),
+    mutable='intermediates',
+  )
+  normed = jax.tree.leaves(seen)
+  assert len(normed) == 10
+  for values in normed:
+    rows = np.asarray(values).reshape(-1, values.shape[-1])
+    lively = rows.std(axis=0) > 0.5
+    assert lively.mean() > 0.9
+    assert np.abs(rows.mean(axis=0)).max() < 0.1
+    np.testing.assert_allclose(rows.std(axis=0)[lively], 1, atol=0.2)
 
 
 def test_large_images_are_made_small_for_their_pixels(pretrain_config):
@@ -214,7 +235,7 @@ def test_mistakes_are_one_line(finished, probed, tmp_path):
   refused('is not a run', job(tmp_path))
   refused('mode=probe.*give the one', job(probed('pretrain')))
   refused('no checkpoint of step 5, but of 3, 6', job(run, init_step=5))
-  refused('no image to choose C on', job(run, label_fraction=0.01))
+  refused('no image to choose C on', job(run, label_fraction=0.005))
   refused(
     "'train' .1,497 images", job(run, **{'dataset.train_split': 'everything'})
   )
