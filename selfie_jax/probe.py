@@ -25,11 +25,11 @@ from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax import evaluation
 from selfie_jax import inference
-from selfie_jax import initial_weights
 from selfie_jax import input_pipeline
 from selfie_jax import job
 from selfie_jax import linear_probe
 from selfie_jax import nearest_neighbours
+from selfie_jax import probe_networks
 from selfie_jax import probe_report
 from selfie_jax import reporting
 from selfie_jax import task
@@ -38,6 +38,7 @@ from selfie_jax import workdir as workdir_lib
 logger = logging.getLogger(__name__)
 
 MOST_PIXELS = 32  # side of the images whose pixels are probed
+ADAPTED = 'block3_adapted'  # with batch statistics of whole images
 PARTS = ('train', 'validation', 'test')
 
 
@@ -131,12 +132,18 @@ def _features(
 ) -> Iterator[tuple[str, str, dict[str, np.ndarray]]]:
   """Whose weights, what features, and these of each part [n, dim]."""
   trained = 'pretrained' if model.config.mode == 'pretrain' else 'finetuned'
-  initial = initial_weights.load(model, _some_images(config, parts['train'][0]))
+  images = _some_images(config, parts['train'][0])
+  initial = probe_networks.initial(model, images)
   for weights, network in ((trained, model), ('random', initial)):
     compute = functools.partial(network.compute_batch, names=model.layers)
     found = _compute(compute, parts, model.batch_size, weights)
     for layer in model.layers:
       yield weights, layer, found.pop(layer)
+    if model.config.mode == 'pretrain':
+      adapted = probe_networks.with_statistics(network, images, False)
+      compute = functools.partial(adapted.compute_batch, names=('block3',))
+      found = _compute(compute, parts, model.batch_size, weights)
+      yield weights, ADAPTED, found['block3']
   compute = functools.partial(_pixels, model.config)
   found = _compute(compute, parts, model.batch_size, 'pixels')
   yield '', 'pixels', found['pixels']
@@ -145,7 +152,7 @@ def _features(
 def _some_images(config: ml_collections.ConfigDict, source) -> np.ndarray:
   """Training images for the batch statistics, with a label or without."""
   order = np.random.default_rng(config.seed).permutation(source.size)
-  count = initial_weights.BATCHES * initial_weights.BATCH
+  count = probe_networks.BATCHES * probe_networks.BATCH
   return next(source.eval_images([np.sort(order[:count])]))
 
 

@@ -5,8 +5,8 @@ from typing import Any
 from matplotlib import figure as mpl_figure
 import ml_collections
 
-from selfie_jax import initial_weights
 from selfie_jax import linear_probe
+from selfie_jax import probe_networks
 from selfie_jax import visualize
 
 PROBES = {'linear': 'linear probe', 'knn': 'nearest neighbours'}
@@ -39,9 +39,7 @@ def protocol(
   side, dataset, settings = run_config.image_size, config.dataset, config.probe
   crop = run_config.augment.crop == 'random_resized'
   cut = run_config.mode == 'pretrain'
-  batches = (
-    f'up to {initial_weights.BATCHES} batches of {initial_weights.BATCH}'
-  )
+  batches = f'up to {probe_networks.BATCHES} batches of {probe_networks.BATCH}'
   return {
     'split': f'{dataset.name}: {sizes["train"]:,} images of '
     f'{dataset.train_split!r} to fit on and {sizes["validation"]:,} to choose '
@@ -50,11 +48,17 @@ def protocol(
     'transform': ('the central square' if crop else 'the whole image')
     + f' at {side} x {side}, no augmentation',
     'features': 'block3: after block 3 (and the norm that closes it, where '
-    'there is one) of the whole image, average pooled; attention: the summary '
+    'there is one) of the whole image, average pooled; block3_adapted: the '
+    'same, with other batch statistics; attention: the summary '
     'of attention pooling; block4: what the head sees; pixels: normalised as '
     'the network sees them, of images above 32 x 32 made that small',
     'batch_statistics': 'frozen running averages of the run'
-    + (', which are of patches' if cut else ''),
+    + (
+      f'; these are of patches, so block3_adapted has means over {batches} '
+      'whole training images instead, not augmented, with no weight changed'
+      if cut
+      else ''
+    ),
     'random': "the weights that the run's seed began with; batch statistics "
     f'are means over {batches} training images, '
     + ('cut into patches, ' if cut else '')
@@ -75,7 +79,7 @@ def table(results: dict[str, Any]) -> list[str]:
   lines = [
     f'{results["initialised_from"]} at step {results["checkpoint"]}, test '
     f'accuracy (chance {results["metrics"]["chance"]:.1%}):',
-    f'{"weights":<11}{"features":<11}{"dim":>5}{"knn":>8}{"linear":>8}  C',
+    f'{"weights":<11}{"features":<15}{"dim":>5}{"knn":>8}{"linear":>8}  C',
   ]
   for linear, knn in _pairs(results):
     notes = [f'{linear["strength"]:g}']
@@ -84,7 +88,7 @@ def table(results: dict[str, Any]) -> list[str]:
     if not linear['has_converged']:
       notes.append(f'not converged in {linear["iterations"]} steps')
     lines.append(
-      f'{linear["weights"] or "":<11}{linear["features"]:<11}'
+      f'{linear["weights"] or "":<11}{linear["features"]:<15}'
       f'{linear["dim"]:>5}{knn["test_accuracy"]:>8.1%}'
       f'{linear["test_accuracy"]:>8.1%}  {", ".join(notes)}'
     )
@@ -118,7 +122,8 @@ def draw(results: dict[str, Any]) -> mpl_figure.Figure:
     axis.axhline(
       100 * chance, color=visualize.CHANCE, linestyle=':', label='chance'
     )
-    axis.set_xticks(range(len(kinds)), kinds)
+    ticks = [kind.replace('_', '\n') for kind in kinds]
+    axis.set_xticks(range(len(kinds)), ticks)
     axis.set_title(title, fontsize=10)
     axis.spines[['top', 'right']].set_visible(False)
   axes[0].set_ylabel('test accuracy (%)')

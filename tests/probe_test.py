@@ -12,11 +12,11 @@ from configs import cifar_probe
 from selfie_jax import compare
 from selfie_jax import errors
 from selfie_jax import inference
-from selfie_jax import initial_weights
 from selfie_jax import input_pipeline
 from selfie_jax import patches
 from selfie_jax import pretrain
 from selfie_jax import probe
+from selfie_jax import probe_networks
 from selfie_jax import probe_report
 from selfie_jax import resnet
 from selfie_jax import task
@@ -53,7 +53,7 @@ def read(folder):
 @pytest.mark.parametrize(
   'mode, weights, layers',
   [
-    ('pretrain', 'pretrained', ['block3', 'attention']),
+    ('pretrain', 'pretrained', ['block3', 'block3_adapted', 'attention']),
     ('finetune', 'finetuned', ['block3', 'block4']),
   ],
 )
@@ -154,7 +154,7 @@ def test_random_network_has_the_statistics_of_patches(
   images = next(source.eval_images([np.arange(256)]))
   small_jobs.random_run(pretrain_config, tmp_path, images[:32])
   trained = inference.load(tmp_path)
-  model = initial_weights.load(trained, images)
+  model = probe_networks.initial(trained, images)
   config = trained.config
   config.model.sync_batch_norm = False
   state = pretrain.create_state(config, 0)
@@ -180,6 +180,29 @@ def test_random_network_has_the_statistics_of_patches(
     assert lively.mean() > 0.9
     assert np.abs(rows.mean(axis=0)).max() < 0.1
     np.testing.assert_allclose(rows.std(axis=0)[lively], 1, atol=0.2)
+
+
+def test_adapted_statistics_are_of_whole_images(pretrain_config, tmp_path):
+  """They follow from the images alone, and differ from those of patches."""
+  source = input_pipeline.open_source(pretrain_config, 'train')
+  images = next(source.eval_images([np.arange(128)]))
+  small_jobs.random_run(pretrain_config, tmp_path, images[:32])
+  model = inference.load(tmp_path)
+  adapted = probe_networks.with_statistics(model, images, of_patches=False)
+  again = probe_networks.with_statistics(adapted, images, of_patches=False)
+  one, other = (m.variables['batch_stats'] for m in (adapted, again))
+  jax.tree.map(np.testing.assert_array_equal, one, other)
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    model.variables['params'],
+    adapted.variables['params'],
+  )
+  cut = probe_networks.with_statistics(model, images, of_patches=True)
+  whole, of_patches = (
+    m.variables['batch_stats']['patch_network']['block3_norm']['mean']
+    for m in (adapted, cut)
+  )
+  assert np.abs(whole - of_patches).max() > 0.01
 
 
 def test_large_images_are_made_small_for_their_pixels(pretrain_config):
