@@ -1,7 +1,6 @@
 """The probes: what simple classifiers read off the frozen features of a run.
 
-A linear probe and nearest neighbours, on the network of config.init_from, on
-the one it was before its first step, and on the pixels.
+On the network of config.init_from, on it before its first step, on the pixels.
 """
 
 from collections.abc import Iterator
@@ -49,10 +48,10 @@ def run(
 
   Args:
     config: see `probe` in configs/common.py.
-    workdir: the probe's own folder; made if it is not there.
+    workdir: the probe's own folder.
 
   Returns:
-    What workdir/results.json holds.
+    What its results.json holds.
 
   Raises:
     UserError: as `job.run`; init_from is no run of a network, has no such
