@@ -149,7 +149,7 @@ def _features(
 
 
 def _some_images(config: ml_collections.ConfigDict, source) -> np.ndarray:
-  """Training images for the batch statistics, with a label or without."""
+  """Training images, with a label or without, for batch statistics."""
   order = np.random.default_rng(config.seed).permutation(source.size)
   count = probe_networks.BATCHES * probe_networks.BATCH
   return next(source.eval_images([np.sort(order[:count])]))

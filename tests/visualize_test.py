@@ -46,6 +46,20 @@ def test_curves_have_chance_and_both_parts():
   ]
   np.testing.assert_allclose(loss.lines[0].get_ydata(), [1.3, 1.2])
   assert accuracy.lines[-1].get_ydata()[0] == 0.25
+
+
+def test_nearest_neighbours_have_a_curve_of_their_own():
+  row = {'loss': 1.0, 'chance': 0.25, 'patch_accuracy': 0.5}
+  history = [
+    {'step': 1, 'part': 'knn', 'knn_accuracy': 0.2},
+    {'step': 2, 'part': 'train'} | row,
+    {'step': 2, 'part': 'test'} | row,
+    {'step': 2, 'part': 'knn', 'knn_accuracy': 0.3},
+  ]
+  figure = visualize.curves(history)
+  (line,) = figure.axes[2].lines
+  np.testing.assert_allclose(line.get_xydata(), [[1, 0.2], [2, 0.3]])
+  assert len(visualize.curves(history[1:3]).axes) == 2
   assert visualize.pixels(figure).shape[-1] == 3
 
 
