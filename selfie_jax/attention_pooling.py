@@ -13,6 +13,26 @@ import jax.numpy as jnp
 POSITIONS = ('flat', 'row_column')
 
 
+class Dropout(nn.Module):
+  """flax.linen.Dropout, bit for bit, with the mask drawn once.
+
+  Left to itself the TPU compiler draws it again for every use in the backward
+  pass, which was a quarter of A's cost (docs/performance.md).
+  """
+
+  rate: float
+  deterministic: bool
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    if self.deterministic or not self.rate:
+      return x
+    key = self.make_rng('dropout')
+    keep = jax.random.bernoulli(key, 1 - self.rate, x.shape)
+    keep = jax.lax.optimization_barrier(keep)
+    return jnp.where(keep, x / (1 - self.rate), jnp.zeros_like(x))
+
+
 class TransformerLayer(nn.Module):
   """As in BERT: attention, then two dense layers; residual + LayerNorm each."""
 
@@ -26,7 +46,7 @@ class TransformerLayer(nn.Module):
     self, x: jax.Array, memory: jax.Array, deterministic: bool
   ) -> jax.Array:
     """Maps the vectors x [..., n, dim], which attend to those of memory."""
-    drop = nn.Dropout(self.dropout, deterministic=deterministic)
+    drop = Dropout(self.dropout, deterministic)
     y = nn.MultiHeadDotProductAttention(
       self.num_heads,
       dtype=self.dtype,

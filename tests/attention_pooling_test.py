@@ -1,5 +1,6 @@
 """Attention pooling: its size, u0, positions, and dropout per example."""
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,9 +93,7 @@ def test_dropout_zeroes_a_tenth():
     False,
     rngs={'dropout': jax.random.key(1)},
     mutable=['intermediates'],
-    capture_intermediates=lambda m, _: isinstance(
-      m, attention_pooling.nn.Dropout
-    ),
+    capture_intermediates=lambda m, _: isinstance(m, attention_pooling.Dropout),
   )
   dropped = jax.tree.leaves(captured)[-1]
   assert abs((dropped == 0).mean() - 0.1) < 0.02
@@ -116,3 +115,17 @@ def test_flat_positions_are_one_vector_a_place():
   ).init_with_output(jax.random.key(0), 16)
   assert places.shape == (16, 16)
   assert jax.tree.leaves(variables)[0].shape == (16, 16)
+
+
+def test_dropout_is_flax_dropout():
+  x = jax.random.normal(jax.random.key(0), (13, 64))
+  rngs = {'dropout': jax.random.key(1)}
+  ours = attention_pooling.Dropout(0.1, False).apply({}, x, rngs=rngs)
+  theirs = nn.Dropout(0.1, deterministic=False).apply({}, x, rngs=rngs)
+  assert 0 < (ours == 0).mean() < 0.2
+  np.testing.assert_array_equal(ours, theirs)
+  for same in (
+    attention_pooling.Dropout(0.1, True),
+    attention_pooling.Dropout(0.0, False),
+  ):
+    np.testing.assert_array_equal(same.apply({}, x, rngs=rngs), x)
