@@ -38,12 +38,12 @@ def make_batch(
   }
 
 
-def compile_step(
+def lower_step(
   config: ml_collections.ConfigDict,
   state: task_lib.TrainState,
   devices: Sequence[jax.Device] | None = None,
-):
-  """The compiled, pmapped training step, as train.py makes it.
+) -> jax.stages.Lowered:
+  """The pmapped training step, as train.py makes it, ready to compile.
 
   Args:
     config: the job.
@@ -63,4 +63,4 @@ def compile_step(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype),
     (state, make_batch(config, count)),
   )
-  return step.lower(*shapes).compile()
+  return step.lower(*shapes)

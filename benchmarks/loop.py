@@ -36,7 +36,7 @@ def measure(config) -> dict:
   devices = jax.local_device_count()
   config_lib.check(config, devices)
   state, batch = job.make_state(config), job.make_batch(config, devices)
-  step = job.compile_step(config, state)
+  step = job.lower_step(config, state).compile()
   bare, processor = [], []
 
   def time_bare_steps() -> None:

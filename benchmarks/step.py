@@ -47,7 +47,7 @@ def measure(config) -> dict[str, float | str]:
   config_lib.check(config, devices)
   state, batch = job.make_state(config), job.make_batch(config, devices)
   start = time.perf_counter()
-  step = job.compile_step(config, state)
+  step = job.lower_step(config, state).compile()
   compile_seconds = time.perf_counter() - start
 
   def run(steps: int) -> float:

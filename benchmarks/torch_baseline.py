@@ -162,7 +162,7 @@ def torch_step(config, batch):
 def our_step(config, batch):
   """A function that does one step of ours."""
   state = job.make_state(config)
-  compiled = job.compile_step(config, state)
+  compiled = job.lower_step(config, state).compile()
 
   def step():
     nonlocal state

@@ -8,6 +8,7 @@ requirements-bench.txt). The estimates were never checked on a chip; they are
 for comparing two forms of one program. Prints a table and a line of JSON.
 """
 
+import hashlib
 import json
 import os
 import sys
@@ -38,6 +39,9 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer('top', 0, 'How many of the costliest modules to list.')
 flags.DEFINE_string('text', None, 'A file to write the compiled program to.')
+flags.DEFINE_bool(
+  'lower_only', False, 'Only print the hash of the program to be compiled.'
+)
 flags.mark_flag_as_required('config')
 
 # bfloat16 FLOP/s, clock in Hz, bytes/s and bytes of memory of a chip: Google's
@@ -64,7 +68,7 @@ def describe(topology: str):
   return topologies.get_topology_desc(topology, platform='tpu', **more)
 
 
-def measure(config, topology: str) -> dict[str, float]:
+def measure(config, topology: str) -> dict[str, float | str]:
   """Compiles the job's step for a topology and adds its costs up."""
   flop_rate, clock, byte_rate, memory = CHIPS[topology.partition(':')[0]]
   devices = list(describe(topology).devices)
@@ -72,7 +76,11 @@ def measure(config, topology: str) -> dict[str, float]:
     config.batch_size = FLAGS.batch_per_device * len(devices)
   config_lib.check(config, 1)
   state = jax.eval_shape(lambda: job.make_state(config))
-  step = job.compile_step(config, state, devices)
+  lowered = job.lower_step(config, state, devices)
+  source = hashlib.sha256(lowered.as_text().encode()).hexdigest()
+  if FLAGS.lower_only:
+    return {'program': source}
+  step = lowered.compile()
   text = step.as_text()
   if FLAGS.text:
     with open(FLAGS.text, 'w') as file:
@@ -80,30 +88,27 @@ def measure(config, topology: str) -> dict[str, float]:
   program = hlo.parse(text)
   images = config.batch_size / len(devices)
   used = step.memory_analysis()
-  estimated = program.total('cycles')
+  bytes_used = (
+    used.argument_size_in_bytes
+    + used.output_size_in_bytes
+    + used.temp_size_in_bytes
+    - used.alias_size_in_bytes
+  )
   unestimated = program.total('bytes') / byte_rate * clock
+  cycles = program.total('cycles') + unestimated
   flops = step.cost_analysis()['flops']
-  cycles = estimated + unestimated
   if FLAGS.top:
     _print_top(program, FLAGS.top, images, byte_rate / clock)
   return {
+    'program': source,
     'devices': len(devices),
     'batch_per_device': images,
     'kilocycles_per_image': cycles / images / 1e3,
     'of_them_by_bandwidth': unestimated / images / 1e3,
     'gigaflop_per_image': flops / images / 1e9,
     'utilisation': flops / (cycles / clock) / flop_rate,
-    'memory_bytes': used.argument_size_in_bytes
-    + used.output_size_in_bytes
-    + used.temp_size_in_bytes
-    - used.alias_size_in_bytes,
-    'memory_share': (
-      used.argument_size_in_bytes
-      + used.output_size_in_bytes
-      + used.temp_size_in_bytes
-      - used.alias_size_in_bytes
-    )
-    / memory,
+    'memory_bytes': bytes_used,
+    'memory_share': bytes_used / memory,
     'collectives': program.total('collectives'),
     'collective_bytes': program.total('collective_bytes'),
   }
@@ -123,6 +128,9 @@ def main(argv: list[str]) -> None:
   del argv
   logging.set_verbosity(logging.FATAL)
   found = measure(FLAGS.config, FLAGS.topology)
+  if FLAGS.lower_only:
+    print(json.dumps(found))
+    return
   print(f"""
 {config_flags.get_config_filename(FLAGS['config'])}, {FLAGS.config.dtype}, \
 {found['batch_per_device']:.0f} images on each of {found['devices']} x \
