@@ -2,6 +2,7 @@
 # make test   all tests but the long ones (make slow runs those)
 # make lint   style
 # make bench  a pretraining step of ours beside PyTorch's, on this machine
+# make bench-test  the steps' costs on TPUs beside those written down
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -10,7 +11,7 @@ RUNS ?= runs
 # Compiled programs are kept between runs, so that a second start is quick.
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.jax_cache
 
-.PHONY: demo test slow lint bench clean
+.PHONY: demo test slow lint bench bench-test clean
 
 demo: $(VENV)/.run
 	$(BIN)/python main.py --config=configs/digits_pretrain.py \
@@ -38,6 +39,9 @@ bench: $(VENV)-bench/.bench
 	  --config=configs/cifar_pretrain.py \
 	  --config.batch_size=32 --config.dtype=float32
 
+bench-test: $(VENV)-bench/.bench
+	$(VENV)-bench/bin/python -m pytest tests/hlo_test.py tests/tpu_cost_test.py
+
 clean:
 	rm -rf $(VENV) $(VENV)-bench .jax_cache
 
@@ -53,7 +57,7 @@ $(VENV)/.test: requirements-test.txt $(VENV)/.run
 	touch $@
 
 # An environment of its own: the TPU compiler in it would slow every start.
-$(VENV)-bench/.bench: requirements-bench.txt requirements.txt
+$(VENV)-bench/.bench: requirements-bench.txt requirements-test.txt requirements.txt
 	$(PYTHON) -m venv $(VENV)-bench
 	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check \
 	  -r requirements-bench.txt

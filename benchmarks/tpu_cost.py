@@ -8,9 +8,11 @@ requirements-bench.txt). The estimates were never checked on a chip; they are
 for comparing two forms of one program. Prints a table and a line of JSON.
 """
 
+import collections
 import hashlib
 import json
 import os
+import re
 import sys
 
 # Before jax is loaded: compile for TPUs, compute on the CPU.
@@ -111,7 +113,22 @@ def measure(config, topology: str) -> dict[str, float | str]:
     'memory_share': bytes_used / memory,
     'collectives': program.total('collectives'),
     'collective_bytes': program.total('collective_bytes'),
+    'parts': _parts(program, images, byte_rate / clock),
   }
+
+
+def _parts(program: hlo.Program, images, bytes_per_cycle) -> dict[str, float]:
+  """Kilocycles an image of the network's parts, each way."""
+  parts = collections.Counter()
+  for module, cost in program.by_module().items():
+    found = re.search(r'stem|block\d|layer\d', module)
+    name = found[0] if found else 'optimiser and rest'
+    name = 'attention pooling' if name.startswith('layer') else name
+    if found:
+      way = 'backward' if module.startswith('backward') else 'forward'
+      name = f'{name} {way}'
+    parts[name] += (cost['cycles'] + cost['bytes'] / bytes_per_cycle) / images
+  return {name: cycles / 1e3 for name, cycles in sorted(parts.items())}
 
 
 def _print_top(program: hlo.Program, count: int, images, bytes_per_cycle):
