@@ -12,6 +12,7 @@ import yaml
 from configs import common
 from docs import concepts
 from docs import configuration
+from docs import performance
 import selfie_jax
 from selfie_jax import config as config_lib
 
@@ -24,6 +25,12 @@ def test_configuration_page_is_what_the_code_says():
   assert configuration.PAGE.read_text() == configuration.page(), (
     'docs/configuration.md is not up to date: type python -m docs.configuration'
   )
+
+
+def test_performance_page_has_the_ledger():
+  page = performance.PAGE.read_text()
+  assert performance.table() in page, 'type python -m docs.performance'
+  assert performance.filled(page) == page
 
 
 @pytest.mark.parametrize('mode', config_lib.MODES)
