@@ -71,12 +71,13 @@ class Work:
     names = {job.name for job in known}
     unknown = [job for job in self.plan.cells() if job.name not in names]
     left = self.pending(known + unknown, stage)
+    asked = [j for j in known + unknown if stage in ('all', j.stage)]
     runner = running.Runner(self.folders, left)
     logger.info(
       '%s: %d to run, %d finished',
       self.plan.title,
       len(left),
-      len(known + unknown) - len(left),
+      len(asked) - len(left),
     )
     try:
       with runner.running():

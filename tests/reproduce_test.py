@@ -108,7 +108,9 @@ def test_finished_jobs_are_not_run_again(call, tmp_path):
   results = tmp_path / 'r'
   flags = (*DIGITS, f'--results={results}')
   told = call(*flags, workdir=tmp_path / 'w').err
-  assert '0 to run' in told
+  assert '0 to run, 5 finished' in told
+  told = call(*flags, '--stage=pretrain', workdir=tmp_path / 'w').err
+  assert '0 to run, 1 finished' in told
   text = (results / 'cifar_labels_tiny' / 'report.md').read_text()
   assert 'All 4 cells are finished' in text
 
