@@ -12,10 +12,14 @@ programs its rate on several cores falls to a fraction, which ours does not:
 there, compare on one core (--cores=1), by the ratio of processor time.
 """
 
+import contextlib
 import json
 import os
 import time
 
+with contextlib.suppress(ImportError):
+  # For --compile; loaded after TensorFlow, its LLVM aborts the process.
+  import triton  # noqa: F401
 from absl import app
 from absl import flags
 from absl import logging

@@ -15,9 +15,13 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(ROOT / '.jax_cache'))
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 
+import contextlib
 import functools
 import logging
 
+with contextlib.suppress(ImportError):
+  # PyTorch brings it; loaded after TensorFlow, its LLVM aborts the process.
+  import triton  # noqa: F401
 import jax
 import numpy as np
 import pytest
