@@ -22,9 +22,9 @@ def get_config(variant: str = ''):
     config.model.attention.dropout = 0.0
     config.model.logit_scale = 'inverse_sqrt'
     config.batch_size = 128
-    config.total_steps = 4_000
-    config.eval_every = 500
-    config.checkpoint_every = 250
+    config.total_steps = 12_000
+    config.eval_every = 1_000
+    config.checkpoint_every = 500
     config.augment.border = 'reflect'
   elif variant == 'tiny':
     common.make_tiny(config)

@@ -46,7 +46,7 @@ def main() -> None:
     elif arguments.report:
       code = work.report()
     else:
-      code = work.run(arguments.stage)
+      code = work.run(arguments.stage, arguments.parallel)
   sys.exit(code)
 
 
@@ -65,27 +65,33 @@ class Work:
     self.folders.check(cells)
     return jobs + cells
 
-  def run(self, stage: str) -> int:
+  def run(self, stage: str, parallel: int) -> int:
     """Runs what is not finished; returns the exit code."""
     known = self.jobs()
     names = {job.name for job in known}
     unknown = [job for job in self.plan.cells() if job.name not in names]
     left = self.pending(known + unknown, stage)
     asked = [j for j in known + unknown if stage in ('all', j.stage)]
-    runner = running.Runner(self.folders, left)
+    runner = running.Runner(self.folders, left, parallel)
     logger.info(
       '%s: %d to run, %d finished',
       self.plan.title,
       len(left),
       len(asked) - len(left),
     )
+
+    started = set()
+
+    def following(active: set[str]) -> experiments.Job | None:
+      # Asked anew each time, since the cells' rates follow from the tuning.
+      for job in self.pending(self.jobs(), stage):
+        if job.name not in started and job.start not in active:
+          started.add(job.name)
+          return job
+      return None
+
     try:
-      with runner.running():
-        for each in experiments.STAGES:
-          # Asked anew, since the cells' rates follow from the tuning.
-          for job in self.pending(self.jobs(), stage):
-            if job.stage == each and job.name not in runner.failures:
-              runner.run(job)
+      runner.run(following)
     except errors.Preempted:
       sys.stderr.write(
         f'stopped; to go on: {command()}\n',

@@ -57,6 +57,13 @@ def parser(description: str) -> argparse.ArgumentParser:
     metavar='FIELD=VALUE',
     help='for the pretraining',
   )
+  add(
+    '--parallel',
+    type=int,
+    default=1,
+    metavar='N',
+    help='jobs at a time, each on its share of the CPU cores',
+  )
   add('--stage', default='all', choices=['all', *experiments.STAGES])
   add('--list', action='store_true', help='print the commands, run nothing')
   add('--report', action='store_true', help='write the report, run nothing')

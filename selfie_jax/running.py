@@ -1,14 +1,17 @@
-"""Runs jobs of main.py one after the other, each in a process of its own."""
+"""Runs jobs of main.py, some at a time, each in a process of its own."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from concurrent import futures
 import contextlib
 import logging
 import os
+import queue
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import tqdm
@@ -34,19 +37,75 @@ class Runner:
     signal: the one that stopped it, SIGTERM if it was none of ours.
   """
 
-  def __init__(self, folders: gathering.Folders, jobs: list[experiments.Job]):
-    """Args: `jobs` are all that are to be run, to know how much is left."""
+  def __init__(
+    self,
+    folders: gathering.Folders,
+    jobs: list[experiments.Job],
+    parallel: int = 1,
+  ):
+    """Prepares the run; nothing starts yet.
+
+    Args:
+      folders: where the jobs run.
+      jobs: all that are to be run, to know how much is left.
+      parallel: how many run at a time, each on its share of the cores.
+
+    Raises:
+      UserError: there are fewer cores than that.
+    """
     self.failures: dict[str, str] = {}
-    self._folders = folders
-    self._sizes = {job.name: _images(job) for job in jobs}
-    self._count, self._images = len(self._sizes), sum(self._sizes.values())
-    self._begun = time.monotonic()
-    self._process: subprocess.Popen | None = None
-    self._stopped = False
     self.signal = signal.SIGTERM
+    self._folders = folders
+    self._shares = _share_cores(parallel)
+    self._sizes = {job.name: _images(job) for job in jobs}
+    self._done: dict[str, int] = {}  # images, of what has been started
+    self._begun = time.monotonic()
+    self._processes: set[subprocess.Popen] = set()
+    self._stopped = False
+    self._lock = threading.Lock()
+
+  def run(
+    self, following: Callable[[set[str]], experiments.Job | None]
+  ) -> None:
+    """Runs jobs until none follows; a failure is noted.
+
+    Args:
+      following: the job to start next, given the names of those that run now,
+        or None: none before one of these has ended.
+
+    Raises:
+      Preempted: SIGTERM or Ctrl-C came; the jobs have saved their state.
+    """
+    shares = queue.SimpleQueue()
+    for share in self._shares:
+      shares.put(share)
+    with (
+      self._watching(),
+      futures.ThreadPoolExecutor(
+        len(self._shares),
+        initializer=lambda: _take_cores(shares.get()),
+      ) as pool,
+    ):
+      active: dict[futures.Future, str] = {}
+      try:
+        while True:
+          while len(active) < len(self._shares):
+            job = following(set(active.values()))
+            if job is None:
+              break
+            active[pool.submit(self._run, job)] = job.name
+          if not active:
+            return
+          ended, _ = futures.wait(active, return_when=futures.FIRST_COMPLETED)
+          for future in ended:
+            active.pop(future)
+            future.result()
+      except BaseException:
+        self._stop(self.signal)  # the others, which may be hours from their end
+        raise
 
   @contextlib.contextmanager
-  def running(self) -> Iterator[None]:
+  def _watching(self) -> Iterator[None]:
     """Shows the bar and takes the signals."""
     previous = {
       number: signal.signal(number, self._stop)
@@ -66,76 +125,69 @@ class Runner:
       for number, handler in previous.items():
         signal.signal(number, handler)
 
-  def run(self, job: experiments.Job) -> None:
-    """Runs a job to its end and gathers it; a failure is noted.
-
-    Raises:
-      Preempted: SIGTERM or Ctrl-C came; the job has saved its state.
-    """
+  def _run(self, job: experiments.Job) -> None:
+    """Runs a job to its end and gathers it; a failure is noted."""
     if job.start and (why := self._cannot_start(job)):
       self._fail(job, why)
       return
-    number = self._count - len(self._sizes) + 1
-    self._bar.set_description_str(f'job {number}/{self._count} {job.name}')
+    left = self._time_left()
+    self._show(job, 0)
+    title = f'job {len(self._done)}/{len(self._sizes)} {job.name}'
+    self._bar.set_description_str(title)
     if self._bar.disable:
-      logger.info(
-        'job %d of %d: %s%s', number, self._count, job.name, self._time_left()
-      )
-    begun, size = self._bar.n, self._sizes.pop(job.name, 0)
-    steps = int(recipes.fields_of(job.config, job.fields)['total_steps'])
-
-    def show(step: int) -> None:
-      self._bar.update(begun + size * step // steps - self._bar.n)
-
-    failure = self._execute(job, show)
-    self._bar.update(begun + size - self._bar.n)
-    if failure:
+      logger.info('%s%s', title, left)
+    if failure := self._execute(job):
       self._fail(job, failure)
+    self._show(job, 1)
     self._folders.gather(job)
     if results := self._folders.outcome(job).results:
       logger.info('%s: %s', job.name, _score(results['metrics']))
 
-  def _execute(self, job: experiments.Job, show: Callable[[int], None]) -> str:
+  def _execute(self, job: experiments.Job) -> str:
     """Runs the process; returns the line that it failed with, or ''."""
-    if self._stopped:
-      raise errors.Preempted
     folder = self._folders.run(job)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / gathering.FAILED).unlink(missing_ok=True)
     is_bucket = '://' in os.fspath(folder)
+    steps = int(recipes.fields_of(job.config, job.fields)['total_steps'])
     last = error = ''
     with open(os.devnull if is_bucket else folder / 'log.txt', 'a') as log:
-      self._process = subprocess.Popen(
-        [
-          sys.executable,
-          *recipes.arguments(
-            job.config, self._folders.fields(job), os.fspath(folder)
-          ),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors='replace',
-        start_new_session=True,  # Ctrl-C is ours to pass on
-      )
-      if self._stopped:  # told while it was being started
-        self._process.terminate()
-      for line in self._process.stdout:
+      process = self._start(job, os.fspath(folder))
+      for line in process.stdout:
         log.write(line)
         log.flush()
         if found := _STEP.search(line):
-          show(int(found[1]))
+          self._show(job, int(found[1]) / steps)
         if line.strip():
           last = line.strip()
           error = last if _ERROR.match(last) else error
-      code = self._process.wait()
-      self._process = None
+      code = process.wait()
+      self._processes.remove(process)
     if self._stopped or code in _STOPPED:
       raise errors.Preempted
     if code == 0:
       return ''
     told = (error or last or 'it said nothing').removeprefix('error: ')
     return told if code > 0 else f'killed by signal {-code}; before: {told}'
+
+  def _start(self, job: experiments.Job, folder: str) -> subprocess.Popen:
+    if self._stopped:
+      raise errors.Preempted
+    process = subprocess.Popen(
+      [
+        sys.executable,
+        *recipes.arguments(job.config, self._folders.fields(job), folder),
+      ],
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+      errors='replace',
+      start_new_session=True,  # Ctrl-C is ours to pass on
+    )
+    self._processes.add(process)
+    if self._stopped:  # told while it was being started
+      process.terminate()
+    return process
 
   def _cannot_start(self, job: experiments.Job) -> str:
     """Why a job that starts from a pretraining cannot, or ''."""
@@ -147,7 +199,7 @@ class Runner:
     return f'not run, for {start.name} is not finished'
 
   def _fail(self, job: experiments.Job, line: str) -> None:
-    self._sizes.pop(job.name, None)
+    self._show(job, 1)
     path = self._folders.run(job) / gathering.FAILED
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(line + '\n')
@@ -157,20 +209,51 @@ class Runner:
     self.failures[job.name] = line
     logger.warning('%s failed: %s', job.name, line)
 
+  def _show(self, job: experiments.Job, share: float) -> None:
+    """Moves the bar to where this share of the job is done."""
+    with self._lock:
+      self._done[job.name] = int(share * self._sizes.get(job.name, 0))
+      self._bar.update(sum(self._done.values()) - self._bar.n)
+
   def _time_left(self) -> str:
-    """Judged by the images of the jobs that are done; '' before the first."""
-    done = self._images - sum(self._sizes.values())
+    """Judged by the images so far; '' before the first."""
+    with self._lock:
+      done, all_of_it = sum(self._done.values()), sum(self._sizes.values())
     if not done:
       return ''
-    seconds = (time.monotonic() - self._begun) * (self._images / done - 1)
+    seconds = (time.monotonic() - self._begun) * (all_of_it / done - 1)
     return f' (about {tqdm.tqdm.format_interval(seconds)} left)'
 
-  def _stop(self, signum, frame) -> None:
-    """Has the job save its state and end; told twice, it ends at once."""
+  def _stop(self, signum: int, frame=None) -> None:
+    """Has the jobs save their state and end; told twice, they end at once."""
     del frame
     self._stopped, self.signal = True, signum
-    if self._process:
-      self._process.terminate()
+    for process in list(self._processes):
+      process.terminate()
+
+
+def _share_cores(parallel: int) -> list[set[int]]:
+  """The cores of each of the jobs that run at a time; all of them for one.
+
+  A core's worth of programs on each core does more than each program on all
+  cores, which has to wait for itself at every operation.
+  """
+  if hasattr(os, 'sched_getaffinity'):
+    cores = sorted(os.sched_getaffinity(0))
+  else:  # not Linux: they are not held to their share
+    cores = list(range(os.cpu_count() or 1))
+  if not 1 <= parallel <= len(cores):
+    raise errors.UserError(
+      f'--parallel={parallel} is not between 1 and the {len(cores)} cores of '
+      'this machine'
+    )
+  return [set(cores[i::parallel]) for i in range(parallel)]
+
+
+def _take_cores(share: set[int]) -> None:
+  """Holds this thread, and the processes that it starts, to some cores."""
+  if hasattr(os, 'sched_setaffinity'):
+    os.sched_setaffinity(0, share)
 
 
 def _images(job: experiments.Job) -> int:

@@ -1,5 +1,6 @@
 """The command: what it runs, skips, resumes, reports and refuses."""
 
+from concurrent import futures
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ import pytest
 from selfie_jax import gathering
 from selfie_jax import recipes
 from selfie_jax import reproduce
+from selfie_jax import running
 from selfie_jax import tuning
 
 DIGITS = (
@@ -22,6 +24,7 @@ DIGITS = (
   '--pretrain_set=dataset.name=digits',
 )
 PROGRAM = (sys.executable, '-m', 'selfie_jax.reproduce')
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 1
 FIELDS = (('dataset.name', 'digits'),)
 ENVIRONMENT = os.environ | {'XLA_FLAGS': '--xla_backend_optimization_level=0'}
 
@@ -152,6 +155,36 @@ def test_failed_job_is_reported_and_does_not_stop_the_rest(call, tmp_path):
   assert text.count(': failed: `') == 2
 
 
+@pytest.mark.skipif(CORES < 2, reason='one core')
+def test_two_at_a_time(call, tmp_path):
+  folders = finish(plan(), tmp_path, 'pretrain', 'cell')
+  one, two = [folders.run(job) for job in plan().cells() if not job.start]
+  shutil.rmtree(one)
+  shutil.rmtree(two)
+  told = call(*DIGITS, '--parallel=2', workdir=tmp_path).err
+  assert '2 to run' in told and told.count('test accuracy') == 2
+  begun = [(run / 'config.json').stat().mtime for run in (one, two)]
+  ended = [(run / 'results.json').stat().mtime for run in (one, two)]
+  assert max(begun) < min(ended)
+
+
+@pytest.mark.skipif(not hasattr(os, 'sched_getaffinity'), reason='not Linux')
+def test_each_is_held_to_its_share_of_the_cores():
+  shares = running._share_cores(CORES)
+  assert len(shares) == CORES
+  assert set.union(*shares) == os.sched_getaffinity(0)
+  print_cores = 'import os; print(os.sched_getaffinity(0))'
+  for share in shares:
+    with futures.ThreadPoolExecutor(
+      1, initializer=running._take_cores, initargs=(share,)
+    ) as pool:
+      printed = pool.submit(
+        subprocess.check_output, [sys.executable, '-c', print_cores]
+      ).result()
+    assert printed.decode().strip() == str(share)
+  assert running._share_cores(1) == [os.sched_getaffinity(0)]
+
+
 @pytest.mark.parametrize(
   'flags, says',
   [
@@ -167,6 +200,8 @@ def test_failed_job_is_reported_and_does_not_stop_the_rest(call, tmp_path):
     (['--fractions=5'], '--fractions=5 is not valid'),
     (['--pretrained=nowhere'], '--pretrained=nowhere'),
     (['--variant=huge'], ':small'),
+    (['--parallel=0'], '--parallel=0 is not between 1 and the'),
+    (['--parallel=9999'], '--parallel=9999 is not between 1 and the'),
   ],
 )
 def test_mistake_is_one_line(call, flags, says, tmp_path):
@@ -177,14 +212,20 @@ def test_mistake_is_one_line(call, flags, says, tmp_path):
 
 
 @pytest.mark.slow
-def test_stopped_and_typed_again_it_ends_as_if_it_had_not_been(call, tmp_path):
+@pytest.mark.parametrize('parallel', [1, min(2, CORES)])
+def test_stopped_and_typed_again_it_ends_as_if_it_had_not_been(
+  call, parallel, tmp_path
+):
   """Pretrains, tunes and finetunes on the digits, stopped on the way."""
-  flags = (*DIGITS, '--tune', '--grid=0.1,1e30', '--pretrain_set=log_every=1')
+  flags = (
+    *(*DIGITS, '--tune', '--grid=0.1,1e30', '--pretrain_set=log_every=1'),
+    f'--parallel={parallel}',
+  )
   where = {'workdir': tmp_path / 'w'}
   results = f'--results={tmp_path / "r"}'
   for job, number, code in (
     ('pretrain', signal.SIGTERM, 143),
-    ('tune_supervised_resnet50_5pct_rate0.1', signal.SIGINT, 130),
+    ('tune_selfie_resnet50_5pct_rate0.1', signal.SIGINT, 130),
   ):
     process = subprocess.Popen(
       [*PROGRAM, *words(*flags, results, **where)],
