@@ -57,9 +57,10 @@ def probe() -> ConfigDict:
   config = _data('probe')
   # Folder of the run to probe; it has to be given.
   config.init_from = ''
-  # Step of the checkpoint to probe; -1 is the one that the run's results are
-  # of, or the newest. How many are kept is the run's keep_checkpoints.
-  config.init_step = -1
+  # Steps of the checkpoints to probe, such as (1000, 4000); () is the one that
+  # the run's results are of, or the newest. How many are kept is the run's
+  # keep_checkpoints.
+  config.init_steps = ()
   # Share of the labelled images held out to choose the regularisation.
   config.validation_fraction = 0.1
 

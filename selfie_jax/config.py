@@ -252,8 +252,9 @@ def _check_probe(config: ml_collections.ConfigDict) -> None:
   """The rules that only probes have."""
   if not config.init_from:
     _refuse('init_from', '', 'the folder of a run, such as runs/cifar_pretrain')
-  if config.init_step != -1 and config.init_step < 1:
-    _refuse('init_step', config.init_step, '-1 or a step of the run')
+  steps = tuple(config.init_steps)
+  if len(set(steps)) < len(steps) or any(step < 1 for step in steps):
+    _refuse('init_steps', steps, 'steps of the run, each above 0 and once')
   if not config.validation_fraction:
     _refuse('validation_fraction', 0, 'above 0: C is chosen on these images')
   strengths = tuple(config.probe.strengths)

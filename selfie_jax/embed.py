@@ -31,7 +31,7 @@ def main() -> None:
   add('--checkpoint', required=True, metavar='RUN', help="a run's folder")
   add('--images', required=True, metavar='DIR', help='folder, at any depth')
   add('--out', required=True, metavar='FILE', help='FILE.npz or FILE.parquet')
-  add('--layer', help='block3 (default), attention or block4')
+  add('--layer', help='block3 (default), patches, attention or block4')
   add('--batch_size', type=int, default=64, help='images at a time')
   add(
     '--predict',

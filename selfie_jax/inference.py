@@ -60,7 +60,7 @@ class Model:
     self.class_names = class_names
     self.step = step
     self.layers = {
-      'selfie': ('block3', 'attention'),
+      'selfie': ('block3', 'patches', 'attention'),
       'resnet50': ('block3', 'block4'),
       'resnet36_attention': ('block3', 'attention'),
     }[config.model.name]
@@ -85,6 +85,7 @@ class Model:
         are resized as evaluation in training does it.
       layer: 'block3': features after block 3 (and after the norm that follows
         it, if one does) of the whole image, average pooled; the default.
+        'patches': the mean of P's vectors of the patches (pretraining runs).
         'attention': attention pooling's summary, of all patches as P embeds
         them in a pretraining run, of block 3's features in
         resnet36_attention. 'block4': what ResNet-50's head sees.
@@ -201,7 +202,7 @@ def outputs(
     config: the run's.
     variables: its parameters and batch statistics.
     images: uint8 [batch, s, s, 3].
-    names: which of 'block3', 'block4', 'attention', 'logits' and
+    names: which of 'block3', 'block4', 'patches', 'attention', 'logits' and
       'probabilities', of those that the network has.
 
   Returns:
@@ -215,16 +216,20 @@ def outputs(
 
 def _of_pretraining(config, variables, x, names):
   found = {}
+  patch_network = functools.partial(
+    resnet.PatchNetwork(**task.resnet_settings(config, 3)).apply,
+    {k: v['patch_network'] for k, v in variables.items()},
+    train=False,
+  )
+  cut = patches.extract(x, config.patch_size)
   if 'block3' in names:
-    network = resnet.PatchNetwork(**task.resnet_settings(config, 3))
-    found['block3'] = network.apply(
-      {k: v['patch_network'] for k, v in variables.items()}, x, train=False
-    )
+    found['block3'] = patch_network(x)
+  if 'patches' in names:
+    vectors = patch_network(cut.reshape((-1,) + cut.shape[2:]))
+    found['patches'] = vectors.reshape(cut.shape[:2] + (-1,)).mean(axis=1)
   if 'attention' in names:
     found['attention'] = pretrain.build_model(config).apply(
-      variables,
-      patches.extract(x, config.patch_size),
-      method=selfie.Selfie.summarise,
+      variables, cut, method=selfie.Selfie.summarise
     )
   return found
 

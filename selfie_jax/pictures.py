@@ -38,7 +38,7 @@ def main() -> None:
   )
   add('--out', metavar='DIR', help='default: RUN/figures')
   add('--count', type=int, default=6, help=f'images shown, 1 to {MOST}')
-  add('--layer', help='block3 (default), attention or block4')
+  add('--layer', help='block3 (default), patches, attention or block4')
   args = parser.parse_args()
   absl_logging.set_verbosity(absl_logging.FATAL)
   with errors.one_line():

@@ -64,10 +64,12 @@ def _run(
   config: ml_collections.ConfigDict, workdir: epath.Path
 ) -> dict[str, Any]:
   begun = time.perf_counter()
-  model = inference.load(
-    config.init_from, config.eval_batch_size, config.init_step
-  )
-  parts, facts = _open(config, model)
+  models = [
+    inference.load(config.init_from, config.eval_batch_size, step)
+    for step in sorted(config.init_steps) or (-1,)
+  ]
+  newest = models[-1]
+  parts, facts = _open(config, newest)
   config_lib.check_same_data(facts, workdir)
   if distributed.is_primary():
     config_lib.save(config, workdir)
@@ -76,24 +78,29 @@ def _run(
     part: source.labels[indices] for part, (source, indices) in parts.items()
   }
   rows = []
-  for weights, name, features in _features(config, model, parts):
-    logger.info('Probing %s', ' '.join([weights, name]).strip())
+  for row, features in _features(config, models, parts):
+    logger.info('Probing %s', probe_report.title(row))
     data = {part: (features[part], labels[part]) for part in PARTS}
-    rows += _probe(config, weights, name, data)
+    rows += _probe(config, row, data)
   results = {
     'mode': config.mode,
     'dataset': config.dataset.name,
     'initialised_from': config.init_from,
-    'checkpoint': model.step,
+    'checkpoint': newest.step,
+    'checkpoints': [model.step for model in models],
     'seed': config.seed,
     'label_fraction': config.label_fraction,
-    'metrics': {probe_report.name(row): row['test_accuracy'] for row in rows}
+    'metrics': {
+      probe_report.name(row): row['test_accuracy']
+      for row in rows
+      if row['checkpoint'] in (newest.step, None)
+    }
     | {
       'chance': float(np.bincount(labels['test']).max() / len(labels['test']))
     },
     'probes': rows,
     'protocol': probe_report.protocol(
-      config, model.config, {part: len(labels[part]) for part in PARTS}
+      config, newest.config, {part: len(labels[part]) for part in PARTS}
     ),
     'wall_seconds': time.perf_counter() - begun,
   } | reporting.environment()
@@ -126,26 +133,33 @@ def _open(
 
 def _features(
   config: ml_collections.ConfigDict,
-  model: inference.Model,
+  models: list[inference.Model],
   parts: evaluation.Parts,
-) -> Iterator[tuple[str, str, dict[str, np.ndarray]]]:
-  """Whose weights, what features, and these of each part [n, dim]."""
-  trained = 'pretrained' if model.config.mode == 'pretrain' else 'finetuned'
+) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]]:
+  """What begins a row of results.json, and the features of each part [n, dim].
+
+  The pixels and the random network are the same for all of the `models`.
+  """
+  run = models[-1].config
+  trained = 'pretrained' if run.mode == 'pretrain' else 'finetuned'
   images = _some_images(config, parts['train'][0])
-  initial = probe_networks.initial(model, images)
-  for weights, network in ((trained, model), ('random', initial)):
-    compute = functools.partial(network.compute_batch, names=model.layers)
-    found = _compute(compute, parts, model.batch_size, weights)
-    for layer in model.layers:
-      yield weights, layer, found.pop(layer)
-    if model.config.mode == 'pretrain':
+  networks = [(trained, model.step, model) for model in models]
+  initial = probe_networks.initial(models[-1], images)
+  for weights, step, network in [*networks, ('random', None, initial)]:
+    row = {'weights': weights, 'checkpoint': step}
+    compute = functools.partial(network.compute_batch, names=network.layers)
+    found = _compute(compute, parts, network.batch_size, weights)
+    for layer in network.layers:
+      yield row | {'features': layer}, found.pop(layer)
+    if run.mode == 'pretrain':
       adapted = probe_networks.with_statistics(network, images, False)
       compute = functools.partial(adapted.compute_batch, names=('block3',))
-      found = _compute(compute, parts, model.batch_size, weights)
-      yield weights, ADAPTED, found['block3']
-  compute = functools.partial(_pixels, model.config)
-  found = _compute(compute, parts, model.batch_size, 'pixels')
-  yield '', 'pixels', found['pixels']
+      found = _compute(compute, parts, network.batch_size, weights)
+      yield row | {'features': ADAPTED}, found['block3']
+  compute = functools.partial(_pixels, run)
+  found = _compute(compute, parts, models[-1].batch_size, 'pixels')
+  row = {'weights': None, 'checkpoint': None}
+  yield row | {'features': 'pixels'}, found['pixels']
 
 
 def _some_images(config: ml_collections.ConfigDict, source) -> np.ndarray:
@@ -181,7 +195,7 @@ def _compute(
         if not np.isfinite(values).all():
           raise errors.UserError(
             f'the features {name} ({title}) are not finite; probe another '
-            'checkpoint: --config.init_step=STEP'
+            'checkpoint: --config.init_steps=(STEP,)'
           )
         found.setdefault(name, {})[part] = values
   return found
@@ -200,14 +214,12 @@ def _pixels(
 
 def _probe(
   config: ml_collections.ConfigDict,
-  weights: str,
-  features: str,
+  row: dict[str, Any],
   data: dict[str, tuple[np.ndarray, np.ndarray]],
 ) -> list[dict[str, Any]]:
   """The rows of both probes on one kind of features, for results.json."""
   settings = config.probe
-  dim = data['train'][0].shape[1]
-  row = {'weights': weights or None, 'features': features, 'dim': dim}
+  row = row | {'dim': data['train'][0].shape[1]}
   linear = linear_probe.fit(
     data['train'], data['validation'], settings.strengths, settings.max_iter
   )
@@ -241,10 +253,14 @@ def _probe(
 def _write(results: dict[str, Any], workdir: epath.Path) -> None:
   """The files of the run's folder, and the table in the log."""
   folder, path = workdir / 'figures', workdir / 'results.json'
+  figures = {'probes.png': probe_report.draw(results)}
+  if len(results['checkpoints']) > 1:
+    figures['lengths.png'] = probe_report.draw_lengths(results)
   with workdir_lib.writing(workdir):
     folder.mkdir(exist_ok=True)
-    with (folder / 'probes.png').open('wb') as file:
-      probe_report.draw(results).savefig(file, format='png')
+    for name, figure in figures.items():
+      with (folder / name).open('wb') as file:
+        figure.savefig(file, format='png')
     workdir_lib.write(path, json.dumps(results, indent=2) + '\n')
   for line in probe_report.table(results):
     logger.info('%s', line)

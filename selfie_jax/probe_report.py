@@ -24,6 +24,14 @@ def name(row: dict[str, Any]) -> str:
   return '_'.join(word for word in words if word)
 
 
+def title(row: dict[str, Any]) -> str:
+  """A row's features: pretrained block3 at step 6, random block3, pixels."""
+  words = [row['weights'], row['features']]
+  if row['checkpoint'] is not None:
+    words.append(f'at step {row["checkpoint"]:,}')
+  return ' '.join(filter(None, words))
+
+
 def protocol(
   config: ml_collections.ConfigDict,
   run_config: ml_collections.ConfigDict,
@@ -49,9 +57,10 @@ def protocol(
     + f' at {side} x {side}, no augmentation',
     'features': 'block3: after block 3 (and the norm that closes it, where '
     'there is one) of the whole image, average pooled; block3_adapted: the '
-    'same, with other batch statistics; attention: the summary '
-    'of attention pooling; block4: what the head sees; pixels: normalised as '
-    'the network sees them, of images above 32 x 32 made that small',
+    "same, with other batch statistics; patches: the mean of P's vectors of "
+    'the patches; attention: the summary of attention pooling; block4: what '
+    'the head sees; pixels: normalised as the network sees them, of images '
+    'above 32 x 32 made that small',
     'batch_statistics': 'frozen running averages of the run'
     + (
       f'; these are of patches, so block3_adapted has means over {batches} '
@@ -77,9 +86,9 @@ def protocol(
 def table(results: dict[str, Any]) -> list[str]:
   """Lines for the log; `results` as in results.json."""
   lines = [
-    f'{results["initialised_from"]} at step {results["checkpoint"]}, test '
-    f'accuracy (chance {results["metrics"]["chance"]:.1%}):',
-    f'{"weights":<11}{"features":<15}{"dim":>5}{"knn":>8}{"linear":>8}  C',
+    f'{results["initialised_from"]}, test accuracy '
+    f'(chance {results["metrics"]["chance"]:.1%}):',
+    f'{"features":<42}{"dim":>5}{"knn":>8}{"linear":>8}  C',
   ]
   for linear, knn in _pairs(results):
     notes = [f'{linear["strength"]:g}']
@@ -88,8 +97,7 @@ def table(results: dict[str, Any]) -> list[str]:
     if not linear['has_converged']:
       notes.append(f'not converged in {linear["iterations"]} steps')
     lines.append(
-      f'{linear["weights"] or "":<11}{linear["features"]:<15}'
-      f'{linear["dim"]:>5}{knn["test_accuracy"]:>8.1%}'
+      f'{title(linear):<42}{linear["dim"]:>5}{knn["test_accuracy"]:>8.1%}'
       f'{linear["test_accuracy"]:>8.1%}  {", ".join(notes)}'
     )
   return lines + [
@@ -99,12 +107,17 @@ def table(results: dict[str, Any]) -> list[str]:
 
 
 def draw(results: dict[str, Any]) -> mpl_figure.Figure:
-  """Bars of the test accuracies; `results` as in results.json."""
+  """Bars of the newest checkpoint's test accuracies; `results.json` given."""
+  newest = results['checkpoint'], None
   chance = results['metrics']['chance']
   fig = visualize.figure(8, 3.6)
   axes = fig.subplots(1, 2, sharey=True)
   for axis, (probe, title) in zip(axes, PROBES.items(), strict=True):
-    rows = [row for row in results['probes'] if row['probe'] == probe]
+    rows = [
+      row
+      for row in results['probes']
+      if row['probe'] == probe and row['checkpoint'] in newest
+    ]
     kinds = list(dict.fromkeys(row['features'] for row in rows))
     for kind in kinds:
       here = [row for row in rows if row['features'] == kind]
@@ -126,21 +139,59 @@ def draw(results: dict[str, Any]) -> mpl_figure.Figure:
     axis.set_xticks(range(len(kinds)), ticks)
     axis.set_title(title, fontsize=10)
     axis.spines[['top', 'right']].set_visible(False)
+  _finish(fig, f'Frozen features at step {results["checkpoint"]:,}', results)
+  return fig
+
+
+def draw_lengths(results: dict[str, Any]) -> mpl_figure.Figure:
+  """Test accuracies by steps of training, the random network's at step 0.
+
+  Args:
+    results: as in results.json, of several checkpoints.
+  """
+  fig = visualize.figure(8, 3.8)
+  axes = fig.subplots(1, 2, sharey=True)
+  for axis, (probe, name_) in zip(axes, PROBES.items(), strict=True):
+    curves: dict[str, dict[int, float]] = {}
+    for row in results['probes']:
+      if row['probe'] == probe:
+        step = row['checkpoint'] or 0
+        curve = curves.setdefault(row['features'], {})
+        curve[step] = 100 * row['test_accuracy']
+    pixels = curves.pop('pixels')[0]
+    for kind, curve in curves.items():
+      steps = sorted(curve)
+      axis.plot(steps, [curve[step] for step in steps], '.-', label=kind)
+    axis.axhline(pixels, color='#777777', linestyle='--', label='pixels')
+    axis.axhline(
+      100 * results['metrics']['chance'],
+      color=visualize.CHANCE,
+      linestyle=':',
+      label='chance',
+    )
+    axis.set_xlabel('steps (0: random weights)')
+    axis.set_title(name_, fontsize=10)
+    axis.spines[['top', 'right']].set_visible(False)
+  _finish(fig, 'Frozen features', results)
+  return fig
+
+
+def _finish(fig: mpl_figure.Figure, what: str, results: dict[str, Any]) -> None:
+  """Adds what both charts have around them."""
+  axes = fig.axes
   axes[0].set_ylabel('test accuracy (%)')
   fig.legend(
     *axes[0].get_legend_handles_labels(),
     loc='outside lower center',
-    ncols=3,
+    ncols=6,
     frameon=False,
     fontsize=9,
   )
   fig.suptitle(
-    f'Frozen features at step {results["checkpoint"]:,}, '
-    f'{100 * results["label_fraction"]:.4g} % of the labels of '
+    f'{what}, {100 * results["label_fraction"]:.4g} % of the labels of '
     f'{results["dataset"]}',
     fontsize=10,
   )
-  return fig
 
 
 def _pairs(results: dict[str, Any]):

@@ -129,7 +129,8 @@ def test_wrong_value_is_refused_in_one_line(
   'field, value, says',
   [
     ('init_from', '', 'runs/cifar_pretrain'),
-    ('init_step', 0, '-1 or a step'),
+    ('init_steps', (0,), 'each above 0'),
+    ('init_steps', (5, 5), 'each above 0 and once'),
     ('validation_fraction', 0.0, 'C is chosen on'),
     ('probe.strengths', (), 'one number or more'),
     ('probe.strengths', (0.1, 0.0), 'each above 0'),

@@ -134,7 +134,7 @@ def test_mistakes_are_known_before_anything_is_read(
   refused('.npz, .parquet', out=str(tmp_path / 'out.csv'))
   refused('cannot be written', out=str(tmp_path / 'nothing' / 'out.npz'))
   refused('is not a run', checkpoint=tmp_path)
-  refused('one of block3, attention', layer='block4')
+  refused('one of block3, patches, attention', layer='block4')
   refused('finetune it first', predict=True)
   monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
   refused('pip install pyarrow', out=str(tmp_path / 'out.parquet'))

@@ -73,6 +73,10 @@ def test_layers_of_a_pretraining_run_are_p_and_a(finished, pixels):
   np.testing.assert_allclose(
     model.embed(pixels, 'attention'), u, rtol=1e-4, atol=1e-5
   )
+  mean = h.reshape(5, 16, -1).mean(axis=1)
+  np.testing.assert_allclose(
+    model.embed(pixels, 'patches'), mean, rtol=1e-4, atol=1e-5
+  )
 
 
 def test_context_positions_reach_the_summary(pretrain_config, tmp_path, pixels):
@@ -192,7 +196,9 @@ def test_what_is_no_image_is_refused(finished, images, says):
 
 def test_mistakes_say_what_is_valid(finished, tmp_path, pixels):
   model = inference.load(finished('pretrain'))
-  with pytest.raises(errors.UserError, match='one of block3, attention'):
+  with pytest.raises(
+    errors.UserError, match='one of block3, patches, attention'
+  ):
     model.embed(pixels, 'block4')
   with pytest.raises(errors.UserError, match='finetune it first'):
     model.predict(pixels)

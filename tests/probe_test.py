@@ -53,7 +53,11 @@ def read(folder):
 @pytest.mark.parametrize(
   'mode, weights, layers',
   [
-    ('pretrain', 'pretrained', ['block3', 'block3_adapted', 'attention']),
+    (
+      'pretrain',
+      'pretrained',
+      ['block3', 'patches', 'attention', 'block3_adapted'],
+    ),
     ('finetune', 'finetuned', ['block3', 'block4']),
   ],
 )
@@ -132,6 +136,33 @@ def test_a_finished_probe_is_read_and_another_refused(
   other = job(finished('pretrain'), **{'probe.neighbours': 3})
   with pytest.raises(errors.UserError, match=r'neighbours \(20 -> 3\)'):
     probe.run(other, folder)
+
+
+def test_several_lengths_share_what_does_not_change(finished, tmp_path):
+  run = finished('pretrain')
+  results = probe.run(job(run, init_steps=(6, 3)), tmp_path / 'both')
+  assert results['checkpoint'] == 6 and results['checkpoints'] == [3, 6]
+  alone = probe.run(job(run, init_steps=(3,)), tmp_path / 'one')
+  rows = [row for row in results['probes'] if row['checkpoint'] != 6]
+  assert rows == alone['probes']
+  values = {row['test_accuracy'] for row in results['probes']}
+  assert set(results['metrics'].values()) - values <= {
+    results['metrics']['chance']
+  }
+  (lengths,) = (tmp_path / 'both' / 'figures').glob('lengths*')
+  assert lengths.stat().st_size > 10_000
+  assert not (tmp_path / 'one' / 'figures' / lengths.name).exists()
+  figure = probe_report.draw_lengths(results)
+  for axis, kind in zip(figure.axes, ('linear', 'knn'), strict=True):
+    lines = {line.get_label(): line for line in axis.get_lines()}
+    assert list(lines['patches'].get_xdata()) == [0, 3, 6]
+    metrics = results['metrics']
+    assert lines['patches'].get_ydata()[[0, -1]] == pytest.approx(
+      [
+        100 * metrics[f'random_patches_{kind}'],
+        100 * metrics[f'pretrained_patches_{kind}'],
+      ]
+    )
 
 
 def test_an_older_checkpoint_can_be_probed(finished):
@@ -221,11 +252,18 @@ def test_large_images_are_made_small_for_their_pixels(pretrain_config):
 
 def test_bars_have_their_values():
   rows = [
-    {'weights': w, 'features': f, 'probe': p, 'test_accuracy': value}
-    for w, f, value in (
-      ('pretrained', 'block3', 0.5),
-      ('random', 'block3', 0.4),
-      (None, 'pixels', 0.3),
+    {
+      'weights': w,
+      'checkpoint': step,
+      'features': f,
+      'probe': p,
+      'test_accuracy': value,
+    }
+    for w, step, f, value in (
+      ('pretrained', 3, 'block3', 0.2),
+      ('pretrained', 6, 'block3', 0.5),
+      ('random', None, 'block3', 0.4),
+      (None, None, 'pixels', 0.3),
     )
     for p in ('linear', 'knn')
   ]
@@ -260,7 +298,7 @@ def test_mistakes_are_one_line(finished, probed, tmp_path):
 
   refused('is not a run', job(tmp_path))
   refused('mode=probe.*give the one', job(probed('pretrain')))
-  refused('no checkpoint of step 5, but of 3, 6', job(run, init_step=5))
+  refused('no checkpoint of step 5, but of 3, 6', job(run, init_steps=(5,)))
   refused('no image to choose C on', job(run, label_fraction=0.005))
   refused(
     "'train' .1,497 images", job(run, **{'dataset.train_split': 'everything'})
