@@ -15,7 +15,7 @@ from selfie_jax import sources
 from selfie_jax import task
 
 PART = 'knn'  # of its rows in the history
-LAYER = 'block3'
+LAYER = 'patches'  # as training sees them; block3 has other statistics
 QUERIES = 5  # of so many images one is asked about
 
 

@@ -6,7 +6,7 @@ import math
 from selfie_jax import errors
 from selfie_jax import experiments
 
-GRID = '0.03,0.1,0.3'
+GRID = '0.01,0.03,0.1,0.3'  # the paper tunes in [0.01, 0.4]
 
 
 def parser(description: str) -> argparse.ArgumentParser:
