@@ -1,6 +1,7 @@
 """The text of a report, in Markdown: tables of the paper's numbers and ours."""
 
 from collections.abc import Iterable
+import re
 
 from selfie_jax import experiments
 from selfie_jax import paper_tables
@@ -86,8 +87,22 @@ def _state(facts: Facts) -> str:
     ('no learning rate chosen yet', facts.untuned),
   ):
     if jobs:
-      lines.append(f'- {why}: {", ".join(job.name for job in jobs)}')
+      lines.append(f'- {why}: {", ".join(_together(jobs))}')
   return '\n'.join(lines)
+
+
+def _together(jobs: list[experiments.Job]) -> list[str]:
+  """Names of jobs; those that differ only in seed or rate become one."""
+  alike: dict[str, list[str]] = {}
+  for job in jobs:
+    varying = re.search(r'(?<=_seed|_rate)[^_]+', job.name)
+    first, last = varying.span() if varying else (len(job.name),) * 2
+    name = job.name[:first] + '%s' + job.name[last:]
+    alike.setdefault(name, []).append(job.name[first:last])
+  return [
+    name % (values[0] if len(values) == 1 else '{' + ','.join(values) + '}')
+    for name, values in alike.items()
+  ]
 
 
 def _comparison(facts: Facts) -> list[str]:
