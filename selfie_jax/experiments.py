@@ -11,7 +11,7 @@ from selfie_jax import errors
 from selfie_jax import recipes
 
 STAGES = ('pretrain', 'tune', 'cell')
-TUNING_SEED = 1000  # no seed of a report, so no run is both
+TUNING_SEED = 1000  # the first; no seed of a report, so no run is both
 PRETRAIN = 'pretrain'  # the name of the default pretraining
 
 # Choices that the paper leaves open ([O] and [R] in configs/common.py). Those
@@ -103,6 +103,8 @@ class Plan:
     fractions: of the labels.
     seeds: how many of them, for each of the fractions.
     grid: learning rates to choose from; () leaves the config's to both arms.
+    tune_seeds: how many runs try each rate, for each of the fractions; () is
+      one each.
     fields: (field, value) for all finetuning jobs, of both arms alike.
     pretrain_fields: likewise for the pretraining jobs.
   """
@@ -114,6 +116,7 @@ class Plan:
   grid: tuple[float, ...] = ()
   fields: tuple[tuple[str, str], ...] = ()
   pretrain_fields: tuple[tuple[str, str], ...] = ()
+  tune_seeds: tuple[int, ...] = ()
 
   def __post_init__(self):
     own = _OWN + (('optimizer.learning_rate',) if self.grid else ())
@@ -174,12 +177,14 @@ class Plan:
     ]
 
   def tunings(self) -> list[Job]:
-    """A run for each learning rate of each group and fraction."""
+    """Runs for each learning rate of each group and fraction."""
+    counts = self.tune_seeds or (1,) * len(self.fractions)
     return [
-      self._finetuning('tune', arm, network, fraction, TUNING_SEED, rate)
-      for fraction in self.fractions
+      self._finetuning('tune', arm, network, fraction, TUNING_SEED + i, rate)
+      for fraction, count in zip(self.fractions, counts, strict=True)
       for arm, network in self.spec.groups
       for rate in self.grid
+      for i in range(count)
     ]
 
   def cells(
@@ -206,11 +211,11 @@ class Plan:
   def _finetuning(
     self, stage, arm, network, fraction, seed, rate=None, choice=''
   ) -> Job:
-    parts = [arm, network, f'{100 * fraction:g}pct']
+    parts = [arm, network, f'{100 * fraction:g}pct', f'seed{seed}']
     if stage == 'tune':
       parts = ['tune', *parts, f'rate{rate:g}']
-    else:
-      parts += [f'seed{seed}', *([_slug(choice)] if choice else [])]
+    elif choice:
+      parts.append(_slug(choice))
     fields = [
       *self.fields,
       ('model.name', network),

@@ -34,10 +34,10 @@ def rates(facts: Facts) -> list[str]:
       edges.append(f'{arm} at {100 * fraction:g} % ({chosen:g})')
   head = ['arm', 'network', 'labels', *(f'{r:g}' for r in grid), 'chosen']
   parts = [
-    'Chosen for each row by the validation accuracy (in %) of one run for each '
-    f'rate of the grid, with seed {experiments.TUNING_SEED}, which no cell '
-    'has. Every row has the same grid, steps and batch; the test set played '
-    'no part.'
+    'Chosen for each row by the validation accuracy (in %) of each rate of the '
+    f'grid, {_tune_seeds(plan)}. The seeds start at {experiments.TUNING_SEED}; '
+    'no cell has one of them. Both arms have the same grid, seeds, steps and '
+    'batch; the test set played no part.'
     + (
       ' Ablations have the rates of the default.'
       if facts.plan.spec.ablates
@@ -52,6 +52,17 @@ def rates(facts: Facts) -> list[str]:
       + '.'
     )
   return parts
+
+
+def _tune_seeds(plan: experiments.Plan) -> str:
+  counts = plan.tune_seeds or (1,) * len(plan.fractions)
+  if max(counts) == 1:
+    return 'one run each'
+  runs = ', '.join(
+    f'{count} at {100 * fraction:g} %'
+    for fraction, count in zip(plan.fractions, counts, strict=True)
+  )
+  return f'the mean over its runs ({runs})'
 
 
 def pretrainings(facts: Facts) -> list[str]:

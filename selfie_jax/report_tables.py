@@ -95,7 +95,7 @@ def _together(jobs: list[experiments.Job]) -> list[str]:
   """Names of jobs; those that differ only in seed or rate become one."""
   alike: dict[str, list[str]] = {}
   for job in jobs:
-    varying = re.search(r'(?<=_seed|_rate)[^_]+', job.name)
+    varying = re.search(r'(?<=_rate|_seed)[^_]+$', job.name)
     first, last = varying.span() if varying else (len(job.name),) * 2
     name = job.name[:first] + '%s' + job.name[last:]
     alike.setdefault(name, []).append(job.name[first:last])

@@ -42,6 +42,11 @@ def parser(description: str) -> argparse.ArgumentParser:
     action='store_true',
     help='choose the learning rate of each arm on its validation part',
   )
+  add(
+    '--tune_seeds',
+    default='1',
+    help='how many runs try each rate; or one number for each fraction',
+  )
   add('--grid', default=GRID, help=f'learning rates for --tune ({GRID})')
   add(
     '--set',
@@ -82,23 +87,29 @@ def make_plan(arguments: argparse.Namespace) -> experiments.Plan:
     if arguments.fractions
     else spec.fractions
   )
-  seeds = _numbers(arguments.seeds, 'seeds')
-  if len(seeds) == 1:
-    seeds *= len(fractions)
-  if len(seeds) != len(fractions) or any(n % 1 for n in seeds):
-    raise errors.UserError(
-      f'--seeds={arguments.seeds} is not valid; it must be one whole number of '
-      f'at least 1, or one for each of the {len(fractions)} label fractions'
-    )
   return experiments.Plan(
     arguments.experiment,
     arguments.variant,
     fractions,
-    tuple(int(n) for n in seeds),
+    _counts(arguments.seeds, 'seeds', len(fractions)),
     _numbers(arguments.grid, 'grid') if arguments.tune else (),
     _fields(arguments.set, '--set'),
     _fields(arguments.pretrain_set, '--pretrain_set'),
+    _counts(arguments.tune_seeds, 'tune_seeds', len(fractions)),
   )
+
+
+def _counts(text: str, flag: str, fractions: int) -> tuple[int, ...]:
+  """One whole number for each of so many fractions."""
+  numbers = _numbers(text, flag)
+  if len(numbers) == 1:
+    numbers *= fractions
+  if len(numbers) != fractions or any(n % 1 for n in numbers):
+    raise errors.UserError(
+      f'--{flag}={text} is not valid; it must be one whole number of at least '
+      f'1, or one for each of the {fractions} label fractions'
+    )
+  return tuple(int(n) for n in numbers)
 
 
 def _numbers(
@@ -114,7 +125,8 @@ def _numbers(
       f'--{flag}={text} is not valid; it must be numbers above 0{limit}, with '
       'commas between'
     )
-  return tuple(dict.fromkeys(numbers)) if flag != 'seeds' else numbers
+  is_list = flag in ('fractions', 'grid')
+  return tuple(dict.fromkeys(numbers)) if is_list else numbers
 
 
 def _fields(given: list[str], flag: str) -> tuple[tuple[str, str], ...]:

@@ -1,8 +1,11 @@
 """Each arm's learning rate, chosen on the validation part from one grid.
 
-The runs to choose by have a seed of their own, so no run of the report has
+The runs to choose by have seeds of their own, so no run of the report has
 been looked at before. The test accuracy plays no part.
 """
+
+import statistics
+from typing import Any
 
 from selfie_jax import experiments
 from selfie_jax import gathering
@@ -13,20 +16,29 @@ Key = tuple[str, str, float]  # Job.key: arm, network, label fraction
 def accuracies(
   plan: experiments.Plan, folders: gathering.Folders
 ) -> dict[Key, dict[float, float | None]]:
-  """{key: {learning rate: validation accuracy}} of what is finished.
+  """{key: {learning rate: mean validation accuracy over the seeds}}.
 
-  A run whose loss became infinite has None.
+  Of the rates whose runs are all finished; None if the loss of one of these
+  became infinite.
   """
-  found: dict[Key, dict[float, float | None]] = {}
+  runs: dict[Key, dict[float, list[experiments.Job]]] = {}
   for job in plan.tunings():
-    if not folders.is_done(job):
-      continue
-    results = folders.outcome(job).results
     rate = float(dict(job.fields)['optimizer.learning_rate'])
-    found.setdefault(job.key, {})[rate] = (
-      results and results['metrics']['validation_accuracy']
-    )
-  return found
+    runs.setdefault(job.key, {}).setdefault(rate, []).append(job)
+  return {
+    key: {
+      rate: _mean([folders.outcome(job).results for job in jobs])
+      for rate, jobs in rates.items()
+      if all(map(folders.is_done, jobs))
+    }
+    for key, rates in runs.items()
+  }
+
+
+def _mean(results: list[dict[str, Any] | None]) -> float | None:
+  if None in results:
+    return None
+  return statistics.fmean(r['metrics']['validation_accuracy'] for r in results)
 
 
 def choose(

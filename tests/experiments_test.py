@@ -1,5 +1,6 @@
 """The jobs of every experiment: how many, their names, and that they work."""
 
+import collections
 import itertools
 
 import made_up_runs
@@ -60,6 +61,20 @@ def test_number_of_jobs(name, cells, tunings):
 def test_every_published_number_has_its_cells(name):
   keys = {job.key for job in whole_plan(name).cells()}
   assert keys == set(paper_tables.PUBLISHED[name])
+
+
+def test_as_many_runs_try_each_rate_as_asked_for():
+  plan = made_up_runs.plan(
+    fractions=(0.05, 1.0), seeds=(5, 1), grid=GRID, tune_seeds=(3, 1)
+  )
+  tried = collections.Counter(
+    (job.key, job.name[-7:]) for job in plan.tunings()
+  )
+  assert {key[2]: count for (key, _), count in tried.items()} == {
+    0.05: 3,
+    1.0: 1,
+  }
+  assert len({job.name for job in plan.tunings()}) == sum(tried.values())
 
 
 def test_arms_differ_in_the_start_alone():

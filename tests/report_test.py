@@ -155,7 +155,7 @@ def test_cells_without_a_rate_are_missing(tmp_path):
   assert '**0 of 8 cells are finished.**' in text
   assert text.count('- no learning rate chosen yet: supervised') == 1
   assert 'supervised_resnet50_5pct_seed{0,1}, selfie' in text
-  assert 'tune_supervised_resnet50_5pct_rate{0.03,0.1}' in text
+  assert 'tune_supervised_resnet50_5pct_seed1000_rate{0.03,0.1}' in text
 
 
 def test_ablations_are_compared_with_the_default(tmp_path):

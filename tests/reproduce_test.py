@@ -196,6 +196,7 @@ def test_each_is_held_to_its_share_of_the_cores():
     (['--set=nothing'], '--set FIELD=VALUE'),
     (['--seeds=0'], '--seeds=0 is not valid'),
     (['--seeds=1.5'], '--seeds=1.5 is not valid'),
+    (['--tune_seeds=0.5'], '--tune_seeds=0.5 is not valid'),
     (['--seeds=2,2'], 'each of the 1 label fractions'),
     (['--fractions=5'], '--fractions=5 is not valid'),
     (['--pretrained=nowhere'], '--pretrained=nowhere'),
@@ -225,7 +226,7 @@ def test_stopped_and_typed_again_it_ends_as_if_it_had_not_been(
   results = f'--results={tmp_path / "r"}'
   for job, number, code in (
     ('pretrain', signal.SIGTERM, 143),
-    ('tune_selfie_resnet50_5pct_rate0.1', signal.SIGINT, 130),
+    ('tune_selfie_resnet50_5pct_seed1000_rate0.1', signal.SIGINT, 130),
   ):
     process = subprocess.Popen(
       [*PROGRAM, *words(*flags, results, **where)],

@@ -46,6 +46,24 @@ def test_validation_accuracy_decides_and_not_the_test(plan, folders):
   assert tuning.accuracies(plan, folders)[high.key][0.3] == 0.9
 
 
+def test_mean_over_the_seeds_decides(tmp_path):
+  plan = made_up_runs.plan(
+    fractions=(0.05,), seeds=(2,), grid=GRID, tune_seeds=(2,)
+  )
+  folders = gathering.Folders(plan, tmp_path)
+  for job in plan.tunings():
+    made_up_runs.finish(folders, job)
+  one, other = (job for job in plan.tunings()[:6] if 'rate0.3' in job.name)
+  set_accuracy(folders, one, validation_accuracy=0.9)
+  set_accuracy(folders, other, validation_accuracy=0.1)
+  assert tuning.accuracies(plan, folders)[one.key][0.3] == 0.5
+  assert tuning.choose(plan, folders)[one.key] == 0.3
+  set_accuracy(folders, one, validation_accuracy=0.5)
+  assert tuning.choose(plan, folders)[one.key] == 0.1
+  (folders.run(other) / 'results.json').unlink()
+  assert one.key not in tuning.choose(plan, folders)
+
+
 def test_lower_of_two_equals(plan, folders):
   for job in plan.tunings():
     set_accuracy(folders, job, validation_accuracy=0.5)
