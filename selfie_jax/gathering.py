@@ -184,7 +184,7 @@ class Folders:
     if changed:
       raise errors.UserError(
         f'{place} holds a run with another config: {", ".join(changed)}. Type '
-        'the flags it was begun with, or give another --workdir'
+        'the flags it was begun with, remove it, or give another --workdir'
         + (' and --results' if self.results else '')
       )
 
