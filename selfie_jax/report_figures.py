@@ -223,6 +223,15 @@ def _panels(facts: Facts):
 def _shared_legend(fig, panels, label: str) -> None:
   first = next(iter(panels.values()))
   first.set_ylabel(label)
+  for axis in panels.values():
+    if not axis.has_data():
+      axis.set_axis_off()
+      axis.text(
+        *(0.5, 0.5, 'not finished'),
+        transform=axis.transAxes,
+        ha='center',
+        color='#777777',
+      )
   handles = {
     name: handle
     for axis in panels.values()
