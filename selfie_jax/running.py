@@ -101,7 +101,8 @@ class Runner:
             active.pop(future)
             future.result()
       except BaseException:
-        self._stop(self.signal)  # the others, which may be hours from their end
+        if not self._stopped:  # told twice, they would not save their state
+          self._stop(self.signal)
         raise
 
   @contextlib.contextmanager
@@ -138,7 +139,8 @@ class Runner:
       logger.info('%s%s', title, left)
     if failure := self._execute(job):
       self._fail(job, failure)
-    self._show(job, 1)
+    else:
+      self._show(job, 1)
     self._folders.gather(job)
     if results := self._folders.outcome(job).results:
       logger.info('%s: %s', job.name, _score(results['metrics']))

@@ -8,11 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import made_up_runs
 import pytest
 
+from selfie_jax import errors
 from selfie_jax import gathering
 from selfie_jax import recipes
 from selfie_jax import reproduce
@@ -166,6 +168,48 @@ def test_two_at_a_time(call, tmp_path):
   begun = [(run / 'config.json').stat().mtime for run in (one, two)]
   ended = [(run / 'results.json').stat().mtime for run in (one, two)]
   assert max(begun) < min(ended)
+
+
+SLOW_TO_SAVE = """
+import pathlib, signal, sys, time
+folder = pathlib.Path(sys.argv[1])
+def stop(*_):
+  signal.signal(signal.SIGTERM, signal.SIG_DFL)  # told twice, it ends at once
+  if 'seed1' in folder.name:
+    time.sleep(1)  # another has ended by now
+  (folder / 'saved').touch()
+  sys.exit(143)
+signal.signal(signal.SIGTERM, stop)
+(folder / 'begun').touch()
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(CORES < 2, reason='one core')
+def test_each_may_take_its_time_to_save(tmp_path, monkeypatch):
+  """The processes only wait and stop: how fast main.py saves is chance."""
+  arguments = recipes.arguments
+  monkeypatch.setattr(
+    recipes,
+    'arguments',
+    lambda config, fields, folder='': (
+      ['-c', SLOW_TO_SAVE, folder] if folder else arguments(config, fields)
+    ),
+  )
+  jobs = [job for job in plan().cells() if not job.start]
+  folders = gathering.Folders(plan(), tmp_path)
+  begun = [folders.run(job) / 'begun' for job in jobs]
+
+  def tell():
+    while not all(path.exists() for path in begun):
+      time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+  threading.Thread(target=tell, daemon=True).start()
+  left = jobs[:]
+  with pytest.raises(errors.Preempted):
+    running.Runner(folders, jobs, 2).run(lambda _: left.pop() if left else None)
+  assert all((folders.run(job) / 'saved').exists() for job in jobs)
 
 
 @pytest.mark.skipif(not hasattr(os, 'sched_getaffinity'), reason='not Linux')
