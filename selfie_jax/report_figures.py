@@ -149,9 +149,10 @@ def tuning(facts: Facts) -> mpl_figure.Figure | None:
       tried = facts.tried.get((*group, fraction), {})
       values = {r: 100 * v for r, v in sorted(tried.items()) if v is not None}
       name = report_facts.group_name(facts.plan, group)
-      axis.plot(
-        [*values], [*values.values()], color=colour, marker='o', label=name
-      )
+      if values:
+        axis.plot(
+          [*values], [*values.values()], color=colour, marker='o', label=name
+        )
     axis.set_xscale('log')
     axis.set_xticks(sorted(facts.plan.grid))
     axis.xaxis.set_major_formatter(ticker.StrMethodFormatter('{x:g}'))

@@ -82,17 +82,17 @@ def make_plan(arguments: argparse.Namespace) -> experiments.Plan:
     UserError: a value that cannot be.
   """
   spec = experiments.EXPERIMENTS[arguments.experiment]
-  fractions = (
-    _numbers(arguments.fractions, 'fractions', 1)
-    if arguments.fractions
-    else spec.fractions
-  )
+  fractions = spec.fractions
+  if arguments.fractions:
+    fractions = _numbers(arguments.fractions, 'fractions', 1)
+  grid = _numbers(arguments.grid, 'grid') if arguments.tune else ()
+  fractions, grid = (tuple(dict.fromkeys(each)) for each in (fractions, grid))
   return experiments.Plan(
     arguments.experiment,
     arguments.variant,
     fractions,
     _counts(arguments.seeds, 'seeds', len(fractions)),
-    _numbers(arguments.grid, 'grid') if arguments.tune else (),
+    grid,
     _fields(arguments.set, '--set'),
     _fields(arguments.pretrain_set, '--pretrain_set'),
     _counts(arguments.tune_seeds, 'tune_seeds', len(fractions)),
@@ -125,8 +125,7 @@ def _numbers(
       f'--{flag}={text} is not valid; it must be numbers above 0{limit}, with '
       'commas between'
     )
-  is_list = flag in ('fractions', 'grid')
-  return tuple(dict.fromkeys(numbers)) if is_list else numbers
+  return numbers
 
 
 def _fields(given: list[str], flag: str) -> tuple[tuple[str, str], ...]:

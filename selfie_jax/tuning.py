@@ -4,11 +4,11 @@ The runs to choose by have seeds of their own, so no run of the report has
 been looked at before. The test accuracy plays no part.
 """
 
-import statistics
 from typing import Any
 
 from selfie_jax import experiments
 from selfie_jax import gathering
+from selfie_jax import statistics
 
 Key = tuple[str, str, float]  # Job.key: arm, network, label fraction
 
@@ -21,24 +21,23 @@ def accuracies(
   Of the rates whose runs are all finished; None if the loss of one of these
   became infinite.
   """
-  runs: dict[Key, dict[float, list[experiments.Job]]] = {}
+  runs: dict[tuple[Key, float], list[experiments.Job]] = {}
   for job in plan.tunings():
     rate = float(dict(job.fields)['optimizer.learning_rate'])
-    runs.setdefault(job.key, {}).setdefault(rate, []).append(job)
-  return {
-    key: {
-      rate: _mean([folders.outcome(job).results for job in jobs])
-      for rate, jobs in rates.items()
-      if all(map(folders.is_done, jobs))
-    }
-    for key, rates in runs.items()
-  }
+    runs.setdefault((job.key, rate), []).append(job)
+  found: dict[Key, dict[float, float | None]] = {}
+  for (key, rate), jobs in runs.items():
+    if all(map(folders.is_done, jobs)):
+      results = [folders.outcome(job).results for job in jobs]
+      found.setdefault(key, {})[rate] = _mean(results)
+  return found
 
 
 def _mean(results: list[dict[str, Any] | None]) -> float | None:
   if None in results:
     return None
-  return statistics.fmean(r['metrics']['validation_accuracy'] for r in results)
+  values = [each['metrics']['validation_accuracy'] for each in results]
+  return statistics.mean_std(values)[0]
 
 
 def choose(

@@ -96,6 +96,11 @@ def test_no_choice_where_all_diverge(plan, folders):
   assert plan.tunings()[0].key not in tuning.choose(plan, folders)
 
 
+def test_nothing_is_there_before_a_run_has_ended(plan, tmp_path):
+  folders = gathering.Folders(plan, tmp_path / 'empty')
+  assert tuning.accuracies(plan, folders) == {}
+
+
 def test_nothing_is_chosen_without_a_grid(tmp_path):
   plan = made_up_runs.plan()
   assert tuning.choose(plan, gathering.Folders(plan, tmp_path)) is None
