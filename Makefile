@@ -40,7 +40,7 @@ bench: $(VENV)-bench/.bench
 	  --config.batch_size=32 --config.dtype=float32
 
 bench-test: $(VENV)-bench/.bench
-	$(VENV)-bench/bin/python -m pytest tests/hlo_test.py tests/tpu_cost_test.py
+	$(VENV)-bench/bin/python -m pytest tests/benchmarks/hlo_test.py tests/benchmarks/tpu_cost_test.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-bench .jax_cache

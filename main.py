@@ -137,8 +137,8 @@ def main(argv: list[str]) -> None:
   )
   if not distributed.is_primary():
     logging.getLogger('selfie_jax').setLevel(logging.WARNING)
-  from selfie_jax import probe
-  from selfie_jax import train
+  from selfie_jax.probes import probe
+  from selfie_jax.training import train
 
   is_probe = FLAGS.config.mode == 'probe'
   run = probe.run if is_probe else train.train_and_evaluate

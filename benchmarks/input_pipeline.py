@@ -26,10 +26,10 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import watched
-from selfie_jax import augment
 from selfie_jax import config as config_lib
-from selfie_jax import input_pipeline
-from selfie_jax import sources
+from selfie_jax.data import augment
+from selfie_jax.data import input_pipeline
+from selfie_jax.data import sources
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file('config', None, 'The job.')

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from selfie_jax import task as task_lib
-from selfie_jax import train
+from selfie_jax.tasks import train_state as task_lib
+from selfie_jax.training import train
 
 
 def num_classes(config: ml_collections.ConfigDict) -> int:

@@ -23,10 +23,10 @@ from absl import logging
 import jax
 from ml_collections import config_flags
 
-from selfie_jax import checkpoints
-from selfie_jax import input_pipeline
-from selfie_jax import train
-from selfie_jax import workdir as workdir_lib
+from selfie_jax.data import input_pipeline
+from selfie_jax.storage import checkpoints
+from selfie_jax.storage import workdir as workdir_lib
+from selfie_jax.training import train
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file('config', None, 'The job.')

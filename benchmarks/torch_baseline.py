@@ -32,8 +32,8 @@ from torch.nn import functional
 
 from benchmarks import job
 from selfie_jax import config as config_lib
-from selfie_jax import patches
-from selfie_jax import resnet
+from selfie_jax.models import patches
+from selfie_jax.models import resnet
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file('config', None, 'The job.')
@@ -47,7 +47,7 @@ flags.mark_flag_as_required('config')
 
 
 class Bottleneck(nn.Module):
-  """Pre-activation; see selfie_jax.resnet.Bottleneck."""
+  """Pre-activation; see selfie_jax.models.resnet.Bottleneck."""
 
   def __init__(self, channels: int, features: int, stride: int):
     super().__init__()
@@ -71,7 +71,7 @@ class Bottleneck(nn.Module):
 
 
 class Selfie(nn.Module):
-  """P, A, u0 and positions; see selfie_jax.selfie.Selfie."""
+  """P, A, u0 and positions; see selfie_jax.models.selfie.Selfie."""
 
   def __init__(self, config):
     super().__init__()

@@ -12,9 +12,9 @@ from unittest import mock
 import jax
 import ml_collections
 
-from selfie_jax import evaluation
-from selfie_jax import input_pipeline
-from selfie_jax import train
+from selfie_jax.data import input_pipeline
+from selfie_jax.training import evaluation
+from selfie_jax.training import train
 
 _RATE = re.compile(r'images_per_second_per_device ([\d.e+]+)')
 

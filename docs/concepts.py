@@ -14,8 +14,8 @@ from PIL import Image
 from sklearn import datasets
 
 from configs import cifar_pretrain
-from selfie_jax import patches
-from selfie_jax import visualize
+from selfie_jax import figures as figures_lib
+from selfie_jax.models import patches
 
 PICTURE = pathlib.Path(__file__).resolve().parent / 'concepts.png'
 P_COLOUR, A_COLOUR, PLACE_COLOUR = '#9ecae1', '#fdae6b', '#a1d99b'
@@ -110,7 +110,7 @@ def _draw_logits(axes, targets: np.ndarray, x: float, y: float) -> None:
     _bar(axes, column + 1.5, top + 5, P_COLOUR)
     _write(axes, column + 2, top + 13.6, f'{i + 1}', align='center')
     for j in range(m):
-      colour = visualize.RIGHT if i == j else WRONG_COLOUR
+      colour = figures_lib.RIGHT if i == j else WRONG_COLOUR
       _rectangle(axes, x + j * cell, row, cell, cell, colour, edge='white')
   _write(
     axes, x + m * cell / 2, y - 2, 'logits: query · vector', align='center'

@@ -6,7 +6,7 @@ __version__ = '0.1.0'
 def __getattr__(name: str):
   # JAX and TensorFlow are loaded only when they are needed.
   if name == 'load':
-    from selfie_jax import inference
+    from selfie_jax.inference import model as model_lib
 
-    return inference.load
+    return model_lib.load
   raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

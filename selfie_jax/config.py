@@ -9,12 +9,12 @@ from typing import Any
 from etils import epath
 import ml_collections
 
-from selfie_jax import attention_pooling
 from selfie_jax import errors
-from selfie_jax import patches
-from selfie_jax import resnet
-from selfie_jax import selfie
-from selfie_jax import workdir as workdir_lib
+from selfie_jax.models import attention_pooling
+from selfie_jax.models import patches
+from selfie_jax.models import resnet
+from selfie_jax.models import selfie
+from selfie_jax.storage import workdir as workdir_lib
 
 MODES = ('pretrain', 'finetune', 'probe')
 

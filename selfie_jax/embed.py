@@ -17,8 +17,8 @@ from absl import logging as absl_logging
 import numpy as np
 import tqdm
 
-from selfie_jax import columns as columns_lib
 from selfie_jax import errors
+from selfie_jax.inference import columns as columns_lib
 
 NAMED = 3  # so many of the files that cannot be read are named
 
@@ -59,7 +59,7 @@ def embed_folder(
     checkpoint: the run's folder.
     images: the folder.
     out: FILE.npz or FILE.parquet; it is whole or not there.
-    layer: see inference.Model.embed.
+    layer: see model_lib.Model.embed.
     batch_size: images that go through the network at a time.
     predict: whether to write predictions too.
 
@@ -72,11 +72,11 @@ def embed_folder(
   """
   columns_lib.check(out)
   # JAX and TensorFlow take seconds to load.
-  from selfie_jax import images as images_lib
-  from selfie_jax import inference
+  from selfie_jax.data import images as images_lib
+  from selfie_jax.inference import model as model_lib
 
   files = images_lib.find(images)
-  model = inference.load(checkpoint, batch_size)
+  model = model_lib.load(checkpoint, batch_size)
   names = [model.check_layer(layer)]
   if predict:
     model.check_predicts()

@@ -22,11 +22,11 @@ import jax
 from jax import export as jax_export
 import numpy as np
 
-from selfie_jax import augment
 from selfie_jax import errors
-from selfie_jax import inference
-from selfie_jax import timm_card
-from selfie_jax import timm_names
+from selfie_jax.data import augment
+from selfie_jax.inference import model as model_lib
+from selfie_jax.inference import timm_card
+from selfie_jax.storage import timm_weights
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 
@@ -66,7 +66,7 @@ def export(run: str, kind: str, out: str) -> list[pathlib.Path]:
     raise errors.UserError(
       f'{out} is there and not empty; give a new folder with --out=DIR'
     )
-  model = inference.load(run)
+  model = model_lib.load(run)
   if kind == 'timm':  # asked before anything is written
     timm_card.settings(model.config, model.class_names)
   try:
@@ -80,23 +80,23 @@ def export(run: str, kind: str, out: str) -> list[pathlib.Path]:
   return sorted(folder.iterdir())
 
 
-def _timm(model: inference.Model, folder: pathlib.Path) -> str:
+def _timm(model: model_lib.Model, folder: pathlib.Path) -> str:
   settings = timm_card.settings(model.config, model.class_names)
   weights = {k: v.get('patch_network', v) for k, v in model.variables.items()}
-  timm_names.write(str(folder / 'model.safetensors'), **weights)
+  timm_weights.write(str(folder / 'model.safetensors'), **weights)
   (folder / 'config.json').write_text(json.dumps(settings, indent=2) + '\n')
   return timm_card.usage(model.config, settings) + (
     f'\n`run` gives {_output(model)}.\n'
   )
 
 
-def _stablehlo(model: inference.Model, folder: pathlib.Path) -> str:
+def _stablehlo(model: model_lib.Model, folder: pathlib.Path) -> str:
   config = model.config
   name = 'block3' if config.mode == 'pretrain' else 'logits'
 
   def forward(images: jax.Array) -> jax.Array:
     variables = jax.tree.map(np.asarray, model.variables)
-    return inference.outputs(config, variables, images, (name,))[name]
+    return model_lib.outputs(config, variables, images, (name,))[name]
 
   side = config.image_size
   shape = jax_export.symbolic_shape(f'batch, {side}, {side}, 3')
@@ -122,7 +122,7 @@ files for at least six months of later versions.
 """
 
 
-def _numpy(model: inference.Model, folder: pathlib.Path) -> str:
+def _numpy(model: model_lib.Model, folder: pathlib.Path) -> str:
   arrays = {
     name: np.asarray(value)
     for name, value in traverse_util.flatten_dict(
@@ -150,7 +150,7 @@ weights = np.load('weights.npz')
 """
 
 
-def _card(model: inference.Model, kind: str, usage: str) -> str:
+def _card(model: model_lib.Model, kind: str, usage: str) -> str:
   """README.md of an exported network."""
   config = model.config
   size = config.image_size
@@ -189,7 +189,7 @@ def _card(model: inference.Model, kind: str, usage: str) -> str:
   return '\n'.join(lines) + '\n'
 
 
-def _output(model: inference.Model) -> str:
+def _output(model: model_lib.Model) -> str:
   if model.class_names:
     return f'logits, float32 [n, {len(model.class_names)}]'
   dim = model.config.model.width * 16

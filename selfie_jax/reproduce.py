@@ -12,18 +12,18 @@ import shlex
 import sys
 
 from selfie_jax import errors
-from selfie_jax import experiments
-from selfie_jax import gathering
-from selfie_jax import report
-from selfie_jax import reproduce_flags
-from selfie_jax import running
-from selfie_jax import tuning
+from selfie_jax.experiments import flags as flags_lib
+from selfie_jax.experiments import plan as plan_lib
+from selfie_jax.experiments import report
+from selfie_jax.experiments import results as results_lib
+from selfie_jax.experiments import runner
+from selfie_jax.experiments import tuning
 
 logger = logging.getLogger('selfie_jax.reproduce')  # not __main__
 
 
 def main() -> None:
-  arguments = reproduce_flags.parser(__doc__).parse_args()
+  arguments = flags_lib.parser(__doc__).parse_args()
   handler = logging.StreamHandler()
   handler.setFormatter(logging.Formatter('%(asctime)s %(message)s', '%H:%M:%S'))
   ours = logging.getLogger('selfie_jax')
@@ -31,10 +31,10 @@ def main() -> None:
   ours.propagate = False
   ours.addHandler(handler)
   with errors.one_line():
-    plan = reproduce_flags.make_plan(arguments)
+    plan = flags_lib.make_plan(arguments)
     work = Work(
       plan,
-      gathering.Folders(
+      results_lib.Folders(
         plan,
         arguments.workdir or default_workdir(plan),
         arguments.results,
@@ -54,10 +54,10 @@ def main() -> None:
 class Work:
   """A plan and its folders, and what can be done with them."""
 
-  plan: experiments.Plan
-  folders: gathering.Folders
+  plan: plan_lib.Plan
+  folders: results_lib.Folders
 
-  def jobs(self) -> list[experiments.Job]:
+  def jobs(self) -> list[plan_lib.Job]:
     """All jobs whose flags are known: cells of which the rate is chosen."""
     jobs = self.plan.pretrainings() + self.plan.tunings()
     self.folders.check(jobs)
@@ -72,7 +72,7 @@ class Work:
     unknown = [job for job in self.plan.cells() if job.name not in names]
     left = self.pending(known + unknown, stage)
     asked = [j for j in known + unknown if stage in ('all', j.stage)]
-    runner = running.Runner(self.folders, left, parallel)
+    running = runner.Runner(self.folders, left, parallel)
     logger.info(
       '%s: %d to run, %d finished',
       self.plan.title,
@@ -82,7 +82,7 @@ class Work:
 
     started = set()
 
-    def following(active: set[str]) -> experiments.Job | None:
+    def following(active: set[str]) -> plan_lib.Job | None:
       # Asked anew each time, since the cells' rates follow from the tuning.
       for job in self.pending(self.jobs(), stage):
         if job.name not in started and job.start not in active:
@@ -91,14 +91,14 @@ class Work:
       return None
 
     try:
-      runner.run(following)
+      running.run(following)
     except errors.Preempted:
       sys.stderr.write(
         f'stopped; to go on: {command()}\n',
       )
-      return 128 + runner.signal
+      return 128 + running.signal
     self.report()
-    for name, line in runner.failures.items():
+    for name, line in running.failures.items():
       sys.stderr.write(f'failed: {name}: {line}\n')
     if left := self.pending(known := self.jobs(), stage):
       sys.stderr.write(f'{len(left)} jobs are left; again: {command()}\n')
@@ -108,9 +108,7 @@ class Work:
       return 1
     return 1 if left else 0
 
-  def pending(
-    self, jobs: list[experiments.Job], stage: str
-  ) -> list[experiments.Job]:
+  def pending(self, jobs: list[plan_lib.Job], stage: str) -> list[plan_lib.Job]:
     """Those to be run, a pretraining also if only its weights are missing."""
     left = [job for job in jobs if not self.folders.is_done(job)]
     starts = {job.start for job in left}
@@ -145,7 +143,7 @@ class Work:
     return 0
 
 
-def default_workdir(plan: experiments.Plan) -> str:
+def default_workdir(plan: plan_lib.Plan) -> str:
   """One for all experiments on the same data, which share runs."""
   return '_'.join(
     filter(None, (f'runs/reproduce/{plan.spec.data}', plan.variant))

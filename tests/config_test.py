@@ -8,7 +8,7 @@ import pytest
 
 from selfie_jax import config as config_lib
 from selfie_jax import errors
-from selfie_jax import workdir as workdir_lib
+from selfie_jax.storage import workdir as workdir_lib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 JOBS = sorted(

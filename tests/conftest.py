@@ -44,7 +44,7 @@ def finetune_config():
 @pytest.fixture(scope='session')
 def finished(tmp_path_factory):
   """mode -> the folder of its small job, run once and read by many tests."""
-  from selfie_jax import train
+  from selfie_jax.training import train
 
   @functools.cache
   def run(mode):

@@ -11,12 +11,12 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from selfie_jax import columns
 from selfie_jax import embed
 from selfie_jax import errors
-from selfie_jax import inference
+from selfie_jax.inference import columns
+from selfie_jax.inference import model as model_lib
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_every_file_has_its_vector_label_and_prediction(
   assert files == sorted(files) and len(files) == 11
   assert files[0] == 'cat/young/00.jpg'
   assert found['labels'].tolist() == [name.split('/')[0] for name in files]
-  model = inference.load(run, batch_size=4)
+  model = model_lib.load(run, batch_size=4)
   expected = model.compute(
     [folder / name for name in files], ('block4', 'probabilities')
   )

@@ -19,11 +19,11 @@ from configs import imagenet_finetune
 from configs import imagenet_pretrain
 from selfie_jax import errors
 from selfie_jax import export
-from selfie_jax import finetune
-from selfie_jax import inference
-from selfie_jax import input_pipeline
-from selfie_jax import pretrain
-from selfie_jax import timm_names
+from selfie_jax.data import input_pipeline
+from selfie_jax.inference import model as model_lib
+from selfie_jax.storage import timm_weights
+from selfie_jax.tasks import finetune
+from selfie_jax.tasks import pretrain
 
 # Names and shapes of timm 1.0.31's create_model('resnetv2_50', num_classes=10).
 LISTING = pathlib.Path(__file__).parent / 'timm_resnetv2_50.json'
@@ -49,14 +49,14 @@ def shapes(tensors):
 
 def test_classifier_has_the_names_and_shapes_of_timms():
   config = imagenet_finetune.get_config()
-  tensors = timm_names.to_timm(*weights_as_zeros(finetune, config))
+  tensors = timm_weights.to_timm(*weights_as_zeros(finetune, config))
   assert shapes(tensors) == json.loads(LISTING.read_text())
   assert all(value.flags.c_contiguous for value in tensors.values())
 
 
 def test_p_has_the_names_and_shapes_of_timms_first_three_stages():
   config = imagenet_pretrain.get_config()
-  tensors = timm_names.to_timm(*weights_as_zeros(pretrain, config))
+  tensors = timm_weights.to_timm(*weights_as_zeros(pretrain, config))
   expected = {
     name: [1024] if name.startswith('norm.') and shape else shape
     for name, shape in json.loads(LISTING.read_text()).items()
@@ -67,7 +67,7 @@ def test_p_has_the_names_and_shapes_of_timms_first_three_stages():
 
 def test_kernels_change_their_layout_and_nothing_else(finetune_config):
   state = finetune.create_state(finetune_config, 7)
-  tensors = timm_names.to_timm(state.params, state.batch_stats)
+  tensors = timm_weights.to_timm(state.params, state.batch_stats)
   block = state.params['block2']['unit1']
   np.testing.assert_array_equal(
     tensors['stages.1.blocks.0.conv2.weight'][5, 3, 0, 2],
@@ -76,7 +76,7 @@ def test_kernels_change_their_layout_and_nothing_else(finetune_config):
   np.testing.assert_array_equal(
     tensors['head.fc.weight'][:, :, 0, 0].T, state.params['head']['kernel']
   )
-  back = timm_names.from_timm(tensors)
+  back = timm_weights.from_timm(tensors)
   params = {k: v for k, v in state.params.items() if k != 'head'}
   jax.tree.map(np.testing.assert_array_equal, back['params'], params)
   jax.tree.map(
@@ -96,7 +96,7 @@ def test_exported_p_starts_both_networks(
 ):
   small_jobs.random_run(wide(pretrain_config), tmp_path / 'run', pixels)
   export.export(tmp_path / 'run', 'timm', tmp_path / 'out')
-  source = inference.load(tmp_path / 'run').variables
+  source = model_lib.load(tmp_path / 'run').variables
   wide(finetune_config)
   new = {'resnet50': {'block4', 'block4_norm', 'head'}}
   new['resnet36_attention'] = {'attention_pooling', 'head'}
@@ -124,8 +124,8 @@ def test_exported_classifier_starts_all_but_the_head(
   export.export(tmp_path / 'run', 'timm', tmp_path / 'out')
   finetune_config.init_from = str(tmp_path / 'out' / 'model.safetensors')
   state = finetune.create_state(finetune_config, 3)
-  model = inference.load(tmp_path / 'run')
-  again = inference.Model(
+  model = model_lib.load(tmp_path / 'run')
+  again = model_lib.Model(
     model.config,
     {'params': state.params, 'batch_stats': state.batch_stats},
     ['a', 'b', 'c'],
@@ -156,7 +156,7 @@ def test_files_that_do_not_fit_are_refused(finetune_config, tmp_path):
   refused('cannot be read as safetensors')
   finetune_config.init_from = ''
   state = finetune.create_state(finetune_config, 10)
-  tensors = timm_names.to_timm(state.params, state.batch_stats)
+  tensors = timm_weights.to_timm(state.params, state.batch_stats)
   refused(
     "'layer1.conv1.weight' is no name", {'layer1.conv1.weight': np.ones(1)}
   )
@@ -176,7 +176,7 @@ def test_stablehlo_gives_the_same_for_any_number_of_images(
   read = jax_export.deserialize((tmp_path / 'out/forward.bin').read_bytes())
   assert read.platforms == ('cpu', 'cuda', 'tpu')
   name = {'pretrain': 'block3', 'finetune': 'logits'}[mode]
-  expected = inference.load(finished(mode)).compute(pixels, (name,))[name]
+  expected = model_lib.load(finished(mode)).compute(pixels, (name,))[name]
   for count in (1, 5):
     np.testing.assert_allclose(
       read.call(pixels[:count]), expected[:count], rtol=1e-4, atol=1e-5
@@ -187,7 +187,7 @@ def test_numpy_has_every_array(finished, tmp_path):
   export.export(finished('pretrain'), 'numpy', tmp_path / 'out')
   found = dict(np.load(tmp_path / 'out/weights.npz'))
   assert 'params/patch_network/stem/conv/kernel' in found
-  variables = inference.load(finished('pretrain')).variables
+  variables = model_lib.load(finished('pretrain')).variables
   expected = traverse_util.flatten_dict(variables, sep='/')
   assert found.keys() == expected.keys()
   for name, value in expected.items():
@@ -252,7 +252,7 @@ def test_timm_gives_the_same_on_real_images(
   exec(code_of(tmp_path / 'out' / 'README.md'), card)
   theirs = card['run'](torch.from_numpy(images)).numpy()
   output = 'block3' if config.mode == 'pretrain' else 'logits'
-  ours = inference.load(tmp_path / 'run', 8).compute_batch(images, (output,))
+  ours = model_lib.load(tmp_path / 'run', 8).compute_batch(images, (output,))
   assert np.abs(ours[output]).max() > 0.1
   np.testing.assert_allclose(ours[output], theirs, atol=1e-4)
   if 'local-dir' in (tmp_path / 'out' / 'README.md').read_text():
@@ -281,7 +281,7 @@ def test_timms_weights_give_timms_features(tmp_path, monkeypatch):
   safetensors_torch.save_model(theirs, str(path))
   config.init_from = str(path)
   state = finetune.create_state(config, 10)
-  model = inference.Model(
+  model = model_lib.Model(
     config,
     {'params': state.params, 'batch_stats': state.batch_stats},
     [str(i) for i in range(10)],

@@ -13,13 +13,13 @@ import numpy as np
 
 from configs import digits_finetune
 from configs import digits_pretrain
-from selfie_jax import checkpoints
 from selfie_jax import config as config_lib
-from selfie_jax import finetune
-from selfie_jax import pretrain
-from selfie_jax import resnet
-from selfie_jax import task as task_lib
-from selfie_jax import workdir as workdir_lib
+from selfie_jax.models import resnet
+from selfie_jax.storage import checkpoints
+from selfie_jax.storage import workdir as workdir_lib
+from selfie_jax.tasks import finetune
+from selfie_jax.tasks import pretrain
+from selfie_jax.tasks import train_state as task_lib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 

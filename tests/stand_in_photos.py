@@ -10,7 +10,7 @@ import pathlib
 from PIL import Image
 from sklearn import datasets
 
-from selfie_jax import digits
+from selfie_jax.data import digits
 
 LABELLED, TEST, MORE = 40, 8, 40
 

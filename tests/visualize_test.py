@@ -1,102 +1,144 @@
-"""The pictures show what they say."""
+"""The command that draws a trained run."""
 
+import shutil
+import sys
+
+import jax
 import numpy as np
+from PIL import Image
 import pytest
+import small_jobs
 
+from selfie_jax import errors
 from selfie_jax import visualize
+from selfie_jax.data import input_pipeline
+from selfie_jax.inference import model as model_lib
+from selfie_jax.inference import samples
+from selfie_jax.tasks import pretrain
 
 
-def test_chosen_patches_are_put_into_the_holes():
-  image = np.arange(32 * 32 * 3, dtype=np.uint32).reshape(1, 32, 32, 3)
-  image = (image % 251).astype(np.uint8)
-  targets = np.array([[5, 0, 15, 2]])
-  answers = np.array([[0, 2, 1, 3]])  # two right, two swapped
-  figure = visualize.patch_puzzle(image, targets, answers, 8)
-  holes, solved = [axis.images[0].get_array() for axis in figure.axes[:2]]
-  assert (holes[0:8, 0:8] == visualize.HOLE).all()
-  assert (holes[8:16, 8:16] == visualize.HOLE).all()
-  np.testing.assert_array_equal(holes[16:24], image[0, 16:24])
-  # Hole 1 is place 0 and got target 2, which is place 15.
-  np.testing.assert_array_equal(solved[0:8, 0:8], image[0, 24:32, 24:32])
-  np.testing.assert_array_equal(solved[24:32, 24:32], image[0, 0:8, 0:8])
-  np.testing.assert_array_equal(solved[8:16, 8:16], image[0, 8:16, 8:16])
-  frames = [p.get_edgecolor() for p in figure.axes[1].patches]
-  assert frames[0] == frames[3] != frames[1] == frames[2]
-  assert '2 of 4 right' in figure.get_suptitle()
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+  monkeypatch.setattr(samples, 'LIMIT', 40)
+  monkeypatch.setattr(visualize.absl_logging, 'set_verbosity', lambda _: None)
 
 
-def test_curves_have_chance_and_both_parts():
-  history = [
-    {
-      'step': s,
-      'part': part,
-      'loss': 1.4 - s / 10,
-      'chance': 0.25,
-      'patch_accuracy': 0.25 + s / 10,
-    }
-    for s in (1, 2)
-    for part in ('train', 'test')
-  ]
-  figure = visualize.curves(history)
-  loss, accuracy = figure.axes
-  assert [t.get_text() for t in accuracy.get_legend().get_texts()] == [
-    'train',
-    'test',
-    'chance',
-  ]
-  np.testing.assert_allclose(loss.lines[0].get_ydata(), [1.3, 1.2])
-  assert accuracy.lines[-1].get_ydata()[0] == 0.25
+@pytest.fixture
+def folder(tmp_path):
+  """Six images in two folders, and a damaged one."""
+  rng = np.random.default_rng(0)
+  for i in range(6):
+    path = tmp_path / 'images' / ['cat', 'dog'][i % 2] / f'{i}.png'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = rng.integers(0, 256, (20 + i, 40, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+  (tmp_path / 'images' / 'dog' / 'broken.png').write_bytes(b'no image')
+  return tmp_path / 'images'
 
 
-def test_nearest_neighbours_have_a_curve_of_their_own():
-  row = {'loss': 1.0, 'chance': 0.25, 'patch_accuracy': 0.5}
-  history = [
-    {'step': 1, 'part': 'knn', 'knn_accuracy': 0.2},
-    {'step': 2, 'part': 'train'} | row,
-    {'step': 2, 'part': 'test'} | row,
-    {'step': 2, 'part': 'knn', 'knn_accuracy': 0.3},
-  ]
-  figure = visualize.curves(history)
-  (line,) = figure.axes[2].lines
-  np.testing.assert_allclose(line.get_xydata(), [[1, 0.2], [2, 0.3]])
-  assert len(visualize.curves(history[1:3]).axes) == 2
-  assert visualize.pixels(figure).shape[-1] == 3
+def _type(monkeypatch, **flags):
+  given = [f'--{name}={value}' for name, value in flags.items()]
+  monkeypatch.setattr(sys, 'argv', ['visualize', *given])
+  visualize.main()
 
 
-def test_attention_is_drawn_where_it_is(batch):
-  weights = np.full((2, 10, 17), 1 / 17)
-  weights[:, 1] = np.eye(17)[3]  # of place 2, in the first row
-  weights[1, 4, 1:] = 0.5 / 17
-  weights[1, 4] /= weights[1, 4].sum()
-  figure = visualize.attention(batch['image'][:2], weights)
-  axes = np.reshape(figure.axes[:-1], (2, 10))  # the last is the colour bar's
-  titles = [axis.get_title() for axis in axes[0]]
-  assert titles[:3] == ['image', 'mean of 10', 'head 1']
-  assert 'head 2' in titles and 'head 5' in titles  # the least even ones
+def test_pretraining_run_has_all_pictures(
+  finished, tmp_path, monkeypatch, capsys
+):
+  out = tmp_path / 'out'
+  _type(monkeypatch, checkpoint=finished('pretrain'), out=out, count=3)
+  names = ['patches', 'attention', 'neighbours', 'map', 'filters']
+  told = capsys.readouterr().out.splitlines()
+  assert told == [str(out / f'{name}.png') for name in names]
+  for name in names:
+    with Image.open(out / f'{name}.png') as image:
+      assert image.width > 300 and np.ptp(np.asarray(image.convert('L'))) > 100
+
+
+def test_finetuned_run_has_those_it_can_of_any_folder(
+  finished, folder, tmp_path, monkeypatch, capsys
+):
+  run = tmp_path / 'run'
+  shutil.copytree(finished('finetune'), run)
+  _type(monkeypatch, checkpoint=run, images=folder, layer='block4')
+  told = capsys.readouterr().out
+  assert 'no patches.png: only pretraining runs' in told
+  assert 'no attention.png: resnet50 has no attention pooling' in told
+  assert '1 left out that cannot be read: dog/broken.png' in told
+  drawn = {path.stem for path in (run / 'figures').iterdir()}
+  assert drawn == {'curves', 'neighbours', 'map', 'filters'}
+
+
+def test_one_image_is_enough_for_the_others(finished, folder):
+  model = model_lib.load(finished('pretrain'))
+  shutil.rmtree(folder / 'dog')
+  (folder / 'cat' / '0.png').rename(folder / '0.png')
+  shutil.rmtree(folder / 'cat')
+  found = samples.read_folder(folder, model.config)
+  assert found.labels == ['']
+  figures, missing = visualize.draw(model, found, 6, 'block3')
+  assert list(figures) == ['patches', 'attention', 'filters']
+  assert missing['map'] == '3 images are needed, and there are 1'
+  stem = model.variables['params']['patch_network']['stem']['conv']['kernel']
+  assert f'{stem.shape[-1]} filters' in figures['filters'].get_suptitle()
+
+
+def test_puzzles_are_those_of_the_evaluation(pretrain_config, tmp_path, batch):
+  images = batch['image']
+  small_jobs.random_run(pretrain_config, tmp_path, images)
+  model = model_lib.load(tmp_path)
+  index = np.arange(16, dtype=np.int32)[::-1]
+  targets, answers = visualize.solve(model, images, index)
+  state = pretrain.create_state(model.config, 10).replace(**model.variables)
+  logits, _, expected = jax.jit(
+    lambda state, batch: pretrain.solve(state, batch, model.config)
+  )(state, {'image': images, 'index': index})
+  np.testing.assert_array_equal(targets, expected)
+  np.testing.assert_array_equal(answers, logits.argmax(axis=-1))
+
+
+def test_test_images_keep_their_labels_and_puzzles(pretrain_config):
+  found = samples.read_test(pretrain_config)
+  source = input_pipeline.open_source(pretrain_config, 'test')
+  assert len(set(found.index.tolist())) == samples.LIMIT < source.size
   np.testing.assert_array_equal(
-    axes[1, 0].images[0].get_array(), batch['image'][1]
+    found.images, next(source.eval_images([found.index]))
   )
-  mean, second = (
-    axes[1, titles.index(name)].images[1] for name in ('mean of 10', 'head 2')
-  )
-  assert np.argmax(second.get_array()) == 2
-  assert second.get_array()[0, 2] == pytest.approx(np.log2(17))
-  expected = 17 * weights[1].mean(axis=0)[1:].reshape(4, 4)
-  np.testing.assert_allclose(2 ** mean.get_array(), expected)
-  assert mean.get_extent() == axes[1, 1].images[0].get_extent()
-  assert mean.norm.vmin == -mean.norm.vmax  # an even share has no colour
-  assert visualize.ATTENTION(0.5)[3] < 0.01
-  assert visualize.ATTENTION(1.0)[0] > visualize.ATTENTION(1.0)[2]
+  labels = [int(label) for label in found.labels]
+  np.testing.assert_array_equal(labels, source.labels[found.index])
+  again = samples.read_test(pretrain_config)
+  np.testing.assert_array_equal(found.index, again.index)
 
 
-def test_filters_are_scaled_each_by_itself():
-  kernel = np.zeros((3, 3, 3, 9), np.float32)
-  kernel[0, 1, 2, 0] = 0.01
-  kernel[2, 2, 0, 8] = -5
-  figure = visualize.filters(kernel)
-  drawn = [axis.images[0].get_array() for axis in figure.axes if axis.images]
-  assert len(drawn) == 9
-  assert drawn[0][0, 1, 2] == pytest.approx(1)
-  assert drawn[8][2, 2, 0] == pytest.approx(0)
-  assert (drawn[4] == 0.5).all()
-  assert '9 filters of 3x3' in figure.get_suptitle()
+def test_classes_take_turns():
+  labels = ['a', 'a', 'b', 'a', 'c', 'b']
+  assert samples.choose(labels, 4).tolist() == [0, 2, 4, 1]
+  assert samples.choose(['', '', ''], 6).tolist() == [0, 1, 2]
+
+
+def test_mistakes_are_told(finished, folder, tmp_path):
+  run = finished('pretrain')
+
+  def refused(says, **changes):
+    arguments = {'checkpoint': run, 'images': folder, 'out': tmp_path / 'out'}
+    with pytest.raises(errors.UserError, match=says):
+      visualize.draw_run(**arguments | changes)
+    assert not (tmp_path / 'out').exists()
+
+  refused('in 1 to 24', count=0)
+  refused('in 1 to 24', count=25)
+  refused('is not a run', checkpoint=tmp_path)
+  refused('one of block3, patches, attention', layer='block4')
+  refused('there is no folder', images=tmp_path / 'nothing')
+  (tmp_path / 'bad').mkdir()
+  (tmp_path / 'bad' / 'one.png').write_text('no image')
+  refused('not one of the 1 image files', images=tmp_path / 'bad')
+  (tmp_path / 'file').write_text('')
+  refused('cannot be written.*--out=DIR', out=tmp_path / 'file')
+
+
+def test_a_run_whose_data_are_gone_asks_for_others(finetune_config):
+  finetune_config.dataset.name = 'folder'
+  finetune_config.dataset.path = 'nowhere'
+  with pytest.raises(errors.UserError, match='test images.*--images=DIR'):
+    samples.read_test(finetune_config)

@@ -1,0 +1,1 @@
+"""From a data set on the disk to batches of images."""

@@ -1,0 +1,223 @@
+"""From a data set's name to a prepared tfds builder."""
+
+import contextlib
+import difflib
+import io
+import os
+import pathlib
+from urllib import parse
+
+# TensorFlow reads it once, when it is loaded.
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+from absl import logging
+from etils import epath
+import numpy as np
+import requests
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from selfie_jax import errors
+from selfie_jax.data import digits
+
+tfds.disable_progress_bar()
+# TensorFlow would take the memory of the GPU that JAX trains on. Whoever has
+# used TensorFlow before importing this module has made that choice.
+with contextlib.suppress(RuntimeError):
+  tf.config.set_visible_devices([], 'GPU')
+
+_RUNS_AT_ONCE = '`python main.py --config=configs/digits_pretrain.py`'
+_CONNECT_SECONDS = 10
+
+
+def open_builder(dataset) -> tfds.core.DatasetBuilder:
+  """Opens a data set by name, preparing it first if it is not on the disk.
+
+  Args:
+    dataset: the config's `dataset`: `name` is 'digits' or any tfds name
+      ('cifar10', 'imagenet_resized/32x32'), also of a set that is only there
+      as a prepared folder; `data_dir` is where it lives ('': tfds's default;
+      for digits the cache folder); `download` says whether to fetch it.
+
+  Returns:
+    A prepared builder with an 'image' and a 'label' feature.
+
+  Raises:
+    UserError: no such set, it lacks image or label, or it is neither on the
+      disk nor to be had.
+  """
+  with quiet():
+    if dataset.name == 'digits':
+      return _open_digits(dataset.data_dir)
+    builder = _find(dataset.name, dataset.data_dir)
+    _check_features(builder)
+    if not builder.data_path.exists():
+      _prepare(builder, dataset)
+    return builder
+
+
+def open_split(builder: tfds.core.DatasetBuilder, name: str):
+  """Returns tfds's split info of a split, or of a part such as 'train[:10%]'.
+
+  Raises:
+    UserError: there is no such split, or the part is empty.
+  """
+  try:
+    split = builder.info.splits[name]
+    if split.num_examples > 0:
+      return split
+    reason = 'is empty'
+  except (KeyError, ValueError):
+    reason = 'does not exist'
+  known = ', '.join(
+    f"'{split.name}' ({split.num_examples:,} images)"
+    for split in builder.info.splits.values()
+  )
+  raise errors.UserError(
+    f"Split '{name}' of '{builder.info.full_name}' {reason}; there are {known},"
+    f" and parts of them such as '{next(iter(builder.info.splits))}[:10%]'."
+  )
+
+
+def cache_folder() -> pathlib.Path:
+  """The folder for what can be made again: $XDG_CACHE_HOME or ~/.cache."""
+  base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+  return pathlib.Path(base) / 'selfie_jax'
+
+
+@contextlib.contextmanager
+def quiet():
+  """Keeps tfds's informational log lines off the terminal meanwhile."""
+  verbosity = logging.get_verbosity()
+  logging.set_verbosity(min(verbosity, logging.WARNING))
+  try:
+    yield
+  finally:
+    logging.set_verbosity(verbosity)
+
+
+def _open_digits(data_dir: str) -> tfds.core.DatasetBuilder:
+  folder = data_dir or str(cache_folder() / 'tfds')
+  try:
+    builder = digits.Digits(data_dir=folder)
+    if builder.data_path.exists():
+      return builder
+    # tfds prints its greeting whatever its log level.
+    with contextlib.redirect_stdout(io.StringIO()):
+      builder.download_and_prepare()
+    return builder
+  except Exception as error:
+    # tfds prepares beside the final folder and renames at the end, which fails
+    # for the second of two processes; the first one's files are as good.
+    builder = digits.Digits(data_dir=folder)
+    if builder.data_path.exists():
+      return builder
+    raise errors.UserError(
+      f"Data set 'digits' cannot be prepared in {folder}"
+      f' ({_one_line(error)}); name a folder that can be written with'
+      ' --config.dataset.data_dir=DIR.'
+    ) from error
+
+
+def _find(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
+  """The builder of a set, prepared or not."""
+  folder = data_dir or None
+  try:
+    builder = tfds.builder(name, data_dir=folder)
+    if not builder.data_path.exists() and ':' not in name:
+      # Any other prepared version is as good as the code's newest.
+      builder = tfds.builder(f'{name}:*.*.*', data_dir=folder)
+    return builder
+  except tfds.core.DatasetNotFoundError as error:
+    raise _unknown(name, data_dir) from error
+  except (ImportError, ValueError) as error:
+    raise errors.UserError(
+      f"Data set '{name}' cannot be opened ({_one_line(error)}); type a tfds"
+      " name such as 'cifar10' or 'imagenet_resized/32x32', or 'digits'."
+    ) from error
+
+
+def _unknown(name: str, data_dir: str) -> errors.UserError:
+  folder = epath.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+  prepared = [
+    '/'.join(info.relative_to(folder).parts[:-2])
+    for depth in ('*/*', '*/*/*')
+    for info in sorted(folder.glob(f'{depth}/dataset_info.json'))
+  ]
+  prepared = sorted(set(prepared))
+  valid = ['digits', *tfds.list_builders(), *prepared]
+  close = difflib.get_close_matches(name, sorted(set(valid)), n=3)
+  return errors.UserError(
+    f"There is no data set '{name}'; "
+    + (f'did you mean {" or ".join(close)}? ' if close else '')
+    + "valid are 'digits', 'folder' (your own images at"
+    ' --config.dataset.path), every image set of'
+    ' https://www.tensorflow.org/datasets/catalog'
+    f' and what is prepared in {folder} ({", ".join(prepared) or "nothing"}):'
+    ' type --config.dataset.name=NAME.'
+  )
+
+
+def _check_features(builder: tfds.core.DatasetBuilder) -> None:
+  features = dict((builder.info.features or {}).items())
+  image, label = features.get('image'), features.get('label')
+  if (
+    isinstance(image, tfds.features.Image)
+    and image.np_dtype == np.uint8
+    and isinstance(label, tfds.features.ClassLabel)
+  ):
+    return
+  listed = ', '.join(
+    f'{name} ({type(feature).__name__})' for name, feature in features.items()
+  )
+  raise errors.UserError(
+    f"Data set '{builder.info.full_name}' has the features {listed or 'none'};"
+    " a set needs 'image' (Image, uint8) and 'label' (ClassLabel), as cifar10"
+    ' has.'
+  )
+
+
+def _prepare(builder: tfds.core.DatasetBuilder, dataset) -> None:
+  """Downloads and prepares a set, or says what to do instead."""
+  if not dataset.download:
+    raise _absent(builder, dataset.name, 'dataset.download is False')
+  tfds.enable_progress_bar()
+  try:
+    _check_network(builder)
+    builder.download_and_prepare()
+  except Exception as error:
+    reason = f'getting it failed ({_one_line(error)})'
+    raise _absent(builder, dataset.name, reason) from error
+  finally:
+    tfds.disable_progress_bar()
+
+
+def _absent(
+  builder: tfds.core.DatasetBuilder, name: str, reason: str
+) -> errors.UserError:
+  return errors.UserError(
+    f"Data set '{name}' is not in {builder.data_path} and {reason}."
+    ' Prepare it where it can be had with `python -c "import'
+    f" tensorflow_datasets as tfds; tfds.builder('{name}',"
+    " data_dir='DIR').download_and_prepare()\"` and type"
+    f' --config.dataset.data_dir=DIR; {_RUNS_AT_ONCE} runs at once.'
+  )
+
+
+def _check_network(builder: tfds.core.DatasetBuilder) -> None:
+  """Fails within seconds where tfds would retry a dead network for minutes."""
+  downloads = epath.Path(builder.data_dir_root) / 'downloads'
+  is_here = any(files for _, _, files in downloads.walk())
+  urls = [url for url in builder.url_infos or () if url.startswith('http')]
+  if builder.MANUAL_DOWNLOAD_INSTRUCTIONS or is_here or not urls:
+    return
+  try:
+    # Any answer will do, an error page too; proxies are honoured.
+    requests.head(urls[0], timeout=_CONNECT_SECONDS)
+  except requests.RequestException as error:
+    host = parse.urlsplit(urls[0]).hostname
+    raise ConnectionError(f'there is no connection to {host}') from error
+
+
+def _one_line(error: Exception) -> str:
+  return ' '.join(str(error).split())[:300] or type(error).__name__

@@ -1,0 +1,190 @@
+"""Batches as a pure function of (data set, seed, step).
+
+Nothing is shuffled through a buffer: the examples of a step are known by their
+position in the stream, so any step can be the first one, and the numbers
+depend neither on the number of processes nor on which thread is faster.
+"""
+
+from collections.abc import Iterator
+import functools
+
+import numpy as np
+
+from selfie_jax import errors
+from selfie_jax.data import datasets
+from selfie_jax.data import folder
+from selfie_jax.data import records
+from selfie_jax.data import sources
+
+Batch = dict[str, np.ndarray]
+
+# Independent streams of random numbers from one seed.
+_ORDER, _AUGMENT = 0, 1
+
+
+def open_source(config, split_name: str) -> sources.Source:
+  """Opens a split of the config's data set; reads no image yet.
+
+  Raises:
+    UserError: no such data set or split, or the set cannot be had.
+  """
+  return sources.Source(open_store(config, split_name), config)
+
+
+def open_store(config, split_name: str) -> records.Records | folder.Folder:
+  """Opens the encoded images of a split; see open_source."""
+  if config.dataset.name == 'folder':
+    needs_classes = config.mode != 'pretrain'
+    return folder.open_split(config.dataset, split_name, needs_classes)
+  builder = datasets.open_builder(config.dataset)
+  return records.Records(builder, datasets.open_split(builder, split_name))
+
+
+def train_batches(
+  source: sources.Source,
+  indices: np.ndarray | None,
+  config,
+  first_step: int,
+  *,
+  process_index: int = 0,
+  process_count: int = 1,
+) -> Iterator[Batch]:
+  """Augmented batches of the steps first_step..total_steps - 1.
+
+  The stream goes through the examples epoch after epoch, each in an order
+  drawn from (seed, epoch); a batch may span the end of an epoch.
+
+  Args:
+    source: the split.
+    indices: which of its examples to train on, [n]; None for all.
+    config: its seed, batch_size (of all processes), total_steps and augment.
+    first_step: where to start; every step costs the same to start at.
+    process_index: whose rows of each batch to give out.
+    process_count: number of processes; a divisor of the batch size.
+
+  Returns:
+    An iterator of 'image' uint8 [local_batch, s, s, 3], 'label' int32 and
+    'index' int32 [local_batch], the position in the global batch.
+  """
+  rows = _local_rows(config.batch_size, process_index, process_count)
+  if indices is None:
+    indices = np.arange(source.size)
+  labels = source.labels
+  aug = config.augment
+  reach = 2 * aug.padding if aug.crop == 'pad' else 0
+  steps = range(first_step, config.total_steps)
+
+  def choose(step: int) -> np.ndarray:
+    positions = step * config.batch_size + rows
+    return indices[_stream(config.seed, len(indices), positions)]
+
+  def plan(step: int) -> sources.Plan:
+    # Drawn for the global batch, so that a process does not change them.
+    draw = _generator(config.seed, _AUGMENT, step)
+    offsets = draw.integers(0, reach + 1, (config.batch_size, 2))
+    seeds = draw.integers(0, 2**31, (config.batch_size, 2), np.int32)
+    flips = draw.integers(0, 2, config.batch_size).astype(bool) & aug.flip
+    return sources.Plan(choose(step), offsets[rows], seeds[rows], flips[rows])
+
+  images = source.train_images(plan, steps, aug)
+  return (
+    {
+      'image': image,
+      'label': labels[choose(step)],
+      'index': rows.astype(np.int32),
+    }
+    for image, step in zip(images, steps, strict=True)
+  )
+
+
+def eval_batches(
+  source: sources.Source,
+  indices: np.ndarray | None,
+  batch_size: int,
+  *,
+  process_index: int = 0,
+  process_count: int = 1,
+) -> Iterator[Batch]:
+  """Every example once, in order, without augmentation.
+
+  Args:
+    source: the split.
+    indices: which of its examples, [n]; None for all.
+    batch_size: of all processes; the last batch is filled up with zeros.
+    process_index: whose rows of each batch to give out.
+    process_count: number of processes; a divisor of the batch size.
+
+  Returns:
+    An iterator, equally long for each process, of 'image' uint8
+    [local_batch, s, s, 3], 'label' int32, 'index' int32 (position in the
+    split) and 'mask' float32 (1 for an example, 0 for filling), [local_batch].
+  """
+  rows = _local_rows(batch_size, process_index, process_count)
+  if indices is None:
+    indices = np.arange(source.size)
+  labels = source.labels
+  side = source.image_size
+
+  parts = [
+    indices[start + rows[rows < len(indices) - start]]
+    for start in range(0, len(indices), batch_size)
+  ]
+  images = source.eval_images(part for part in parts if part.size)
+
+  def make(part: np.ndarray) -> Batch:
+    count = part.size
+    batch = {
+      'image': np.zeros((len(rows), side, side, 3), np.uint8),
+      'label': np.zeros(len(rows), np.int32),
+      'index': np.zeros(len(rows), np.int32),
+      'mask': np.zeros(len(rows), np.float32),
+    }
+    if count:
+      batch['image'][:count] = next(images)
+      batch['label'][:count] = labels[part]
+      batch['index'][:count] = part
+      batch['mask'][:count] = 1
+    return batch
+
+  return map(make, parts)
+
+
+def shard(batch: Batch, devices: int) -> Batch:
+  """Lays a batch out over devices: [batch, ...] to [devices, share, ...]."""
+  return {
+    name: value.reshape((devices, -1) + value.shape[1:])
+    for name, value in batch.items()
+  }
+
+
+def _local_rows(
+  batch_size: int, process_index: int, process_count: int
+) -> np.ndarray:
+  """The rows of a global batch that a process gives out, [local_batch]."""
+  if batch_size % process_count:
+    raise errors.UserError(
+      f'The batch of {batch_size} cannot be shared by {process_count}'
+      f' processes; type a multiple of {process_count}.'
+    )
+  local = batch_size // process_count
+  return np.arange(process_index * local, (process_index + 1) * local)
+
+
+def _generator(seed: int, stream: int, number: int) -> np.random.Generator:
+  sequence = np.random.SeedSequence([seed, stream, number])
+  return np.random.Generator(np.random.Philox(sequence))
+
+
+@functools.lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, size: int) -> np.ndarray:
+  return _generator(seed, _ORDER, epoch).permutation(size)
+
+
+def _stream(seed: int, size: int, positions: np.ndarray) -> np.ndarray:
+  """Which of `size` examples is at each position of the endless stream."""
+  epochs, places = np.divmod(positions, size)
+  out = np.empty_like(places)
+  for epoch in np.unique(epochs).tolist():
+    here = epochs == epoch
+    out[here] = _order(seed, epoch, size)[places[here]]
+  return out

@@ -1,0 +1,230 @@
+"""Pictures from arrays: solved puzzles, curves, attention, filters."""
+
+from collections.abc import Sequence
+import math
+from typing import Any
+
+from matplotlib import colors
+from matplotlib import figure as mpl_figure
+from matplotlib import patches as mpl_patches
+from matplotlib.backends import backend_agg
+import numpy as np
+
+RIGHT, WRONG = '#1a9641', '#d7191c'
+HOLE = (158, 188, 218)  # no grey: a digit may have it
+PARTS = {'train': '#9ecae1', 'validation': '#08519c', 'test': '#d95f02'}
+CHANCE = '#888888'
+KNN = '#54278f'
+LESS, MORE = '#2166ac', '#d6202a'
+ATTENTION = colors.LinearSegmentedColormap.from_list(
+  'attention',
+  [(0, LESS + 'd0'), (0.5, LESS + '00'), (0.5, MORE + '00'), (1, MORE + 'd0')],
+)
+HEADS = 8  # so many of A's heads are drawn
+TILE = 1.0  # inches of a small image
+
+
+def patch_puzzle(
+  images: np.ndarray,
+  targets: np.ndarray,
+  answers: np.ndarray,
+  patch_size: int,
+  columns: int = 3,
+) -> mpl_figure.Figure:
+  """Images with their holes, beside the patches that the model put in them.
+
+  Args:
+    images: uint8 [n, h, w, 3].
+    targets: the masked places of each image [n, targets], patch numbers.
+    answers: which target was put into each of these places [n, targets].
+    patch_size: side of a patch in pixels.
+    columns: image pairs in a row.
+
+  Returns:
+    A figure; a patch in its right place has a green frame, any other a red
+    one.
+  """
+  images, targets, answers = map(np.asarray, (images, targets, answers))
+  grid = images.shape[1] // patch_size
+  rows = -(-len(images) // columns)
+  fig = figure(3.4 * columns, 1.75 * rows + 0.5)
+  axes = fig.subplots(rows, 2 * columns, squeeze=False)
+  for axis in axes.flat:
+    axis.set_axis_off()
+
+  def window(place):
+    y, x = divmod(int(place), grid)
+    return slice(y * patch_size, (y + 1) * patch_size), slice(
+      x * patch_size, (x + 1) * patch_size
+    )
+
+  for i, (image, places, chosen) in enumerate(
+    zip(images, targets, answers, strict=True)
+  ):
+    row, column = divmod(i, columns)
+    holes, solved = axes[row, 2 * column], axes[row, 2 * column + 1]
+    left, filled = image.copy(), image.copy()
+    for hole, (place, answer) in enumerate(zip(places, chosen, strict=True)):
+      left[window(place)] = HOLE
+      filled[window(place)] = image[window(places[answer])]
+      y, x = window(place)
+      solved.add_patch(
+        mpl_patches.Rectangle(
+          (x.start - 0.5, y.start - 0.5),
+          patch_size,
+          patch_size,
+          fill=False,
+          linewidth=1.6,
+          edgecolor=RIGHT if answer == hole else WRONG,
+        )
+      )
+    holes.imshow(left)
+    solved.imshow(filled)
+  right = (answers == np.arange(answers.shape[1])).sum()
+  fig.suptitle(
+    f'Left: the image with holes. Right: the patches chosen for them, '
+    f'{right} of {answers.size} right (green)',
+    fontsize=10,
+  )
+  return fig
+
+
+def curves(history: Sequence[dict[str, Any]]) -> mpl_figure.Figure:
+  """Loss and accuracy against steps; chance where the metrics have it.
+
+  Args:
+    history: rows {'step': s, 'part': 'train' | 'validation' | 'test',
+      'loss': ..., '...accuracy': ..., 'chance': ...}; and, for a third curve,
+      rows {'step': s, 'part': 'knn', 'knn_accuracy': ...}.
+  """
+  knn = [row for row in history if row['part'] == 'knn']
+  history = [row for row in history if row['part'] in PARTS]
+  fig = figure(11.5 if knn else 8, 3.2)
+  axes = fig.subplots(1, 3 if knn else 2)
+  accuracy = next(k for k in history[0] if k.endswith('accuracy'))
+  parts = sorted({row['part'] for row in history}, key=lambda p: p != 'train')
+  for axis, name in zip(axes, ('loss', accuracy), strict=False):
+    for part in parts:
+      rows = [row for row in history if row['part'] == part]
+      held_out = part != 'train'
+      axis.plot(
+        [row['step'] for row in rows],
+        [row[name] for row in rows],
+        color=PARTS[part],
+        label=part,
+        linewidth=1.6,
+        marker='o' if held_out else None,
+        markersize=3,
+      )
+    axis.set_title(name.replace('_', ' '), fontsize=10)
+  if knn:
+    axes[2].plot(
+      [row['step'] for row in knn],
+      [row['knn_accuracy'] for row in knn],
+      color=KNN,
+      linewidth=1.6,
+      marker='o',
+      markersize=3,
+    )
+    axes[2].set_title('accuracy of nearest neighbours', fontsize=10)
+  for axis in axes:
+    axis.set_xlabel('step')
+    axis.spines[['top', 'right']].set_visible(False)
+  if 'chance' in history[0]:
+    chance = history[0]['chance']
+    axes[0].axhline(-np.log(chance), color=CHANCE, linestyle=':')
+    axes[1].axhline(chance, color=CHANCE, linestyle=':', label='chance')
+  axes[1].legend(frameon=False, fontsize=9)
+  return fig
+
+
+def attention(images: np.ndarray, weights: np.ndarray) -> mpl_figure.Figure:
+  """Images, each beside what u0 attends to of its places.
+
+  Args:
+    images: uint8 [n, s, s, 3].
+    weights: of u0 [n, heads, 1 + places], see attention_weights.last_layer.
+
+  Returns:
+    A figure of the mean over the heads and of every head; of more than HEADS
+    those with the least entropy, which look at the fewest places. What is
+    drawn is log2((1 + places) * weight): 0, an even share, has no colour, more
+    is red, less is blue.
+  """
+  count, heads, keys = weights.shape
+  entropy = -(weights * np.log(weights + 1e-12)).sum(axis=-1).mean(axis=0)
+  chosen = np.sort(np.argsort(entropy, kind='stable')[:HEADS])
+  weights = np.concatenate(
+    [weights.mean(axis=1, keepdims=True), weights[:, chosen]], axis=1
+  )
+  grid = round((keys - 1) ** 0.5)
+  heat = np.log2(keys * weights[..., 1:] + 1e-12)
+  heat = heat.reshape(count, -1, grid, grid)
+  limit = np.clip(heat.max(), 0.5, 4)
+  names = ['image', f'mean of {heads}', *(f'head {i + 1}' for i in chosen)]
+
+  fig = figure(TILE * (len(names) + 0.8), TILE * count + 0.4, 'compressed')
+  axes = fig.subplots(count, len(names), squeeze=False)
+  end = images.shape[1] - 0.5
+  for row, image, maps in zip(axes, images, heat, strict=True):
+    row[0].imshow(image)
+    for axis, values in zip(row[1:], maps, strict=True):
+      axis.imshow(image.mean(axis=-1), cmap='gray', vmin=0, vmax=255)
+      drawn = axis.imshow(
+        values,
+        cmap=ATTENTION,
+        vmin=-limit,
+        vmax=limit,
+        interpolation='nearest',
+        extent=(-0.5, end, end, -0.5),
+      )
+  for axis in axes.flat:
+    axis.set_axis_off()
+  for axis, name in zip(axes[0], names, strict=True):
+    axis.set_title(name, fontsize=8)
+  ticks = limit * np.linspace(-1, 1, 5)
+  bar = fig.colorbar(
+    drawn, ax=axes, ticks=ticks, extend='both', aspect=30, pad=0.015
+  )
+  bar.ax.set_yticklabels([f'{2**tick:.2g}' for tick in ticks], fontsize=8)
+  bar.set_label('attention (times an even share)', fontsize=8)
+  return fig
+
+
+def filters(kernel: np.ndarray) -> mpl_figure.Figure:
+  """The filters of the first layer, side by side.
+
+  Args:
+    kernel: [k, k, 3, features].
+
+  Returns:
+    A figure; each filter's weights are scaled by its largest one, and grey is
+    0.
+  """
+  k, features = kernel.shape[0], kernel.shape[-1]
+  columns = min(features, max(8, math.ceil(features**0.5)))
+  rows = -(-features // columns)
+  fig = figure(0.5 * columns + 0.2, 0.5 * rows + 0.5, 'compressed')
+  axes = fig.subplots(rows, columns, squeeze=False)
+  for axis in axes.flat:
+    axis.set_axis_off()
+  colours = 0.5 + kernel / (2 * np.abs(kernel).max(axis=(0, 1, 2)) + 1e-12)
+  for i in range(features):
+    axes.flat[i].imshow(colours[..., i], interpolation='nearest')
+  title = f'{features} filters of {k}x{k} pixels'
+  fig.suptitle(title, fontsize=10 if columns > 4 else 7)
+  return fig
+
+
+def pixels(fig: mpl_figure.Figure) -> np.ndarray:
+  """The figure as uint8 [h, w, 3], for TensorBoard."""
+  canvas = backend_agg.FigureCanvasAgg(fig)
+  canvas.draw()
+  return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def figure(
+  width: float, height: float, layout: str = 'constrained'
+) -> mpl_figure.Figure:
+  """A figure (inches) without pyplot: no window, no global state."""
+  return mpl_figure.Figure((width, height), dpi=150, layout=layout)

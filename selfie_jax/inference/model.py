@@ -1,0 +1,263 @@
+"""A trained run, ready for use: embeddings and predictions of any images."""
+
+from collections.abc import Iterable
+from collections.abc import Sequence
+import functools
+import itertools
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from selfie_jax import config as config_lib
+from selfie_jax import errors
+from selfie_jax.data import images as images_lib
+from selfie_jax.models import patches
+from selfie_jax.models import resnet
+from selfie_jax.models import selfie
+from selfie_jax.storage import checkpoints
+from selfie_jax.storage import workdir as workdir_lib
+from selfie_jax.tasks import finetune
+from selfie_jax.tasks import pretrain
+from selfie_jax.tasks import train_state
+
+BATCH_SIZE = 64
+
+
+class Model:
+  """A trained network: what `load` gives.
+
+  BatchNorm uses its running statistics, there is no dropout, and all is
+  computed in float32.
+
+  Attributes:
+    config: the run's.
+    variables: {'params': ..., 'batch_stats': ...}.
+    layers: valid names for `embed`, the default first.
+    class_names: one string for each class; None for a pretraining run.
+    step: how many steps of training the network has had.
+    batch_size: images that go through the network at a time.
+  """
+
+  def __init__(
+    self,
+    config: ml_collections.ConfigDict,
+    variables: dict[str, Any],
+    class_names: list[str] | None,
+    batch_size: int = BATCH_SIZE,
+    step: int = 0,
+  ):
+    if batch_size < 1:
+      raise errors.UserError(
+        f'batch_size={batch_size} is not valid; it must be at least 1'
+      )
+    self.config = config.copy_and_resolve_references()
+    self.config.dtype = 'float32'
+    self.variables = variables
+    self.class_names = class_names
+    self.step = step
+    self.layers = {
+      'selfie': ('block3', 'patches', 'attention'),
+      'resnet50': ('block3', 'block4'),
+      'resnet36_attention': ('block3', 'attention'),
+    }[config.model.name]
+    devices = jax.local_devices()
+    self.batch_size = -(-batch_size // len(devices)) * len(devices)
+    mesh = jax.sharding.Mesh(devices, (train_state.AXIS,))
+    spec = jax.sharding.PartitionSpec
+    self._split = jax.sharding.NamedSharding(mesh, spec(train_state.AXIS))
+    self._variables = jax.device_put(
+      variables, jax.sharding.NamedSharding(mesh, spec())
+    )
+    self._outputs = jax.jit(
+      functools.partial(outputs, self.config), static_argnames='names'
+    )
+
+  def embed(self, images: Any, layer: str | None = None) -> np.ndarray:
+    """One vector for each image: float32 [n, dim].
+
+    Args:
+      images: uint8 [n, h, w, 3] or [h, w, 3], a path, a PIL image, or any
+        number of the latter three, in a list or a generator. Any sizes; they
+        are resized as evaluation in training does it.
+      layer: 'block3': features after block 3 (and after the norm that follows
+        it, if one does) of the whole image, average pooled; the default.
+        'patches': the mean of P's vectors of the patches (pretraining runs).
+        'attention': attention pooling's summary, of all patches as P embeds
+        them in a pretraining run, of block 3's features in
+        resnet36_attention. 'block4': what ResNet-50's head sees.
+
+    Raises:
+      UserError: no such layer, no image, or an image that is not valid.
+    """
+    name = self.check_layer(layer)
+    return self.compute(images, (name,))[name]
+
+  def predict(self, images: Any) -> np.ndarray:
+    """Probabilities of the classes: float32 [n, classes].
+
+    Args:
+      images: as in `embed`.
+
+    Raises:
+      UserError: this is a pretraining run, there is no image, or one is not
+        valid.
+    """
+    self.check_predicts()
+    return self.compute(images, ('probabilities',))['probabilities']
+
+  def compute(self, images: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Several of the layers, 'logits' and 'probabilities' in one pass."""
+    each = images_lib.each(images, self.config)
+    rows = [
+      self.compute_batch(part, names)
+      for part in _batched(each, self.batch_size)
+    ]
+    if not rows:
+      raise errors.UserError('there is no image; give at least one')
+    return {name: np.concatenate([row[name] for row in rows]) for name in names}
+
+  def compute_batch(
+    self, images: Sequence[np.ndarray], names: Sequence[str]
+  ) -> dict[str, np.ndarray]:
+    """As `compute`, of up to batch_size images of the run's size."""
+    side = self.config.image_size
+    batch = np.zeros((self.batch_size, side, side, 3), np.uint8)
+    batch[: len(images)] = images
+    found = self._outputs(
+      self._variables, jax.device_put(batch, self._split), names=tuple(names)
+    )
+    return {k: np.asarray(v)[: len(images)] for k, v in found.items()}
+
+  def check_layer(self, layer: str | None) -> str:
+    """The layer's name, the default's for None; UserError if there is none."""
+    if layer is None:
+      return self.layers[0]
+    if layer not in self.layers:
+      raise errors.UserError(
+        f'layer {layer!r} is not valid for model.name={self.config.model.name};'
+        f' it must be one of {", ".join(self.layers)}'
+      )
+    return layer
+
+  def check_predicts(self) -> None:
+    """Raises UserError for a pretraining run."""
+    if self.class_names is None:
+      raise errors.UserError(
+        'a pretraining run knows no classes; finetune it first: python main.py '
+        '--config=configs/cifar_finetune.py --config.init_from=RUN'
+      )
+
+
+def load(
+  run: str | os.PathLike[str], batch_size: int = BATCH_SIZE, step: int = -1
+) -> Model:
+  """Opens a run of pretraining or finetuning.
+
+  Args:
+    run: the run's folder.
+    batch_size: images that go through the network at a time, rounded up to a
+      multiple of the local devices.
+    step: of the checkpoint; -1 for the one that the results of the run are of;
+      before its end, the newest.
+
+  Raises:
+    UserError: `run` is not a run, or has no checkpoint (of that step) that can
+      be read.
+  """
+  workdir = workdir_lib.run_path(run)
+  config = config_lib.load(workdir)
+  if config is None:
+    raise errors.UserError(
+      f'{run} is not a run: no config.json there. Give the folder of a run, '
+      'such as runs/cifar_finetune'
+    )
+  if config.mode == 'probe':
+    raise errors.UserError(
+      f'{run} is a run of mode=probe, which has no network of its own; give '
+      f'the one that it probed, {config.init_from}'
+    )
+  variables = checkpoints.restore_weights(os.fspath(run), step)
+  step = int(variables.pop('step'))
+  class_names = None
+  if config.mode == 'finetune':
+    count = len(variables['params']['head']['bias'])
+    class_names = config_lib.load_class_names(workdir)
+    class_names = class_names or [str(label) for label in range(count)]
+  return Model(config, variables, class_names, batch_size, step)
+
+
+def outputs(
+  config: ml_collections.ConfigDict,
+  variables: dict[str, Any],
+  images: jax.Array,
+  names: Sequence[str],
+) -> dict[str, jax.Array]:
+  """Layers and scores of images; a pure function.
+
+  Args:
+    config: the run's.
+    variables: its parameters and batch statistics.
+    images: uint8 [batch, s, s, 3].
+    names: which of 'block3', 'block4', 'patches', 'attention', 'logits' and
+      'probabilities', of those that the network has.
+
+  Returns:
+    float32 [batch, ...] by name.
+  """
+  compute = _of_pretraining if config.mode == 'pretrain' else _of_classifier
+  x = train_state.normalise(images, config)
+  found = compute(config, variables, x, names)
+  return {name: found[name].astype(jnp.float32) for name in names}
+
+
+def _of_pretraining(config, variables, x, names):
+  found = {}
+  patch_network = functools.partial(
+    resnet.PatchNetwork(**train_state.resnet_settings(config, 3)).apply,
+    {k: v['patch_network'] for k, v in variables.items()},
+    train=False,
+  )
+  cut = patches.extract(x, config.patch_size)
+  if 'block3' in names:
+    found['block3'] = patch_network(x)
+  if 'patches' in names:
+    vectors = patch_network(cut.reshape((-1,) + cut.shape[2:]))
+    found['patches'] = vectors.reshape(cut.shape[:2] + (-1,)).mean(axis=1)
+  if 'attention' in names:
+    found['attention'] = pretrain.build_model(config).apply(
+      variables, cut, method=selfie.Selfie.summarise
+    )
+  return found
+
+
+def _of_classifier(config, variables, x, names):
+  wanted = ('block3', 'block3_norm', 'block4_norm', 'attention_pooling')
+  classes = variables['params']['head']['bias'].shape[0]
+  logits, state = finetune.build_model(config, classes).apply(
+    variables,
+    x,
+    train=False,
+    capture_intermediates=lambda module, _: module.name in wanted,
+    mutable='intermediates',
+  )
+  seen = {k: v['__call__'][0] for k, v in state['intermediates'].items()}
+  found = {'logits': logits, 'probabilities': jax.nn.softmax(logits)}
+  features = seen['block3']
+  if 'block3_norm' in seen:
+    features = jax.nn.relu(seen['block3_norm'])
+  found['block3'] = features.mean(axis=(1, 2))
+  if 'block4_norm' in seen:
+    found['block4'] = jax.nn.relu(seen['block4_norm']).mean(axis=(1, 2))
+  if 'attention_pooling' in seen:
+    found['attention'] = seen['attention_pooling']
+  return found
+
+
+def _batched(values: Iterable[Any], size: int):
+  values = iter(values)
+  while part := list(itertools.islice(values, size)):
+    yield part

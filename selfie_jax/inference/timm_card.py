@@ -1,0 +1,121 @@
+"""What timm, and who uses it, has to be told of a run's network."""
+
+from typing import Any
+
+import ml_collections
+
+from selfie_jax import errors
+from selfie_jax.data import augment
+from selfie_jax.models import resnet
+
+
+def settings(
+  config: ml_collections.ConfigDict, class_names: list[str] | None
+) -> dict[str, Any]:
+  """What timm keeps in config.json.
+
+  Args:
+    config: the run's.
+    class_names: None for a pretraining run.
+
+  Raises:
+    UserError: timm has no such network.
+  """
+  if config.model.name == 'resnet36_attention':
+    raise errors.UserError(
+      'timm has no network with attention pooling; export it with '
+      '--format=stablehlo or --format=numpy'
+    )
+  width = config.model.width
+  if width % 8:
+    raise errors.UserError(
+      f'timm makes no network of model.width={width}, only of multiples of 8; '
+      'export it with --format=stablehlo or --format=numpy'
+    )
+  blocks = 3 if class_names is None else 4
+  arguments = {'layers': list(config.model.depths[:blocks])}
+  if width != 64:
+    arguments |= {
+      'stem_chs': width,
+      'channels': [width * resnet.EXPANSION * 2**i for i in range(blocks)],
+    }
+  cropped = config.augment.crop == 'random_resized'
+  names = class_names or []
+  return {
+    'architecture': 'resnetv2_50',
+    'num_classes': len(names),
+    'num_features': width * resnet.EXPANSION * 2 ** (blocks - 1),
+    'model_args': arguments,
+    'pretrained_cfg': {
+      'input_size': [3, config.image_size, config.image_size],
+      'mean': list(config.normalise.mean),
+      'std': list(config.normalise.std),
+      'interpolation': 'bilinear',
+      'crop_pct': augment.CENTRAL_SHARE if cropped else 1.0,
+      'crop_mode': 'center' if cropped else 'squash',
+      'num_classes': len(names),
+      'label_names': names,
+      'first_conv': 'stem.conv',
+      'classifier': 'head.fc',
+    },
+  }
+
+
+def usage(config: ml_collections.ConfigDict, told: dict[str, Any]) -> str:
+  """The README's lines on model.safetensors.
+
+  Args:
+    config: the run's.
+    told: `settings` of it.
+  """
+  arguments = ''.join(f', {k}={v}' for k, v in told['model_args'].items())
+  size, changes = config.image_size, _changes(config)
+  mean, std = told['pretrained_cfg']['mean'], told['pretrained_cfg']['std']
+  text = f"""\
+`model.safetensors` has the weights by the names of
+[timm](https://github.com/huggingface/pytorch-image-models)'s `resnetv2_50`,
+`config.json` what timm wants to know of them. In this folder, with
+`pip install timm safetensors`:
+
+```python
+import safetensors.torch
+import timm
+import torch
+
+model = timm.create_model(
+  'resnetv2_50', num_classes={told['num_classes']}{arguments}
+)
+{changes}safetensors.torch.load_model(model, 'model.safetensors', strict=True)
+model.eval()
+
+
+def run(images):  # uint8 [n, {size}, {size}, 3], as a torch.Tensor
+  x = images.permute(0, 3, 1, 2).float() / 255
+  mean, std = torch.tensor({mean}), torch.tensor({std})
+  with torch.no_grad():
+    return model((x - mean[:, None, None]) / std[:, None, None])
+```
+"""
+  if not changes:
+    text += """
+`timm.create_model('local-dir:DIR', pretrained=True)`, with this folder as DIR,
+makes the same network.
+"""
+  return text
+
+
+def _changes(config: ml_collections.ConfigDict) -> str:
+  """The lines of Python that make timm's network ours."""
+  size, stride, padding = resnet.STEMS[config.model.stem]
+  width = config.model.width
+  lines = ''
+  if config.model.stem != 'conv7_pool':
+    lines += f"""\
+model.stem.conv = torch.nn.Conv2d(
+  3, {width}, {size}, stride={stride}, padding={padding}, bias=False
+)
+model.stem.pool = torch.nn.Identity()
+"""
+  if config.mode == 'pretrain' and not config.model.closing_norm:
+    lines += 'model.norm = torch.nn.Identity()\n'
+  return lines

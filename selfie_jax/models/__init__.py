@@ -1,0 +1,1 @@
+"""The networks: patches, P, attention pooling, both classifiers."""

@@ -1,0 +1,210 @@
+"""Pre-activation bottleneck ResNets: the patch network P and ResNet-50.
+
+Both hold the names stem, block1, block2, block3, so that moving P's weights
+into a ResNet is a copy. He et al., "Identity Mappings in Deep Residual
+Networks" (2016); padding is explicit and symmetric as in their networks, so
+that weights mean the same in other frameworks.
+"""
+
+import functools
+from typing import Any
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from selfie_jax.models import batch_norm
+from selfie_jax.models import conv
+
+EXPANSION = 4  # output channels of a bottleneck per channel of its 3x3
+# (kernel size, stride, padding)
+STEMS = {
+  'conv3': (3, 1, 1),
+  'conv7_pool': (7, 2, 3),
+  'patch2': (2, 2, 0),
+  'patch4': (4, 4, 0),
+  'patch8': (8, 8, 0),
+}
+
+
+class Stem(nn.Module):
+  """The first layer: images to `features` channels, no norm (pre-activation).
+
+  conv3: 3x3, stride 1 (32 px). conv7_pool: 7x7, stride 2, then 3x3 max
+  pooling, stride 2 (224 px). patch2, patch4, patch8: k x k with stride k, the
+  cheap ones of the CPU recipes.
+  """
+
+  kind: str
+  features: int
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    size, stride, padding = STEMS[self.kind]
+    x = conv.Conv(
+      self.features,
+      size,
+      stride=stride,
+      padding=padding,
+      dtype=self.dtype,
+      name='conv',
+    )(x)
+    if self.kind == 'conv7_pool':
+      x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+    return x
+
+
+class Bottleneck(nn.Module):
+  """norm, ReLU, convolution, three times, around a shortcut."""
+
+  features: int  # channels of the 3x3; the output has four times as many
+  stride: int
+  norm: Any
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    channels, out = x.shape[-1], self.features * EXPANSION
+    kernel1 = conv.Kernel(self.features, 1, name='conv1')(channels)
+    kernel3 = conv.Kernel(out, 1, name='conv3')(self.features)
+    norm1 = self.norm(name='norm1')
+
+    def middle(y):
+      y = nn.relu(self.norm(name='norm2')(y))
+      y = conv.Conv(
+        self.features, 3, stride=self.stride, dtype=self.dtype, name='conv2'
+      )(y)
+      return nn.relu(self.norm(name='norm3')(y))
+
+    if channels == out and self.stride == 1:
+      y = norm1(x, _relu_conv, (kernel1,))
+      return x + conv.conv2d(middle(y), kernel3)
+    projection = conv.Kernel(out, 1, name='shortcut')(channels)
+    if self.stride == 1:
+      # conv3 and shortcut in one, which writes their sum once.
+      x = nn.relu(norm1(x))
+      y = middle(conv.conv2d(x, kernel1))
+      return conv.conv2d(
+        jnp.concatenate([y, x], axis=-1),
+        jnp.concatenate([kernel3, projection], axis=-2),
+      )
+    branches = functools.partial(_relu_branches, self.stride)
+    y, shortcut = norm1(x, branches, (kernel1, projection))
+    return shortcut + conv.conv2d(middle(y), kernel3)
+
+
+def _relu_conv(kernels: tuple[jax.Array], y: jax.Array) -> jax.Array:
+  return conv.conv2d(nn.relu(y), *kernels)
+
+
+def _relu_branches(
+  stride: int, kernels: tuple[jax.Array, jax.Array], y: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  y = nn.relu(y)
+  kernel1, projection = kernels
+  return conv.conv2d(y, kernel1), conv.conv2d(y, projection, stride=stride)
+
+
+class Block(nn.Module):
+  """One stage: `depth` bottlenecks, the stride in the first."""
+
+  depth: int
+  features: int
+  stride: int
+  norm: Any
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    for i in range(self.depth):
+      x = Bottleneck(
+        self.features,
+        self.stride if i == 0 else 1,
+        self.norm,
+        self.dtype,
+        name=f'unit{i + 1}',
+      )(x)
+    return x
+
+
+class ResNet(nn.Module):
+  """Stem and blocks, then norm and ReLU: the part that P and ResNet-50 share.
+
+  Attributes:
+    depths: bottlenecks of each block, (3, 4, 6) for P, (3, 4, 6, 3) for
+      ResNet-50.
+    width: channels of the stem and of block1's 3x3; doubles with each block.
+    stem: one of STEMS.
+    closing_norm: whether BatchNorm + ReLU follow the last block.
+    norm_momentum: share of the old value in BatchNorm's running statistics.
+    axis_name: pmap axis over which BatchNorm is synchronised, or None.
+    dtype: compute type; parameters and statistics are float32.
+  """
+
+  depths: tuple[int, ...]
+  width: int = 64
+  stem: str = 'conv3'
+  closing_norm: bool = True
+  norm_momentum: float = 0.9
+  axis_name: str | None = None
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, images: jax.Array, train: bool) -> jax.Array:
+    """Maps [batch, h, w, 3] to features [batch, h', w', dim] in `dtype`."""
+    norm = functools.partial(
+      batch_norm.BatchNorm,
+      use_running_average=not train,
+      momentum=self.norm_momentum,
+      dtype=self.dtype,
+      axis_name=self.axis_name,
+    )
+    x = images.astype(self.dtype)
+    x = Stem(self.stem, self.width, self.dtype, name='stem')(x)
+    for i, depth in enumerate(self.depths):
+      x = Block(
+        depth,
+        self.width * 2**i,
+        1 if i == 0 else 2,
+        norm,
+        self.dtype,
+        name=f'block{i + 1}',
+      )(x)
+    if self.closing_norm:
+      x = nn.relu(norm(name=f'block{len(self.depths)}_norm')(x))
+    return x
+
+
+class PatchNetwork(ResNet):
+  """P: the first three blocks of ResNet-50; one vector for every patch.
+
+  Paper, section 3.1. Average pooling makes a vector of 16 * width channels
+  (1024) of each patch; every patch goes through on its own.
+  """
+
+  depths: tuple[int, ...] = (3, 4, 6)
+
+  @nn.compact
+  def __call__(self, patches: jax.Array, train: bool) -> jax.Array:
+    """Maps patches [n, size, size, 3] to vectors [n, dim]."""
+    return super().__call__(patches, train).mean(axis=(1, 2))
+
+
+class ResNet50(ResNet):
+  """ResNet-50 with a new head; block1 to block3 and the stem fit P's."""
+
+  depths: tuple[int, ...] = (3, 4, 6, 3)
+  num_classes: int = 10
+
+  @nn.compact
+  def __call__(
+    self, images: jax.Array, train: bool, dropout_keys: jax.Array | None = None
+  ) -> jax.Array:
+    """Maps [batch, h, w, 3] to float32 logits [batch, classes].
+
+    `dropout_keys` is taken for the sake of one interface; there is no dropout.
+    """
+    del dropout_keys
+    x = super().__call__(images, train).mean(axis=(1, 2))
+    return nn.Dense(self.num_classes, name='head')(x.astype(jnp.float32))

@@ -1,0 +1,1 @@
+"""What simple classifiers read off frozen features."""

@@ -1,0 +1,101 @@
+"""Networks beside the trained one: its first weights, other statistics."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from selfie_jax.inference import model as model_lib
+from selfie_jax.models import patches
+from selfie_jax.models import resnet
+from selfie_jax.tasks import finetune
+from selfie_jax.tasks import pretrain
+from selfie_jax.tasks import train_state
+
+BATCHES, BATCH = 16, 128  # images that batch statistics are taken of
+
+
+def initial(model: model_lib.Model, images: np.ndarray) -> model_lib.Model:
+  """The network of `model` with the random weights of its run's seed.
+
+  Such weights have no running statistics yet, and 0 and 1, which stand there at
+  the start, fit no layer but the first; see `with_statistics`. They are taken
+  as training takes them: of patches for a pretraining run, of whole images for
+  the others.
+
+  Args:
+    model: of a run.
+    images: some of its training images, uint8 [n, s, s, 3].
+  """
+  config = _unsynchronised(model.config)
+  is_pretraining = config.mode == 'pretrain'
+  if is_pretraining:
+    state = pretrain.create_state(config, 0)
+  else:
+    config.init_from = ''
+    state = finetune.create_state(config, len(model.class_names))
+  variables = {'params': state.params, 'batch_stats': state.batch_stats}
+  fresh = _replace(model, variables)
+  return with_statistics(fresh, images, of_patches=is_pretraining)
+
+
+def with_statistics(
+  model: model_lib.Model, images: np.ndarray, of_patches: bool
+) -> model_lib.Model:
+  """The network with batch statistics of these images, and the same weights.
+
+  They are the means over batches that go through the network as in training,
+  each normalised by its own.
+
+  Args:
+    model: of a run; of pretraining if `of_patches`.
+    images: uint8 [n, s, s, 3]; the first BATCHES * BATCH are taken, in batches
+      of BATCH (one, if there are fewer).
+    of_patches: whether the images are cut into patches, as in pretraining.
+  """
+  config = _unsynchronised(model.config)
+  variables = model.variables
+  is_pretraining = config.mode == 'pretrain'
+  if is_pretraining:
+    network = resnet.PatchNetwork(**train_state.resnet_settings(config, 3))
+    variables = {k: v['patch_network'] for k, v in variables.items()}
+  else:
+    network = finetune.build_model(config, len(model.class_names))
+  apply = functools.partial(network.apply, train=True, mutable='batch_stats')
+
+  @jax.jit
+  def statistics(batch: jax.Array):
+    x = train_state.normalise(batch, config)
+    if of_patches:
+      x = patches.extract(x, config.patch_size)
+      x = x.reshape((-1,) + x.shape[2:])
+    return apply(variables, x)[1]['batch_stats']
+
+  count = max(min(len(images) // BATCH, BATCHES), 1)
+  found = [
+    statistics(images[i * BATCH : (i + 1) * BATCH]) for i in range(count)
+  ]
+  means = jax.tree.map(lambda *values: jnp.stack(values).mean(axis=0), *found)
+  return _replace(
+    model,
+    model.variables
+    | {'batch_stats': {'patch_network': means} if is_pretraining else means},
+  )
+
+
+def _unsynchronised(
+  config: ml_collections.ConfigDict,
+) -> ml_collections.ConfigDict:
+  """As `config`, for one device and with no memory of earlier batches."""
+  config = config.copy_and_resolve_references()
+  config.model.sync_batch_norm = False
+  config.model.norm_momentum = 0.0
+  return config
+
+
+def _replace(model: model_lib.Model, variables) -> model_lib.Model:
+  return model_lib.Model(
+    model.config, variables, model.class_names, model.batch_size, model.step
+  )

@@ -1,0 +1,87 @@
+"""Nearest neighbours during pretraining: what P's features are worth by now."""
+
+from collections.abc import Callable
+import functools
+
+import jax
+import ml_collections
+import numpy as np
+
+from selfie_jax import errors
+from selfie_jax.data import input_pipeline
+from selfie_jax.data import sources
+from selfie_jax.inference import model as model_lib
+from selfie_jax.probes import nearest_neighbours
+from selfie_jax.tasks import train_state
+
+PART = 'knn'  # of its rows in the history
+LAYER = 'patches'  # as training sees them; block3 has other statistics
+QUERIES = 5  # of so many images one is asked about
+
+
+def create(
+  config: ml_collections.ConfigDict, source: sources.Source
+) -> Callable[..., dict[str, float] | None]:
+  """Makes the function that classifies training images by their neighbours.
+
+  The images are the same for the runs of every seed and at every step: whole,
+  without augmentation, those that vote apart from those asked about. No weight
+  and no random number of the run is touched, and no test image is read.
+
+  Args:
+    config: a pretraining job.
+    source: its training split.
+
+  Returns:
+    (state, function asked before each batch whether to stop) -> the share of
+    right answers as {'knn_accuracy': ...}, None if it was stopped.
+
+  Raises:
+    UserError: fewer than five images have a label.
+  """
+  labelled = np.flatnonzero(source.labels >= 0)
+  if len(labelled) < QUERIES:
+    raise errors.UserError(
+      f'knn.every={config.knn.every} needs labelled images, of which the '
+      f'training split has {len(labelled)}; turn it off: --config.knn.every=0'
+    )
+  order = np.random.default_rng(train_state.EVALUATION_SEED).permutation(
+    labelled
+  )
+  chosen = order[: config.knn.images]
+  mesh = jax.sharding.Mesh(jax.local_devices(), (train_state.AXIS,))
+  split = jax.sharding.NamedSharding(
+    mesh, jax.sharding.PartitionSpec(train_state.AXIS)
+  )
+  outputs = jax.jit(
+    functools.partial(model_lib.outputs, config, names=(LAYER,))
+  )
+
+  def evaluate(
+    state: train_state.TrainState,
+    is_stopped: Callable[[], bool] = lambda: False,
+  ) -> dict[str, float] | None:
+    variables = {'params': state.params, 'batch_stats': state.batch_stats}
+    rows = []
+    for batch in input_pipeline.eval_batches(
+      source, chosen, config.eval_batch_size
+    ):
+      if is_stopped():
+        return None
+      images = jax.device_put(batch['image'], split)
+      rows.append(np.asarray(outputs(variables, images)[LAYER]))
+    features = np.concatenate(rows)[: len(chosen)]
+    if not np.isfinite(features).all():
+      return {'knn_accuracy': float('nan')}
+    labels = source.labels[chosen]
+    asked = np.arange(len(chosen)) % QUERIES == 0
+    return {
+      'knn_accuracy': nearest_neighbours.accuracy(
+        (features[~asked], labels[~asked]),
+        (features[asked], labels[asked]),
+        config.knn.neighbours,
+        config.knn.temperature,
+      )
+    }
+
+  return evaluate

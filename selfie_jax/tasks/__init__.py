@@ -1,0 +1,1 @@
+"""Pretraining and finetuning, and the state and update they share."""

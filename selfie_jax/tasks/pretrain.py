@@ -1,0 +1,159 @@
+"""The pretraining task: solve the patch puzzle of every image.
+
+Paper, section 3: (1) cut the image into patches, (2) split them into context
+and targets, (3) embed all with P, (4) sum the context up with A, (5) add the
+position of each hole, (6) pick the target that fits by cross-entropy.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from selfie_jax import figures as figures_lib
+from selfie_jax.models import patches
+from selfie_jax.models import resnet
+from selfie_jax.models import selfie
+from selfie_jax.tasks import train_state
+
+
+def build_model(config: ml_collections.ConfigDict) -> selfie.Selfie:
+  return selfie.Selfie(
+    patch_network=resnet.PatchNetwork(**train_state.resnet_settings(config, 3)),
+    attention_pooling=train_state.build_attention_pooling(config),
+    positions=train_state.build_positions(config),
+    context_positions=config.model.context_positions,
+    logit_scale=config.model.logit_scale,
+  )
+
+
+def create_state(
+  config: ml_collections.ConfigDict, num_classes: int
+) -> train_state.TrainState:
+  """A fresh state; the classes of the data set play no part."""
+  del num_classes
+  n, m = _counts(config)
+  size = config.patch_size
+  return train_state.initialise(
+    config,
+    build_model(config),
+    jnp.zeros((1, n, size, size, 3)),
+    jnp.zeros((1, n - m), jnp.int32),
+    jnp.zeros((1, m), jnp.int32),
+  )
+
+
+def train_step(
+  state: train_state.TrainState,
+  batch: dict[str, jax.Array],
+  *,
+  config: ml_collections.ConfigDict,
+):
+  """One step; see train_state.update. Masks and dropout are per image."""
+  keys = train_state.example_keys(config.seed, state.step, batch['index'])
+  mask_keys, dropout_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+  puzzle = _puzzle(config, batch['image'], mask_keys)
+
+  def loss_fn(params):
+    logits, updates = state.apply_fn(
+      {'params': params, 'batch_stats': state.batch_stats},
+      *puzzle,
+      train=True,
+      dropout_keys=dropout_keys,
+      mutable=['batch_stats'],
+    )
+    metrics = {k: v.mean() for k, v in _score(logits).items()}
+    return metrics['loss'], (metrics, updates['batch_stats'])
+
+  return train_state.update(state, config, loss_fn)
+
+
+def eval_step(
+  state: train_state.TrainState,
+  batch: dict[str, jax.Array],
+  *,
+  config: ml_collections.ConfigDict,
+) -> dict[str, jax.Array]:
+  """Sums over the batch; each image has one puzzle, whenever it is asked."""
+  logits = solve(state, batch, config)[0]
+  return train_state.totals(batch, _score(logits))
+
+
+def summary(
+  config: ml_collections.ConfigDict,
+  state: train_state.TrainState,
+  evaluations: dict[str, dict[str, float]],
+  batch: dict[str, jax.Array],
+):
+  """The run's metrics and its picture: some test puzzles as the model solves.
+
+  Args:
+    config: the job.
+    state: the state that was evaluated.
+    evaluations: means of eval_step's values, by part of the data ('test').
+    batch: some test examples.
+
+  Returns:
+    metrics for results.json, figures by name.
+  """
+  logits, _, targets = jax.jit(functools.partial(solve, config=config))(
+    state, batch
+  )
+  figure = figures_lib.patch_puzzle(
+    batch['image'], targets, logits.argmax(axis=-1), config.patch_size
+  )
+  test = evaluations['test']
+  return (
+    {k: test[k] for k in ('loss', 'patch_accuracy', 'chance')},
+    {'patches': figure},
+  )
+
+
+def solve(
+  state: train_state.TrainState,
+  batch: dict[str, jax.Array],
+  config: ml_collections.ConfigDict,
+):
+  """The fixed puzzles of a batch: (logits, context, targets), see Selfie."""
+  keys = train_state.example_keys(
+    train_state.EVALUATION_SEED, 0, batch['index']
+  )
+  puzzle = _puzzle(config, batch['image'], keys)
+  logits = state.apply_fn(
+    {'params': state.params, 'batch_stats': state.batch_stats},
+    *puzzle,
+    train=False,
+  )
+  return (logits,) + puzzle[1:]
+
+
+def _counts(config: ml_collections.ConfigDict) -> tuple[int, int]:
+  """Patches and targets of an image."""
+  n = patches.grid_size(config.image_size, config.patch_size) ** 2
+  return n, patches.num_targets(n, config.masked_fraction)
+
+
+def _puzzle(
+  config: ml_collections.ConfigDict, images: jax.Array, keys: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Patches, context and targets of uint8 images, one split for each key."""
+  n, m = _counts(config)
+  context, targets = jax.vmap(lambda key: patches.split(key, n, m))(keys)
+  x = patches.extract(train_state.normalise(images, config), config.patch_size)
+  return x, context, targets
+
+
+def _score(logits: jax.Array) -> dict[str, jax.Array]:
+  """Per-image values [batch] of logits [batch, targets, targets]."""
+  right = jnp.arange(logits.shape[-1])  # target i belongs into hole i
+  losses = optax.softmax_cross_entropy_with_integer_labels(
+    logits, jnp.broadcast_to(right, logits.shape[:-1])
+  )
+  hits = logits.argmax(axis=-1) == right
+  return {
+    'loss': losses.mean(axis=-1),
+    'patch_accuracy': hits.mean(axis=-1),
+    'chance': jnp.full(logits.shape[:1], 1 / logits.shape[-1]),
+  }

@@ -1,0 +1,143 @@
+"""What both tasks, pretraining and finetuning, do in the same way."""
+
+from collections.abc import Callable
+import functools
+from typing import Any
+
+from flax.training import train_state
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from selfie_jax.models import attention_pooling
+from selfie_jax.models import patches
+from selfie_jax.tasks import optimizer
+
+AXIS = 'batch'  # name of the pmapped axis
+EVALUATION_SEED = 0  # one set of puzzles for the runs of every seed
+
+
+class TrainState(train_state.TrainState):
+  """Step, parameters, optimiser state and BatchNorm's running statistics."""
+
+  batch_stats: Any
+
+
+def resnet_settings(
+  config: ml_collections.ConfigDict, blocks: int
+) -> dict[str, Any]:
+  """The fields that P and the finetuning networks have in common."""
+  model = config.model
+  return dict(
+    depths=tuple(model.depths[:blocks]),
+    width=model.width,
+    stem=model.stem,
+    closing_norm=model.closing_norm,
+    norm_momentum=model.norm_momentum,
+    axis_name=AXIS if model.sync_batch_norm else None,
+    dtype=jnp.dtype(config.dtype),
+  )
+
+
+def build_attention_pooling(
+  config: ml_collections.ConfigDict,
+) -> attention_pooling.AttentionPooling:
+  attention = config.model.attention
+  return attention_pooling.AttentionPooling(
+    num_layers=attention.num_layers,
+    num_heads=attention.num_heads,
+    hidden=attention.hidden,
+    dropout=attention.dropout,
+    dtype=jnp.dtype(config.dtype),
+  )
+
+
+def build_positions(
+  config: ml_collections.ConfigDict,
+) -> attention_pooling.PositionEmbedding:
+  return attention_pooling.PositionEmbedding(
+    config.model.positions,
+    patches.grid_size(config.image_size, config.patch_size),
+  )
+
+
+def initialise(config: ml_collections.ConfigDict, model, *inputs) -> TrainState:
+  """A fresh state; every parameter follows from config.seed alone."""
+  variables = jax.jit(functools.partial(model.init, train=False))(
+    jax.random.key(config.seed), *inputs
+  )
+  return TrainState.create(
+    apply_fn=model.apply,
+    params=variables['params'],
+    batch_stats=variables['batch_stats'],
+    tx=optimizer.create(config),
+  )
+
+
+def normalise(
+  images: jax.Array, config: ml_collections.ConfigDict
+) -> jax.Array:
+  """uint8 [batch, h, w, 3] to the compute dtype, mean 0 and deviation 1."""
+  mean = jnp.asarray(config.normalise.mean, jnp.float32)
+  std = jnp.asarray(config.normalise.std, jnp.float32)
+  x = images.astype(jnp.float32) / 255
+  return ((x - mean) / std).astype(config.dtype)
+
+
+def example_keys(seed: int, step: jax.Array, index: jax.Array) -> jax.Array:
+  """Keys [batch] that follow from the seed, the step and each one's index."""
+  key = jax.random.fold_in(jax.random.key(seed), step)
+  return jax.vmap(functools.partial(jax.random.fold_in, key))(index)
+
+
+def update(
+  state: TrainState,
+  config: ml_collections.ConfigDict,
+  loss_fn: Callable[[Any], tuple[jax.Array, tuple[dict, Any]]],
+) -> tuple[TrainState, dict[str, jax.Array]]:
+  """One optimisation step over all devices.
+
+  Args:
+    state: the state, the same on every device.
+    config: the job.
+    loss_fn: parameters -> (mean loss of this device's examples, (metrics as
+      means of this device's examples, new batch statistics)).
+
+  Returns:
+    The new state and the metrics, both the same on every device. A gradient
+    that is not finite counts in `nonfinite_in_a_row` and, up to
+    config.optimizer.skip_nonfinite of them, changes nothing but the step.
+  """
+  grads, (metrics, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params)
+  # One tree, so that the compiler makes one all-reduce of it. Statistics that
+  # BatchNorm synchronised already are equal, and their mean changes nothing.
+  grads, metrics, batch_stats = jax.lax.pmean(
+    (grads, metrics, batch_stats), AXIS
+  )
+  skipped = state.opt_state.total_notfinite
+  metrics |= {
+    'learning_rate': optimizer.schedule(config)(state.step - skipped),
+    'gradient_norm': optax.tree.norm(grads),
+  }
+  new = state.apply_gradients(grads=grads)
+  # What optax leaves out of the parameters stays out of the statistics too.
+  batch_stats = jax.tree.map(
+    functools.partial(jnp.where, new.opt_state.last_finite),
+    batch_stats,
+    state.batch_stats,
+  )
+  metrics['nonfinite_in_a_row'] = new.opt_state.notfinite_count
+  return new.replace(batch_stats=batch_stats), metrics
+
+
+def totals(
+  batch: dict[str, jax.Array], values: dict[str, jax.Array]
+) -> dict[str, jax.Array]:
+  """Sums over all devices of per-example values [batch], padding left out.
+
+  `count` is the number of examples; divided by it, sums are exact means.
+  """
+  mask = batch['mask']
+  sums = {name: jnp.sum(value * mask) for name, value in values.items()}
+  return jax.lax.psum(sums | {'count': jnp.sum(mask)}, AXIS)

@@ -1,0 +1,120 @@
+"""Exact evaluation: every example of a part of the data, once."""
+
+from collections.abc import Callable
+import functools
+import logging
+
+import jax
+import ml_collections
+import numpy as np
+
+from selfie_jax import errors
+from selfie_jax.data import input_pipeline
+from selfie_jax.data import sources
+from selfie_jax.data import splits
+from selfie_jax.tasks import train_state as task_lib
+
+logger = logging.getLogger(__name__)
+
+# Parts of the data by name: a source and which of its examples (None: all).
+Parts = dict[str, tuple[sources.Source, np.ndarray | None]]
+# (state, name of a part, function asked before each batch whether to stop) ->
+# exact means over that part, None if it was stopped
+Evaluate = Callable[..., dict[str, float] | None]
+
+
+def choose_parts(
+  config: ml_collections.ConfigDict,
+  train_source: sources.Source,
+  test_source: sources.Source,
+) -> tuple[np.ndarray | None, Parts]:
+  """Training indices (None: all), and the parts to evaluate on.
+
+  'test' is always there, 'validation' where config.validation_fraction asks
+  for it. Finetuning and probes take the images with a label only; for
+  pretraining, those without are a class like the others.
+
+  Raises:
+    UserError: a fraction leaves a class without an image, or a split to
+      finetune, probe or test on has no labels.
+  """
+  needs_labels = config.mode != 'pretrain'
+  labelled = _labelled(test_source, 'test') if needs_labels else None
+  parts = {'test': (test_source, labelled)}
+  if config.label_fraction == 1 and not config.validation_fraction:
+    return _labelled(train_source, 'train') if needs_labels else None, parts
+  labels = train_source.labels
+  if not needs_labels:
+    labels = np.where(labels < 0, train_source.num_classes, labels)
+  train, validation = splits.split(
+    labels,
+    config.label_fraction,
+    config.validation_fraction,
+    config.seed,
+  )
+  logger.info(
+    '%d images to train on, %d to validate on, of %d',
+    len(train),
+    len(validation),
+    train_source.size,
+  )
+  if len(validation):
+    parts['validation'] = (train_source, validation)
+  return train, parts
+
+
+def _labelled(source: sources.Source, part: str) -> np.ndarray | None:
+  """Positions of the images with a label; None if that is all."""
+  labels = source.labels
+  if not (labels >= 0).any():
+    raise errors.UserError(
+      f'No {part} image has a label; choose a labelled split with'
+      f' --config.dataset.{part}_split=NAME'
+    )
+  return None if (labels >= 0).all() else np.flatnonzero(labels >= 0)
+
+
+def create(task, config: ml_collections.ConfigDict, parts: Parts) -> Evaluate:
+  """Makes the function that evaluates a state of `task` on one of the parts.
+
+  Batches are filled up to config.eval_batch_size and masked, and sums are
+  divided by the number of examples at the very end, so the means depend on
+  neither the batch size nor the number of devices.
+  """
+  eval_step = jax.pmap(
+    functools.partial(task.eval_step, config=config),
+    task_lib.AXIS,
+    in_axes=(None, 0),
+    out_axes=None,
+  )
+
+  def evaluate(
+    state: task_lib.TrainState,
+    part: str,
+    is_stopped: Callable[[], bool] = lambda: False,
+  ) -> dict[str, float] | None:
+    source, indices = parts[part]
+    batches = input_pipeline.eval_batches(
+      source,
+      indices,
+      config.eval_batch_size,
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+    )
+    devices = jax.local_device_count()
+    sums = []
+    for batch in batches:
+      if is_stopped():
+        return None
+      sums.append(eval_step(state, input_pipeline.shard(batch, devices)))
+      # Two batches are under way; more would be no faster, only deaf.
+      jax.block_until_ready(sums[-2:-1])
+    sums = jax.device_get(sums)
+    count = sum(float(row['count']) for row in sums)
+    return {
+      name: sum(float(row[name]) for row in sums) / count
+      for name in sums[0]
+      if name != 'count'
+    }
+
+  return evaluate

@@ -1,0 +1,282 @@
+"""What a run tells: log lines, TensorBoard, the history, results.json."""
+
+from collections.abc import Iterator
+import contextlib
+import importlib.metadata
+import json
+import logging
+import math
+import platform
+import sys
+import time
+from typing import Any
+
+from clu import metric_writers
+from etils import epath
+import jax
+from matplotlib import figure as mpl_figure
+import ml_collections
+import numpy as np
+import tqdm
+from tqdm.contrib import logging as tqdm_logging
+
+from selfie_jax import distributed
+from selfie_jax import errors
+from selfie_jax import figures as figures_lib
+from selfie_jax.storage import workdir as workdir_lib
+
+logger = logging.getLogger(__name__)
+
+
+class NonFinite(Exception):
+  """Says at which step the numbers went wrong."""
+
+
+class Reporter:
+  """Gathers the metrics of a run and shows them; a context manager.
+
+  Attributes:
+    history: rows {'step', 'part', metric: value, ...} in the order made;
+      'part' is 'train', 'validation' or 'test'.
+  """
+
+  def __init__(self, config: ml_collections.ConfigDict, workdir: epath.Path):
+    self.history: list[dict[str, Any]] = []
+    self._window: list[dict[str, Any]] = []  # metrics of steps since a row
+    self._config, self._workdir = config, workdir
+    self._writer = (
+      metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(workdir)))
+      if distributed.is_primary()
+      else metric_writers.MultiWriter([])
+    )
+    self._created = self._clock = time.perf_counter()
+    self._steps, self._seconds = 0, 0.0  # since a row, for the rate
+    self._all_steps, self._all_seconds = 0, 0.0
+
+  def __enter__(self) -> 'Reporter':
+    return self
+
+  def __exit__(self, kind, *exception) -> None:
+    try:
+      with workdir_lib.writing(self._workdir):
+        self._writer.close()
+    except errors.UserError:
+      if kind is None:  # else that error says more
+        raise
+
+  @property
+  def progress(self) -> dict[str, Any]:
+    """All that a checkpoint keeps of this object, as JSON.
+
+    Raises:
+      NonFinite: the last steps must not be kept.
+    """
+    self._fetch_window()
+    # Copies, for they are written in the background while the run goes on.
+    return {'history': list(self.history), 'window': list(self._window)}
+
+  def restore(self, progress: dict[str, Any]) -> None:
+    """Goes on from what `progress` was when a checkpoint was saved."""
+    self.history = progress['history']
+    self._window = progress['window']
+
+  @contextlib.contextmanager
+  def bar(self, first_step: int) -> Iterator[tqdm.tqdm]:
+    """A progress bar where there is a terminal, log lines above it."""
+    loggers = [logging.getLogger('selfie_jax')]
+    with tqdm.tqdm(
+      total=self._config.total_steps,
+      initial=first_step,
+      unit='step',
+      dynamic_ncols=True,
+      disable=not (sys.stderr.isatty() and distributed.is_primary()),
+    ) as bar:
+      if bar.disable:
+        yield bar
+      else:
+        with tqdm_logging.logging_redirect_tqdm(loggers):
+          yield bar
+
+  def start_clock(self) -> None:
+    """Time counts from here; steps before it leave the rate alone."""
+    self._clock = time.perf_counter()
+    self._steps = 0
+
+  @contextlib.contextmanager
+  def pause(self) -> Iterator[None]:
+    """Keeps evaluation and saving out of the rate of training."""
+    self._seconds += time.perf_counter() - self._clock
+    yield
+    self._clock = time.perf_counter()
+
+  def step(self, step: int, metrics: dict[str, jax.Array]) -> None:
+    """Takes the metrics of a training step, without waiting for them."""
+    self._window.append({'step': step} | metrics)
+    self._steps += 1
+
+  def train_row(self, step: int) -> None:
+    """Makes a row of the means over the steps since the last such row.
+
+    Raises:
+      NonFinite: more steps in a row than config.optimizer.skip_nonfinite had
+        a gradient that was not finite.
+    """
+    self._fetch_window()
+    rows = [row for row in self._window if not row['nonfinite_in_a_row']]
+    values = {
+      name: sum(row[name] for row in rows) / len(rows)
+      for name in (rows[0] if rows else ())
+      if name not in ('step', 'nonfinite_in_a_row')
+    }
+    if skipped := len(self._window) - len(rows):
+      values['skipped_steps'] = skipped
+    self._window = []
+    with self.pause():
+      self.row(step, 'train', values, **self._rate())
+
+  def row(
+    self, step: int, part: str, values: dict[str, float], **timing: float
+  ) -> None:
+    """Adds a row to the history and shows it, the latter with `timing`.
+
+    The log's record has the row of the history as its attribute `row`.
+    """
+    values = {name: values[name] for name in sorted(values, key=_place)}
+    self.history.append({'step': step, 'part': part} | values)
+    scalars = {f'{part}/{k}': value for k, value in (values | timing).items()}
+    with workdir_lib.writing(self._workdir):
+      self._writer.write_scalars(step, scalars)
+    logger.info(
+      'step %d %s: %s',
+      step,
+      part,
+      _line(values | timing),
+      extra={'row': self.history[-1]},
+    )
+
+  def has_row(self, step: int, part: str) -> bool:
+    """Whether the history has a row of a part of the data at a step."""
+    return any(
+      (row['step'], row['part']) == (step, part) for row in self.history
+    )
+
+  def _fetch_window(self) -> None:
+    """Waits for the metrics of the window's steps and looks at them."""
+    self._window = [
+      {name: np.asarray(value).item() for name, value in row.items()}
+      for row in jax.device_get(self._window)
+    ]
+    for row in self._window:
+      count = row['nonfinite_in_a_row']
+      if count > self._config.optimizer.skip_nonfinite or (
+        not count and not math.isfinite(row['loss'])
+      ):
+        raise NonFinite(
+          f'the loss ({row["loss"]:.4g}) or its gradient (norm '
+          f'{row["gradient_norm"]:.4g}) is not finite at step {row["step"]}, '
+          f'where the learning rate was {row["learning_rate"]:.4g}'
+        )
+
+  def _rate(self) -> dict[str, float]:
+    """Images per second and device since the last row, compilation aside."""
+    steps, seconds = self._steps, self._seconds
+    self._steps, self._seconds = 0, 0.0
+    if not steps:
+      return {}
+    self._all_steps += steps
+    self._all_seconds += seconds
+    return {
+      'images_per_second_per_device': steps
+      * self._config.batch_size
+      / seconds
+      / jax.device_count()
+    }
+
+  def finish(
+    self,
+    metrics: dict[str, Any],
+    figures: dict[str, mpl_figure.Figure],
+    checkpoint: int,
+  ) -> dict[str, Any]:
+    """Writes figures/, history.json and results.json; returns the last.
+
+    Args:
+      metrics: of the job's end.
+      figures: by name.
+      checkpoint: the step whose state the metrics are of.
+    """
+    config = self._config
+    seconds = self._all_seconds
+    results = {
+      'mode': config.mode,
+      'dataset': config.dataset.name,
+      'step': config.total_steps,
+      'total_steps': config.total_steps,
+      'checkpoint': checkpoint,
+      'seed': config.seed,
+      'label_fraction': config.label_fraction,
+      'initialised_from': (config.mode == 'finetune' and config.init_from)
+      or None,
+      'metrics': metrics,
+      'images_per_second': (
+        self._all_steps * config.batch_size / seconds if seconds else None
+      ),
+      'wall_seconds': time.perf_counter() - self._created,
+    } | environment()
+    if distributed.is_primary():
+      folder = self._workdir / 'figures'
+      path = self._workdir / 'results.json'
+      with workdir_lib.writing(self._workdir):
+        self._draw(figures, folder)
+        workdir_lib.write(
+          self._workdir / 'history.json', json.dumps(self.history) + '\n'
+        )
+        workdir_lib.write(path, json.dumps(results, indent=2) + '\n')
+      logger.info('Finished: %s', _line(metrics))
+      logger.info('Results: %s  Pictures: %s', path, folder)
+    return results
+
+  def _draw(
+    self, figures: dict[str, mpl_figure.Figure], folder: epath.Path
+  ) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, figure in figures.items():
+      with (folder / f'{name}.png').open('wb') as file:
+        figure.savefig(file, format='png')
+    self._writer.write_images(
+      self._config.total_steps,
+      {
+        name: figures_lib.pixels(figure)[None]
+        for name, figure in figures.items()
+      },
+    )
+
+
+def environment() -> dict[str, Any]:
+  """What a job is computed on and with, for results.json."""
+  device = jax.local_devices()[0]
+  return {
+    'devices': {
+      'platform': device.platform,
+      'kind': device.device_kind,
+      'count': jax.device_count(),
+      'processes': jax.process_count(),
+    },
+    'versions': {'python': platform.python_version()}
+    | {
+      name: importlib.metadata.version(name)
+      for name in ('jax', 'jaxlib', 'flax', 'optax', 'scikit-learn')
+    },
+  }
+
+
+def _place(name: str) -> tuple[int, str]:
+  """Sorts what is looked at first to the front."""
+  first = ('loss', 'accuracy', 'patch_accuracy', 'chance')
+  return first.index(name) if name in first else len(first), name
+
+
+def _line(values: dict[str, float | None]) -> str:
+  return '  '.join(
+    f'{name} {value:.4g}' for name, value in values.items() if value is not None
+  )

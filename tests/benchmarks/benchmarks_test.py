@@ -1,0 +1,60 @@
+"""The benchmarks run and print what they promise, on the smallest job."""
+
+import json
+import math
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+JOB = '--config=configs/digits_pretrain.py:tiny'
+
+
+def _run(name, *flags):
+  """What a benchmark prints, and its line of JSON."""
+  done = subprocess.run(
+    [sys.executable, '-m', f'benchmarks.{name}', JOB, *flags],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  return done.stdout, json.loads(done.stdout.splitlines()[-1])
+
+
+def _are_positive(numbers, count):
+  return len(numbers) == count and all(
+    0 < number < math.inf for number in numbers
+  )
+
+
+def test_the_stream_beside_gathering():
+  said, found = _run(
+    'input_pipeline', '--rounds=2', '--seconds=0.05', '--steps=3'
+  )
+  assert found['in_memory'] and 'gathering alone' in said
+  for name in ('stream', 'plain'):
+    assert _are_positive(found['images_per_second'][name], 2)
+  assert _are_positive(found['ratios'], 2)
+  assert len(found['waiting']) == 2
+  assert all(0 < share <= 1 for share in found['waiting'])
+
+
+@pytest.mark.slow
+def test_the_loop_beside_its_step():
+  _, found = _run('loop', '--rounds=2', '--steps=3')
+  assert _are_positive(found['bare'], 2) and _are_positive(found['loop'], 2)
+  assert 0 < found['waiting'] <= 1
+  assert found['evaluations']['test']['images'] == 300
+
+
+@pytest.mark.slow
+def test_the_start():
+  said, found = _run('start', '--repeats=1')
+  parts = found['others'][0]
+  assert parts['in all'] == pytest.approx(
+    sum(parts[name] for name in list(parts)[:3])
+  )
+  assert parts['processor'] > 0 and 'the first step' in said

@@ -1,0 +1,130 @@
+"""Augmentation does what a naive loop does, and follows from its seeds."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from selfie_jax.data import augment
+
+RNG = np.random.default_rng(0)
+
+
+def _photo(height, width):
+  """A smooth image: JPEG and resizing change it little."""
+  rows, columns = np.mgrid[0:height, 0:width]
+  channels = (rows * 255 / height, columns * 255 / width, 0 * rows + 128)
+  return np.stack(channels, -1).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+  'border, mode', [('zero', 'constant'), ('reflect',) * 2]
+)
+@pytest.mark.parametrize('padding', [0, 1, 4, 7])
+def test_crop_and_flip_equals_a_loop(border, mode, padding):
+  images = RNG.integers(0, 256, (9, 8, 8, 3), np.uint8)
+  chosen = RNG.integers(0, 9, 200)
+  offsets = RNG.integers(0, 2 * padding + 1, (200, 2))
+  flips = RNG.integers(0, 2, 200).astype(bool)
+  out = augment.crop_and_flip(images, chosen, offsets, flips, padding, border)
+  for i, (top, left) in enumerate(offsets):
+    width = ((padding, padding), (padding, padding), (0, 0))
+    image = np.pad(images[chosen[i]], width, mode=mode)
+    image = image[top : top + 8, left : left + 8]
+    np.testing.assert_array_equal(out[i], image[:, ::-1] if flips[i] else image)
+
+
+@pytest.mark.parametrize('border', ['zero', 'reflect'])
+@pytest.mark.parametrize('padding', [0, 3])
+def test_cropping_after_decoding_is_the_same(border, padding):
+  images = RNG.integers(0, 256, (12, 8, 8, 3), np.uint8)
+  offsets = RNG.integers(0, 2 * padding + 1, (12, 2))
+  flips = RNG.integers(0, 2, 12).astype(bool)
+  expected = augment.crop_and_flip(
+    images, np.arange(12), offsets, flips, padding, border
+  )
+  for i, image in enumerate(images):
+    encoded = tf.io.encode_png(image)
+    decoded = augment.decode_padded_crop(
+      encoded, 8, offsets[i], flips[i], padding, border
+    )
+    np.testing.assert_array_equal(decoded, expected[i])
+
+
+def test_zero_border_wider_than_the_image():
+  images = np.full((1, 4, 4, 3), 9, np.uint8)
+  offsets = np.array([[0, 0], [6, 6], [9, 6]])
+  out = augment.crop_and_flip(
+    images, np.zeros(3, int), offsets, np.zeros(3, bool), 6, 'zero'
+  )
+  assert [int((image > 0).any(-1).sum()) for image in out] == [0, 16, 4]
+
+
+def test_grey_becomes_rgb_and_other_sizes_are_resized():
+  grey = _photo(20, 30)[..., :1]
+  for encoded in (tf.io.encode_png(grey), tf.io.encode_jpeg(grey, quality=100)):
+    image = augment.decode_whole(encoded, 16).numpy()
+    assert image.shape == (16, 16, 3) and image.dtype == np.uint8
+    assert (image == image[..., :1]).all()
+    ramp = (np.arange(16) + 0.5) * 255 / 16 - 255 / 20 / 2
+    np.testing.assert_allclose(image[1:-1, 5, 0], ramp[1:-1], atol=6)
+
+
+def test_shrinking_is_antialiased_and_rounded():
+  stripes = np.zeros((32, 32, 3), np.uint8)
+  stripes[:, ::2] = 255
+  image = augment.decode_whole(tf.io.encode_png(stripes), 8).numpy()
+  assert (np.abs(image[:, 1:-1].astype(int) - 128) <= 2).all()
+
+
+def test_right_size_is_untouched():
+  image = RNG.integers(0, 256, (32, 32, 3), np.uint8)
+  out = augment.decode_whole(tf.io.encode_png(image), 32)
+  np.testing.assert_array_equal(out, image)
+
+
+@pytest.mark.parametrize('encode', [tf.io.encode_png, tf.io.encode_jpeg])
+def test_central_crop_is_the_central_square(encode):
+  encoded = encode(_photo(64, 128))
+  out = augment.decode_central_crop(encoded, 56).numpy()
+  # 87.5 % of 64 is 56: nothing is resized.
+  expected = tf.io.decode_image(encoded).numpy()[4:60, 36:92]
+  # One pixel beside it would be 2 to 4 levels off throughout a channel.
+  off = (out.astype(int) - expected).mean((0, 1))
+  assert np.abs(off).max() < 0.5
+
+
+def test_random_crop_follows_from_its_seed():
+  encoded = tf.io.encode_jpeg(_photo(64, 96))
+
+  def crop(seed, flip=False, encoded=encoded):
+    return augment.decode_random_crop(
+      encoded, 32, tf.constant([seed, 1]), tf.constant(flip), 0.08
+    ).numpy()
+
+  np.testing.assert_array_equal(crop(5), crop(5))
+  assert (crop(5) != crop(6)).any()
+  np.testing.assert_array_equal(crop(5, flip=True), crop(5)[:, ::-1])
+  png = tf.io.encode_png(tf.io.decode_jpeg(encoded))
+  close = np.abs(crop(5, encoded=png).astype(int) - crop(5))
+  assert close.mean() < 3  # the same box, whatever the format
+
+
+def test_random_crop_covers_the_areas_asked_for():
+  # The first two channels are ramps: their ranges are the box's extents.
+  encoded = tf.io.encode_png(_photo(100, 100))
+
+  def areas(min_area):
+    crops = [
+      augment.decode_random_crop(
+        encoded, 32, tf.constant([seed, 0]), tf.constant(False), min_area
+      ).numpy()
+      for seed in range(60)
+    ]
+    extents = [
+      np.ptp(crop[..., :2], axis=(0, 1)) / 255 + 0.01 for crop in crops
+    ]
+    return [rows * columns for rows, columns in extents]
+
+  assert min(areas(0.5)) > 0.45
+  small = areas(0.08)
+  assert 0.05 < min(small) < 0.25 and max(small) > 0.75

@@ -1,0 +1,179 @@
+"""A name becomes a prepared builder, or one line that says what to type."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import ml_collections
+import pytest
+import requests
+import tensorflow_datasets as tfds
+
+from selfie_jax import errors
+from selfie_jax.data import datasets
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def _dataset(name, data_dir='', download=True):
+  return ml_collections.ConfigDict(
+    {'name': name, 'data_dir': str(data_dir), 'download': download}
+  )
+
+
+def _message(dataset):
+  with pytest.raises(errors.UserError) as caught:
+    datasets.open_builder(dataset)
+  message = str(caught.value)
+  assert '\n' not in message
+  return message
+
+
+@pytest.fixture
+def dead_network(monkeypatch):
+  asked = []
+
+  def head(url, timeout):
+    asked.append(url)
+    raise requests.ConnectionError('no route')
+
+  monkeypatch.setattr(requests, 'head', head)
+  return asked
+
+
+def test_digits_live_in_the_cache_folder(tmp_path, monkeypatch, capfd):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  monkeypatch.setenv('TFDS_DATA_DIR', '/nowhere')
+  builder = datasets.open_builder(_dataset('digits', download=False))
+  assert builder.data_path.is_relative_to(tmp_path / 'selfie_jax' / 'tfds')
+  assert builder.info.splits['test'].num_examples == 300
+  assert capfd.readouterr().out == ''
+
+
+def test_two_processes_prepare_digits_at_once(tmp_path):
+  code = (
+    'import sys, ml_collections\n'
+    'from selfie_jax import datasets\n'
+    "d = dict(name='digits', data_dir=sys.argv[1], download=True)\n"
+    "print('ready', flush=True)\n"
+    'sys.stdin.readline()\n'
+    'builder = datasets.open_builder(ml_collections.ConfigDict(d))\n'
+    "print(len(list(builder.as_dataset(split='test'))))\n"
+  )
+  both = [
+    subprocess.Popen(
+      [sys.executable, '-c', code, str(tmp_path)],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      text=True,
+      cwd=ROOT,
+      env=os.environ | {'PYTHONPATH': str(ROOT)},
+    )
+    for _ in range(2)
+  ]
+  for process in both:
+    assert process.stdout.readline() == 'ready\n'
+  for process in both:
+    process.stdin.write('\n')
+    process.stdin.flush()
+  assert [process.communicate()[0] for process in both] == ['300\n'] * 2
+
+
+def test_second_of_two_uses_the_firsts_digits(tmp_path, monkeypatch):
+  dataset = _dataset('digits', tmp_path)
+
+  def prepare(builder, **kwargs):
+    monkeypatch.undo()
+    datasets.open_builder(dataset)
+    raise OSError('Directory not empty')
+
+  monkeypatch.setattr(datasets.digits.Digits, 'download_and_prepare', prepare)
+  builder = datasets.open_builder(dataset)
+  assert builder.info.splits['test'].num_examples == 300
+
+
+def test_digits_where_nothing_can_be_written(tmp_path):
+  file = tmp_path / 'file'
+  file.touch()
+  message = _message(_dataset('digits', file))
+  assert str(file) in message and '--config.dataset.data_dir=' in message
+
+
+def test_unknown_name_suggests_close_ones(tmp_path):
+  message = _message(_dataset('cifar11', tmp_path))
+  assert "no data set 'cifar11'" in message and 'cifar10' in message
+  assert "'digits'" in message
+
+
+def test_unknown_variant_and_malformed_name(tmp_path):
+  assert '32x32' in _message(_dataset('imagenet_resized/33x33', tmp_path))
+  assert "'Bad Name!'" in _message(_dataset('Bad Name!', tmp_path))
+
+
+def test_unsuitable_features_are_listed(tmp_path):
+  message = _message(_dataset('coco', tmp_path))
+  assert 'objects (Sequence)' in message and "'label' (ClassLabel)" in message
+
+
+def test_set_that_may_not_be_downloaded(tmp_path, dead_network):
+  message = _message(_dataset('cifar100', tmp_path, download=False))
+  assert not dead_network
+  for part in (
+    'cifar100',
+    str(tmp_path),
+    'dataset.download is False',
+    'download_and_prepare()',
+    'configs/digits_pretrain.py',
+  ):
+    assert part in message
+
+
+def test_no_network_is_found_out_at_once(tmp_path, dead_network):
+  message = _message(_dataset('cifar100', tmp_path))
+  assert len(dead_network) == 1
+  assert 'no connection to www.cs.toronto.edu' in message
+  assert 'configs/digits_pretrain.py' in message
+
+
+def test_set_to_be_fetched_by_hand(tmp_path, dead_network):
+  message = _message(_dataset('imagenet2012', tmp_path))
+  assert not dead_network
+  assert 'ILSVRC2012_img_train.tar' in message
+  assert 'configs/digits_pretrain.py' in message
+
+
+def test_splits_and_their_parts(tmp_path):
+  builder = datasets.open_builder(_dataset('digits', tmp_path))
+  assert datasets.open_split(builder, 'train').num_examples == 1497
+  assert datasets.open_split(builder, 'train[:10%]').num_examples == 150
+  for name in ('nope', 'train[', '', 'test[5%:2%]'):
+    with pytest.raises(errors.UserError) as caught:
+      datasets.open_split(builder, name)
+    assert "'train' (1,497 images), 'test' (300 images)" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  'name, train',
+  [
+    ('cifar10', 50000),
+    ('tiny_imagenet/64x64_subset', 20000),
+    ('imagenette224/subset', 1800),
+  ],
+)
+def test_prepared_folders(name, train):
+  folder = pathlib.Path(os.environ.get('TFDS_DATA_DIR', '/nowhere'))
+  if not (folder / name).exists():
+    pytest.skip(f'TFDS_DATA_DIR holds no {name}')
+  builder = datasets.open_builder(_dataset(name, folder, download=False))
+  assert builder.info.splits['train'].num_examples == train
+
+
+def test_what_is_prepared_in_a_bucket_is_listed(monkeypatch):
+  monkeypatch.setattr(tfds, 'list_builders', list)
+  with tfds.testing.MockFs() as bucket:
+    bucket.add_file('gs://ours/tfds/cats/1.0.0/dataset_info.json')
+    bucket.add_file('gs://ours/tfds/dogs/small/2.0.0/dataset_info.json')
+    message = str(datasets._unknown('cast', 'gs://ours/tfds'))
+  assert 'did you mean cats?' in message
+  assert 'prepared in gs://ours/tfds (cats, dogs/small)' in message

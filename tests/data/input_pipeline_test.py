@@ -1,0 +1,250 @@
+"""The stream is a function of (seed, step); evaluation counts all once."""
+
+import itertools
+import os
+import pathlib
+
+import ml_collections
+import numpy as np
+import pytest
+
+from selfie_jax import errors
+from selfie_jax.data import input_pipeline
+
+LARGE, SMALL = 4.0, 0.0  # cache_gib: in memory, on the disk
+
+
+@pytest.fixture(scope='module', autouse=True)
+def cache_folder(tmp_path_factory):
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('cache')))
+    yield
+
+
+def _config(crop='pad', cache_gib=LARGE, **fields):
+  config = ml_collections.ConfigDict(
+    dict(
+      seed=1,
+      batch_size=64,
+      total_steps=60,
+      image_size=32,
+      dataset=dict(
+        name='digits', data_dir='', download=False, cache_gib=cache_gib,
+        max_unreadable=0.0,
+      ),
+      augment=dict(
+        crop=crop, padding=4, border='reflect', flip=True, min_area=0.08
+      ),
+    )
+  )  # fmt: skip
+  config.update_from_flattened_dict(fields)
+  return config
+
+
+def _source(config, split='test'):
+  return input_pipeline.open_source(config, split)
+
+
+def _images(source, indices):
+  (images,) = source.eval_images(iter([indices]))
+  return images
+
+
+def _take(batches, count):
+  return list(itertools.islice(batches, count))
+
+
+def _assert_equal(first, second):
+  assert len(first) == len(second)
+  for one, other in zip(first, second, strict=True):
+    assert one.keys() == other.keys()
+    for name in one:
+      assert one[name].dtype == other[name].dtype
+      np.testing.assert_array_equal(one[name], other[name])
+
+
+FORMS = [('pad', LARGE), ('pad', SMALL), ('none', LARGE), ('random_resized', 0)]
+
+
+@pytest.mark.parametrize('crop, gib', FORMS)
+def test_a_step_is_the_same_wherever_the_run_starts(crop, gib):
+  config = _config(crop, gib)
+  source = _source(config)
+  whole = _take(input_pipeline.train_batches(source, None, config, 0), 9)
+  later = _take(input_pipeline.train_batches(source, None, config, 6), 3)
+  _assert_equal(whole[6:], later)
+  assert whole[0]['image'].shape == (64, 32, 32, 3)
+  assert {k: v.dtype for k, v in whole[0].items()} == {
+    'image': np.uint8, 'label': np.int32, 'index': np.int32,
+  }  # fmt: skip
+
+
+@pytest.mark.parametrize('crop, gib', FORMS)
+def test_two_processes_share_the_batch_of_one(crop, gib):
+  config = _config(crop, gib)
+  source = _source(config)
+
+  def batches(**kwargs):
+    return _take(
+      input_pipeline.train_batches(source, None, config, 3, **kwargs), 3
+    )
+
+  parts = [batches(process_index=i, process_count=2) for i in range(2)]
+  joined = [
+    {name: np.concatenate([a[name], b[name]]) for name in a}
+    for a, b in zip(*parts, strict=True)
+  ]
+  _assert_equal(joined, batches())
+  assert joined[0]['index'].tolist() == list(range(64))
+
+
+@pytest.mark.parametrize('batch_size', [7, 64, 250])
+def test_each_epoch_shows_each_example_once(batch_size):
+  config = _config('none', batch_size=batch_size)
+  config.augment.flip = False
+  source = _source(config)
+  chosen = np.arange(5, 105)
+  batches = input_pipeline.train_batches(source, chosen, config, 0)
+  shown = np.concatenate([b['image'] for b in _take(batches, 60)])[:400]
+  assert len(shown) == 400
+  by_bytes = sorted(image.tobytes() for image in _images(source, chosen))
+  orders = []
+  for epoch in np.split(shown, 4):
+    orders.append([image.tobytes() for image in epoch])
+    assert sorted(orders[-1]) == by_bytes
+  assert orders[0] != orders[1] != orders[2]
+
+
+def test_stream_ends_with_the_run_and_labels_fit():
+  config = _config('none', total_steps=5)
+  config.augment.flip = False
+  source = _source(config)
+  batches = list(input_pipeline.train_batches(source, None, config, 2))
+  assert len(batches) == 3
+  known = dict(
+    zip(
+      (image.tobytes() for image in _images(source, np.arange(300))),
+      source.labels,
+      strict=True,
+    )
+  )
+  for batch in batches:
+    for image, label in zip(batch['image'], batch['label'], strict=True):
+      assert known[image.tobytes()] == label
+
+
+@pytest.mark.parametrize('crop, gib', FORMS)
+def test_seed_and_step_decide(crop, gib):
+  config, other = _config(crop, gib), _config(crop, gib, seed=2)
+  source = _source(config)
+  first, second = _take(
+    input_pipeline.train_batches(source, None, config, 0), 2
+  )
+  reseeded = next(input_pipeline.train_batches(source, None, other, 0))
+  assert (first['image'] != second['image']).any()
+  assert (first['image'] != reseeded['image']).any()
+
+
+@pytest.mark.parametrize('crop', ['pad', 'none', 'random_resized'])
+def test_augmentation_differs_between_epochs(crop):
+  config = _config(crop)
+  one = np.array([7])
+  batch = next(input_pipeline.train_batches(_source(config), one, config, 0))
+  views = {image.tobytes() for image in batch['image']}
+  assert len(views) == 2 if crop == 'none' else len(views) > 20
+
+
+def test_storage_does_not_change_the_batches():
+  configs = [_config('pad', gib, image_size=24) for gib in (LARGE, SMALL)]
+  sources = [_source(config, 'train[100:400]') for config in configs]
+  assert [source.in_memory for source in sources] == [True, False]
+  np.testing.assert_array_equal(sources[0].labels, sources[1].labels)
+  pairs = list(zip(sources, configs, strict=True))
+  _assert_equal(
+    *[_take(input_pipeline.train_batches(s, None, c, 0), 4) for s, c in pairs]
+  )
+  _assert_equal(
+    *[list(input_pipeline.eval_batches(s, None, 64)) for s, _ in pairs]
+  )
+
+
+@pytest.mark.parametrize('crop', ['pad', 'random_resized'])
+@pytest.mark.parametrize('batch_size', [1, 7, 30, 64])
+@pytest.mark.parametrize('processes', [1, 2])
+def test_evaluation_counts_each_example_once(crop, batch_size, processes):
+  config = _config(crop)
+  source = _source(config)
+  chosen = np.arange(30)[::-1] * 3
+  if batch_size % processes:
+    with pytest.raises(errors.UserError, match='processes'):
+      input_pipeline.eval_batches(source, chosen, batch_size, process_count=2)
+    return
+  expected = _images(source, np.arange(91))
+  seen, lengths = [], set()
+  for process in range(processes):
+    batches = list(
+      input_pipeline.eval_batches(
+        source,
+        chosen,
+        batch_size,
+        process_index=process,
+        process_count=processes,
+      )  # fmt: skip
+    )
+    lengths.add(len(batches))
+    for batch in batches:
+      assert len(batch['image']) == batch_size // processes
+      real = batch['mask'] == 1
+      assert not batch['image'][~real].any()
+      np.testing.assert_array_equal(
+        batch['label'][real], source.labels[batch['index'][real]]
+      )
+      np.testing.assert_array_equal(
+        batch['image'][real], expected[batch['index'][real]]
+      )
+      seen += batch['index'][real].tolist()
+  assert lengths == {-(-30 // batch_size)}
+  assert sorted(seen) == sorted(chosen.tolist())
+  if processes == 1:
+    assert seen == chosen.tolist()
+
+
+def test_mistakes_are_named():
+  config = _config(batch_size=9)
+  with pytest.raises(errors.UserError, match='multiple of 2'):
+    input_pipeline.train_batches(
+      _source(config), None, config, 0, process_count=2
+    )
+  with pytest.raises(errors.UserError, match="'nope'"):
+    _source(config, 'nope')
+
+
+def _real(name, **fields):
+  folder = pathlib.Path(os.environ.get('TFDS_DATA_DIR', '/nowhere'))
+  if not (folder / name).exists():
+    pytest.skip(f'TFDS_DATA_DIR holds no {name}')
+  fields = {'dataset.name': name, 'dataset.data_dir': str(folder), **fields}
+  return _config(**fields)
+
+
+def test_real_jpegs_with_grey_ones():
+  config = _real('imagenette224/subset', crop='random_resized', image_size=224)
+  source = _source(config, 'validation')
+  assert np.bincount(source.labels).tolist() == [40] * 10
+  grey = 0
+  for batch in input_pipeline.eval_batches(source, None, 64):
+    real = batch['image'][batch['mask'] > 0]
+    grey += int((real == real[..., :1]).all((1, 2, 3)).sum())
+  assert grey > 0
+  first = _take(input_pipeline.train_batches(source, None, config, 0), 2)
+  later = _take(input_pipeline.train_batches(source, None, config, 1), 1)
+  _assert_equal(first[1:], later)
+
+
+def test_real_images_of_another_size():
+  config = _real('tiny_imagenet/64x64_subset')
+  source = _source(config, 'validation[:500]')
+  assert source.num_classes == 200 and source.size == 500
+  batch = next(input_pipeline.train_batches(source, None, config, 0))
+  assert batch['image'].shape == (64, 32, 32, 3)
+  assert batch['image'].std() > 30

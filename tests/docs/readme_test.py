@@ -1,0 +1,183 @@
+"""The commands of the documents work: see tests/commands.py for their marks."""
+
+import importlib.util
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+from absl import flags
+import commands
+from ml_collections import config_flags
+import pytest
+
+from configs import common
+from selfie_jax import config as config_lib
+
+ROOT = commands.ROOT
+BLOCKS = {path.name: commands.blocks(path) for path in commands.DOCUMENTS}
+ALL = [block for blocks in BLOCKS.values() for block in blocks]
+NUMBER = re.compile(r'\d[\d,.]*')
+
+
+@pytest.fixture(scope='module')
+def copy(tmp_path_factory):
+  """Makes fresh copies of the project, with its environment as .venv."""
+
+  def make(name: str) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp(name.replace('.', '_')) / 'project'
+    left_out = shutil.ignore_patterns(
+      '.git', '.venv*', '.*cache', '__pycache__'
+    )
+
+    def ignore(parent, names):
+      own = {'runs', 'data'} if pathlib.Path(parent) == ROOT else set()
+      return left_out(parent, names) | own & set(names)
+
+    shutil.copytree(ROOT, folder, ignore=ignore)
+    python = folder / '.venv' / 'bin' / 'python'
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    for stamp in ('.run', '.test'):  # for make: all is installed
+      (folder / '.venv' / stamp).touch()
+    return folder
+
+  return make
+
+
+def run(blocks: list[commands.Block], folder: pathlib.Path) -> None:
+  """Runs blocks one after the other; each has to end well."""
+  printed = ''
+  for block in blocks:
+    if block.is_output:
+      same_but_for_numbers(block, printed)
+      continue
+    quick = block.speed == 'fast' or block.is_tiny
+    done = subprocess.run(
+      {
+        'bash': ['bash', '-euo', 'pipefail', '-c', block.program],
+        'python': [sys.executable, '-c', block.program],
+      }[commands.INTERPRETERS[block.language]],
+      cwd=folder,
+      text=True,
+      capture_output=True,
+      env=os.environ
+      | {
+        'PATH': f'{folder / ".venv" / "bin"}:{os.environ["PATH"]}',
+        'XLA_FLAGS': '--xla_backend_optimization_level=0' if quick else '',
+      },
+    )
+    assert done.returncode == 0, f'{block.place}\n{block.program}{done.stderr}'
+    printed = done.stdout
+
+
+def same_but_for_numbers(block: commands.Block, printed: str) -> None:
+  shown, given = (
+    [NUMBER.sub('#', line) for line in text.splitlines() if line.strip()]
+    for text in (block.text, printed)
+  )
+  assert shown == given[-len(shown) :], block.place
+
+
+def documents(speed: str) -> list[str]:
+  """Names of the documents with blocks of this speed."""
+  return sorted({b.place.split(':')[0] for b in ALL if b.speed == speed})
+
+
+@pytest.mark.parametrize('name', documents('fast'))
+def test_quick_commands_work(name, copy):
+  run([block for block in BLOCKS[name] if block.speed == 'fast'], copy(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', documents('slow'))
+def test_all_commands_work(name, copy):
+  runnable = [b for b in BLOCKS[name] if b.speed or b.is_output]
+  sets = pathlib.Path(os.environ.get('TFDS_DATA_DIR', 'none'))
+  absent = {
+    b.needs for b in runnable if b.needs and not (sets / b.needs).exists()
+  }
+  run([b for b in runnable if b.needs not in absent], copy(name))
+  if absent:
+    pytest.skip(f'all but what needs {absent} in TFDS_DATA_DIR worked')
+
+
+@pytest.mark.parametrize('block', ALL, ids=lambda block: block.place)
+def test_block_is_marked(block):
+  assert block.is_marked or not block.is_code, (
+    f'{block.place}: say in a comment above the block whether it is run, such '
+    'as <!-- run: slow -->, <!-- not run: needs a TPU --> or <!-- output -->, '
+    'see tests/commands.py; or give its language, such as ```text'
+  )
+
+
+@pytest.mark.parametrize(
+  'block', [b for b in ALL if [*commands.job_flags(b)]], ids=lambda b: b.place
+)
+def test_jobs_of_a_block_are_valid(block, monkeypatch):
+  for given in commands.job_flags(block):
+    monkeypatch.setattr(sys, 'argv', ['main.py', *given])  # for config_flags
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file('config', flag_values=values)
+    values(sys.argv)
+    config_lib.check(values.config, num_devices=1)
+
+
+@pytest.mark.parametrize('path', commands.DOCUMENTS, ids=lambda path: path.name)
+def test_what_a_document_names_is_there(path):
+  text = path.read_text()
+  for module in re.findall(r'python -m ([\w.]+)', text):
+    assert importlib.util.find_spec(module), module
+  makefile = (ROOT / 'Makefile').read_text()
+  for target in re.findall(r'(?:^|`)make (\w+)', text, re.MULTILINE):
+    assert f'\n{target}:' in makefile, target
+  fields = {
+    name
+    for mode in config_lib.MODES
+    for name in config_lib.flatten(getattr(common, mode)())
+  }
+  for field in re.findall(r'--config\.([a-z][\w.]*\w)', text):
+    assert field in fields, field
+
+
+def test_marks_are_read(tmp_path):
+  document = tmp_path / 'page.md'
+  document.write_text(
+    '<!-- run: slow, tiny, needs cifar10 -->\n```sh\nmain.py'
+    ' --config=configs/a.py:small\n```\n\n<!-- run: fast\nmkdir DIR\n-->\n'
+    '<!-- output -->\n```\nsays 3\n```\n- item\n  ```\n  ls\n  ```\n'
+    '<!-- not run: no TPU -->\n\n```\nls\n```\n```text\nwords\n```\n'
+  )
+  first, hidden, output, bare, not_run, words = commands.blocks(document)
+  assert (first.speed, first.needs) == ('slow', 'cifar10')
+  assert first.program == (
+    'main.py --config=configs/a.py:tiny --workdir=runs/a_small\n'
+  )
+  assert (hidden.speed, hidden.text) == ('fast', 'mkdir DIR\n')
+  assert output.is_output and not output.is_code
+  assert bare.is_code and not bare.is_marked and bare.text == 'ls\n'
+  assert bare.place == 'page.md:14'
+  assert not_run.is_code and not_run.is_marked and not not_run.speed
+  assert not words.is_code
+
+
+def test_a_command_that_fails_is_seen(tmp_path):
+  document = tmp_path / 'page.md'
+  document.write_text('<!-- run: fast -->\n```\nfalse | true\n```\n')
+  with pytest.raises(AssertionError, match='page.md:1'):
+    run(commands.blocks(document), tmp_path)
+
+
+def test_output_that_differs_is_seen(tmp_path):
+  document = tmp_path / 'page.md'
+  page = (
+    '<!-- run: fast -->\n```\necho 12 dogs\n```\n<!-- output -->\n```\n{}\n```'
+  )
+  document.write_text(page.format('7 dogs'))
+  run(commands.blocks(document), tmp_path)
+  document.write_text(page.format('12 cats'))
+  with pytest.raises(AssertionError, match='page.md:5'):
+    run(commands.blocks(document), tmp_path)

@@ -1,0 +1,157 @@
+"""The jobs of every experiment: how many, their names, and that they work."""
+
+import collections
+import itertools
+
+import made_up_runs
+import pytest
+
+from selfie_jax import errors
+from selfie_jax.experiments import paper_tables
+from selfie_jax.experiments import plan as plan_lib
+from selfie_jax.experiments import recipes
+
+GRID = (0.03, 0.1, 0.3)
+
+
+def whole_plan(name, variant='', **changed):
+  fractions = plan_lib.EXPERIMENTS[name].fractions
+  seeds = (5,) * len(fractions)
+  return plan_lib.Plan(name, variant, fractions, seeds, **changed)
+
+
+def all_jobs(plan):
+  return plan.pretrainings() + plan.tunings() + plan.cells()
+
+
+@pytest.mark.parametrize(
+  'name, variant',
+  [*itertools.product(plan_lib.EXPERIMENTS, ['', 'small', 'tiny'])],
+)
+def test_every_job_is_valid_and_has_a_folder_of_its_own(name, variant):
+  jobs = all_jobs(whole_plan(name, variant, grid=GRID))
+  assert len({job.name for job in jobs}) == len(jobs)
+  starts = {job.name for job in jobs if job.stage == 'pretrain'}
+  for job in jobs:
+    config = recipes.build(job.config, job.fields)  # as main.py checks it
+    assert config.mode == 'pretrain' if not job.arm else 'finetune'
+    assert (job.start in starts) == (job.arm == 'selfie')
+    assert job.name.replace('.', '').replace('-', '').replace('_', '').isalnum()
+
+
+@pytest.mark.parametrize(
+  'name, cells, tunings',
+  [
+    ('cifar_labels', 4 * 2 * 5, 4 * 2 * 3),
+    ('imagenet32_labels', 4 * 2 * 5, 4 * 2 * 3),
+    ('imagenet_labels', 4 * 2 * 5, 4 * 2 * 3),
+    ('cifar_attention', 2 * 2 * 5, 2 * 2 * 3),
+    ('imagenet_attention', 2 * 2 * 5, 2 * 2 * 3),
+  ],
+)
+def test_number_of_jobs(name, cells, tunings):
+  plan = whole_plan(name, grid=GRID)
+  assert len(plan.pretrainings()) == 1
+  assert (len(plan.cells()), len(plan.tunings())) == (cells, tunings)
+
+
+@pytest.mark.parametrize(
+  'name', [n for n, e in plan_lib.EXPERIMENTS.items() if not e.ablates]
+)
+def test_every_published_number_has_its_cells(name):
+  keys = {job.key for job in whole_plan(name).cells()}
+  assert keys == set(paper_tables.PUBLISHED[name])
+
+
+def test_as_many_runs_try_each_rate_as_asked_for():
+  plan = made_up_runs.plan(
+    fractions=(0.05, 1.0), seeds=(5, 1), grid=GRID, tune_seeds=(3, 1)
+  )
+  tried = collections.Counter(
+    (job.key, job.name[-7:]) for job in plan.tunings()
+  )
+  assert {key[2]: count for (key, _), count in tried.items()} == {
+    0.05: 3,
+    1.0: 1,
+  }
+  assert len({job.name for job in plan.tunings()}) == sum(tried.values())
+
+
+def test_arms_differ_in_the_start_alone():
+  plan = whole_plan('cifar_labels', grid=GRID)
+  for jobs in (plan.cells(), plan.tunings()):
+    arms = [
+      {
+        (job.config, job.fields)
+        for job in jobs
+        if job.arm == arm and job.fraction == 0.08
+      }
+      for arm in ('supervised', 'selfie')
+    ]
+    assert arms[0] == arms[1]
+
+
+def test_tuning_runs_are_no_runs_of_the_report():
+  plan = whole_plan('cifar_labels', grid=GRID)
+  assert not {j.seed for j in plan.tunings()} & {j.seed for j in plan.cells()}
+  rates = {job.key: 0.3 for job in plan.cells() if job.fraction == 0.05}
+  cells = plan.cells(rates)
+  assert {job.key for job in cells} == set(rates)
+  assert {dict(j.fields)['optimizer.learning_rate'] for j in cells} == {'0.3'}
+
+
+def test_seeds_of_each_fraction():
+  plan = made_up_runs.plan(fractions=(0.05, 1.0), seeds=(3, 1))
+  assert [j.fraction for j in plan.cells() if j.arm == 'selfie'] == [
+    0.05,
+    1.0,
+    0.05,
+    0.05,
+  ]
+
+
+@pytest.mark.parametrize('variant', ['', 'small'])
+def test_ablation_changes_one_field_of_the_pretraining(variant):
+  plan = whole_plan('cifar_ablations', variant)
+  default, *others = (
+    recipes.fields_of(job.config, job.fields) for job in plan.pretrainings()
+  )
+  tried = []
+  for config in others:
+    ((field, values),) = recipes.differences(default, config).items()
+    tried.append((field, values[1]))
+  every = {(f, v) for f, vs in plan_lib.CHOICES.items() for v in vs}
+  assert set(tried) == {(f, v) for f, v in every if default[f] != v}
+  assert len(plan.cells()) == 5 * (1 + len(others))
+  for cell in plan.cells():
+    changed = cell.name.partition(f'_seed{cell.seed}')[2]
+    assert cell.start == f'pretrain{changed}'
+
+
+def test_overrides_reach_both_arms():
+  plan = made_up_runs.plan(
+    grid=GRID,
+    fields=(('total_steps', '7'),),
+    pretrain_fields=(('total_steps', '9'),),
+  )
+  for job in all_jobs(plan):
+    steps = recipes.fields_of(job.config, job.fields)['total_steps']
+    assert steps == (9 if job.stage == 'pretrain' else 7)
+
+
+@pytest.mark.parametrize(
+  'field', ['seed', 'init_from', 'label_fraction', 'optimizer.learning_rate']
+)
+def test_fields_of_the_experiment_cannot_be_set(field):
+  with pytest.raises(errors.UserError, match='--seeds=5'):
+    made_up_runs.plan(grid=GRID, fields=((field, '1'),))
+
+
+def test_wrong_field_and_value_are_explained():
+  job = made_up_runs.plan().cells()[0]
+  with pytest.raises(errors.UserError, match="no field 'x'; .*batch_size"):
+    recipes.build(job.config, (('x', '1'),))
+  with pytest.raises(errors.UserError, match='total_steps'):
+    recipes.build(job.config, (('total_steps', 'many'),))
+  with pytest.raises(errors.UserError, match='at least 1'):
+    recipes.build(job.config, (('batch_size', '0'),))

@@ -1,0 +1,306 @@
+"""The command: what it runs, skips, resumes, reports and refuses."""
+
+from concurrent import futures
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import made_up_runs
+import pytest
+
+from selfie_jax import errors
+from selfie_jax import reproduce
+from selfie_jax.experiments import recipes
+from selfie_jax.experiments import results as results_lib
+from selfie_jax.experiments import runner
+from selfie_jax.experiments import tuning
+
+DIGITS = (
+  '--set=dataset.name=digits',
+  '--pretrain_set=dataset.name=digits',
+)
+PROGRAM = (sys.executable, '-m', 'selfie_jax.reproduce')
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 1
+FIELDS = (('dataset.name', 'digits'),)
+ENVIRONMENT = os.environ | {'XLA_FLAGS': '--xla_backend_optimization_level=0'}
+
+
+def words(*flags, workdir, fractions='0.05'):
+  return [
+    '--experiment=cifar_labels',
+    '--variant=tiny',
+    '--seeds=2',
+    f'--fractions={fractions}',
+    f'--workdir={workdir}',
+    *flags,
+  ]
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+  """Runs the command in this process; returns (stdout, stderr)."""
+  logger = logging.getLogger('selfie_jax')
+  before = logger.level, logger.propagate, logger.handlers[:]
+
+  def run(*flags, code=0, **where):
+    monkeypatch.setattr(sys, 'argv', ['reproduce.py', *words(*flags, **where)])
+    with pytest.raises(SystemExit) as ended:
+      reproduce.main()
+    told = capsys.readouterr()
+    assert ended.value.code == code, told.err
+    return told
+
+  monkeypatch.chdir(recipes.ROOT)
+  monkeypatch.setenv('XLA_FLAGS', ENVIRONMENT['XLA_FLAGS'])
+  yield run
+  logger.level, logger.propagate, logger.handlers[:] = before
+
+
+def plan(**changed):
+  values = {
+    'fractions': (0.05,),
+    'seeds': (2,),
+    'fields': FIELDS,
+    'pretrain_fields': FIELDS,
+  }
+  return made_up_runs.plan(**values | changed)
+
+
+def finish(plan, workdir, *stages):
+  folders = results_lib.Folders(plan, workdir)
+  jobs = plan.pretrainings() + plan.tunings()
+  for job in jobs:
+    if job.stage in stages:
+      made_up_runs.finish(folders, job)
+  if 'cell' in stages:
+    for job in plan.cells(tuning.choose(plan, folders)):
+      made_up_runs.finish(folders, job)
+  return folders
+
+
+def test_list_is_in_the_order_of_dependency(call, tmp_path):
+  printed = call(*DIGITS, '--list', workdir=tmp_path / 'w').out
+  first, *cells = printed.splitlines()
+  assert 'cifar_pretrain.py:tiny' in first and len(cells) == 4
+  assert not (tmp_path / 'w').exists()
+  starts = [f'init_from={tmp_path}/w/pretrain' in line for line in cells]
+  assert starts == [False, True] * 2
+
+
+def test_tuned_rates_enter_the_list_when_they_are_there(call, tmp_path):
+  flags = (*DIGITS, '--tune', '--grid=0.03,0.1', '--list')
+  done = call(*flags, workdir=tmp_path)
+  assert len(done.out.splitlines()) == 1 + 4
+  assert '4 cells follow' in done.err
+  stage = call(*flags, '--stage=tune', workdir=tmp_path).out
+  assert stage.splitlines() == done.out.splitlines()[1:]
+
+  finish(plan(grid=(0.03, 0.1)), tmp_path, 'pretrain', 'tune')
+  done = call(*flags, workdir=tmp_path)
+  assert len(done.out.splitlines()) == 4 and not done.err
+  assert done.out.count('learning_rate=0.1') == 4
+
+
+def test_finished_jobs_are_not_run_again(call, tmp_path):
+  """Made-up runs have no checkpoint: anything run would fail."""
+  finish(plan(), tmp_path / 'w', 'pretrain', 'cell')
+  results = tmp_path / 'r'
+  flags = (*DIGITS, f'--results={results}')
+  told = call(*flags, workdir=tmp_path / 'w').err
+  assert '0 to run, 5 finished' in told
+  told = call(*flags, '--stage=pretrain', workdir=tmp_path / 'w').err
+  assert '0 to run, 1 finished' in told
+  text = (results / 'cifar_labels_tiny' / 'report.md').read_text()
+  assert 'All 4 cells are finished' in text
+
+  shutil.rmtree(tmp_path / 'w')  # a fresh clone
+  assert '0 to run' in call(*flags, workdir=tmp_path / 'new').err
+  assert call(*flags, '--list', workdir=tmp_path / 'new').out == ''
+  # A cell of Selfie that is left needs the pretraining's weights again.
+  shutil.rmtree(results / 'cifar_labels_tiny' / 'selfie_resnet50_5pct_seed1')
+  printed = call(*flags, '--list', workdir=tmp_path / 'new').out
+  assert ['cifar_pretrain' in line for line in printed.splitlines()] == [
+    True,
+    False,
+  ]
+
+
+def test_devices_are_left_to_the_jobs(tmp_path):
+  """A TPU serves one process: with none here, asking for one would fail."""
+  finish(plan(), tmp_path, 'pretrain', 'cell')
+  subprocess.run(
+    [*PROGRAM, *words(*DIGITS, workdir=tmp_path)],
+    cwd=recipes.ROOT,
+    env=ENVIRONMENT | {'JAX_PLATFORMS': 'tpu'},
+    check=True,
+  )
+
+
+def test_failed_job_is_reported_and_does_not_stop_the_rest(call, tmp_path):
+  folders = finish(plan(), tmp_path, 'pretrain', 'cell')  # without checkpoint
+  unlucky = [job for job in plan().cells() if job.start]
+  for job in unlucky:
+    (folders.run(job) / 'results.json').unlink()
+  told = call(*DIGITS, workdir=tmp_path, code=1).err
+  for job in unlucky:
+    assert f'failed: {job.name}: ' in told
+    assert 'checkpoint' in (folders.run(job) / 'log.txt').read_text()
+  assert 'python -m selfie_jax.reproduce' in told  # what to type
+  text = (tmp_path / 'reports' / 'cifar_labels_tiny' / 'report.md').read_text()
+  assert '**2 of 4 cells are finished.**' in text
+  assert text.count(': failed: `') == 2
+
+
+@pytest.mark.skipif(CORES < 2, reason='one core')
+def test_two_at_a_time(call, tmp_path):
+  folders = finish(plan(), tmp_path, 'pretrain', 'cell')
+  one, two = [folders.run(job) for job in plan().cells() if not job.start]
+  shutil.rmtree(one)
+  shutil.rmtree(two)
+  told = call(*DIGITS, '--parallel=2', workdir=tmp_path).err
+  assert '2 to run' in told and told.count('test accuracy') == 2
+  begun = [(run / 'config.json').stat().mtime for run in (one, two)]
+  ended = [(run / 'results.json').stat().mtime for run in (one, two)]
+  assert max(begun) < min(ended)
+
+
+SLOW_TO_SAVE = """
+import pathlib, signal, sys, time
+folder = pathlib.Path(sys.argv[1])
+def stop(*_):
+  signal.signal(signal.SIGTERM, signal.SIG_DFL)  # told twice, it ends at once
+  if 'seed1' in folder.name:
+    time.sleep(1)  # another has ended by now
+  (folder / 'saved').touch()
+  sys.exit(143)
+signal.signal(signal.SIGTERM, stop)
+(folder / 'begun').touch()
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(CORES < 2, reason='one core')
+def test_each_may_take_its_time_to_save(tmp_path, monkeypatch):
+  """The processes only wait and stop: how fast main.py saves is chance."""
+  arguments = recipes.arguments
+  monkeypatch.setattr(
+    recipes,
+    'arguments',
+    lambda config, fields, folder='': (
+      ['-c', SLOW_TO_SAVE, folder] if folder else arguments(config, fields)
+    ),
+  )
+  jobs = [job for job in plan().cells() if not job.start]
+  folders = results_lib.Folders(plan(), tmp_path)
+  begun = [folders.run(job) / 'begun' for job in jobs]
+
+  def tell():
+    while not all(path.exists() for path in begun):
+      time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+  threading.Thread(target=tell, daemon=True).start()
+  left = jobs[:]
+  with pytest.raises(errors.Preempted):
+    runner.Runner(folders, jobs, 2).run(lambda _: left.pop() if left else None)
+  assert all((folders.run(job) / 'saved').exists() for job in jobs)
+
+
+@pytest.mark.skipif(not hasattr(os, 'sched_getaffinity'), reason='not Linux')
+def test_each_is_held_to_its_share_of_the_cores():
+  shares = runner._share_cores(CORES)
+  assert len(shares) == CORES
+  assert set.union(*shares) == os.sched_getaffinity(0)
+  print_cores = 'import os; print(os.sched_getaffinity(0))'
+  for share in shares:
+    with futures.ThreadPoolExecutor(
+      1, initializer=runner._take_cores, initargs=(share,)
+    ) as pool:
+      printed = pool.submit(
+        subprocess.check_output, [sys.executable, '-c', print_cores]
+      ).result()
+    assert printed.decode().strip() == str(share)
+  assert runner._share_cores(1) == [os.sched_getaffinity(0)]
+
+
+@pytest.mark.parametrize(
+  'flags, says',
+  [
+    (['--set=total_steps=99'], 'total_steps (12 -> 99)'),
+    (['--pretrain_set=total_steps=99'], 'total_steps (12 -> 99)'),
+    (['--tune', '--set=seed=3'], '--seeds=5'),
+    (['--set=nothing=3'], 'batch_size'),
+    (['--tune', '--set=validation_fraction=0'], 'validation_fraction=0'),
+    (['--set=nothing'], '--set FIELD=VALUE'),
+    (['--seeds=0'], '--seeds=0 is not valid'),
+    (['--seeds=1.5'], '--seeds=1.5 is not valid'),
+    (['--tune_seeds=0.5'], '--tune_seeds=0.5 is not valid'),
+    (['--seeds=2,2'], 'each of the 1 label fractions'),
+    (['--fractions=5'], '--fractions=5 is not valid'),
+    (['--pretrained=nowhere'], '--pretrained=nowhere'),
+    (['--variant=huge'], ':small'),
+    (['--parallel=0'], '--parallel=0 is not between 1 and the'),
+    (['--parallel=9999'], '--parallel=9999 is not between 1 and the'),
+  ],
+)
+def test_mistake_is_one_line(call, flags, says, tmp_path):
+  finish(plan(), tmp_path, 'pretrain', 'cell')
+  told = call(*DIGITS, *flags, workdir=tmp_path, code=2).err
+  assert told.startswith('error: ') and len(told.splitlines()) == 1
+  assert says in told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('parallel', [1, min(2, CORES)])
+def test_stopped_and_typed_again_it_ends_as_if_it_had_not_been(
+  call, parallel, tmp_path
+):
+  """Pretrains, tunes and finetunes on the digits, stopped on the way."""
+  flags = (
+    *(*DIGITS, '--tune', '--grid=0.1,1e30', '--pretrain_set=log_every=1'),
+    f'--parallel={parallel}',
+  )
+  where = {'workdir': tmp_path / 'w'}
+  results = f'--results={tmp_path / "r"}'
+  for job, number, code in (
+    ('pretrain', signal.SIGTERM, 143),
+    ('tune_selfie_resnet50_5pct_seed1000_rate0.1', signal.SIGINT, 130),
+  ):
+    process = subprocess.Popen(
+      [*PROGRAM, *words(*flags, results, **where)],
+      cwd=recipes.ROOT,
+      text=True,
+      stderr=subprocess.PIPE,
+      env=ENVIRONMENT,
+    )
+    log = tmp_path / 'w' / job / 'log.txt'
+    while not (log.exists() and 'step 3 train' in log.read_text()):
+      assert process.poll() is None
+      time.sleep(0.05)
+    process.send_signal(number)
+    _, told = process.communicate()
+    assert process.returncode == code, told
+    assert 'stopped; to go on: python -m selfie_jax.reproduce' in told
+  call(*flags, results, **where)
+  assert (
+    'Continuing from step'
+    in (tmp_path / 'w' / 'pretrain' / 'log.txt').read_text()
+  )
+  text = (tmp_path / 'r' / 'cifar_labels_tiny' / 'report.md').read_text()
+  assert 'All 4 cells are finished' in text and 'diverged' in text
+
+  # From a fresh clone, with one cell lost: pretrained again, the same result.
+  lost = 'selfie_resnet50_5pct_seed1'
+  kept = tmp_path / 'r' / 'cifar_labels_tiny' / lost
+  before = json.loads((kept / 'results.json').read_text())
+  shutil.rmtree(kept)
+  told = call(*flags, results, workdir=tmp_path / 'new').err
+  assert '2 to run' in told and 'which is kept' not in told
+  after = json.loads((kept / 'results.json').read_text())
+  assert after['metrics'] == before['metrics']

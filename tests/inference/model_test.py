@@ -1,0 +1,222 @@
+"""A run outside of training: its layers, its predictions, anybody's images."""
+
+import functools
+import io
+import json
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+from PIL import Image
+import pytest
+import small_jobs
+import tensorflow as tf
+
+import selfie_jax
+from selfie_jax import errors
+from selfie_jax.data import augment
+from selfie_jax.data import images as images_lib
+from selfie_jax.data import input_pipeline
+from selfie_jax.inference import model as model_lib
+from selfie_jax.models import patches
+from selfie_jax.models import resnet
+from selfie_jax.tasks import train_state
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def pixels(batch):
+  return batch['image'][:5]
+
+
+def test_the_package_loads_nothing_before_it_is_used():
+  code = (
+    'import selfie_jax, sys; '
+    "assert not {'jax', 'tensorflow', 'flax'} & sys.modules.keys(); "
+    "assert not hasattr(selfie_jax, 'lod')"
+  )
+  subprocess.run([sys.executable, '-c', code], cwd=ROOT, check=True)
+
+
+def test_predictions_have_the_accuracy_that_training_reported(finished):
+  run = finished('finetune')
+  model = selfie_jax.load(run)
+  source = input_pipeline.open_source(model.config, 'test')
+  images = next(source.eval_images([np.arange(source.size)]))
+  shares = model.predict(images)
+  assert shares.shape == (300, 10) and shares.dtype == np.float32
+  np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-5)
+  results = json.loads((run / 'results.json').read_text())
+  accuracy = (shares.argmax(axis=1) == source.labels).mean()
+  assert accuracy == pytest.approx(results['metrics']['test_accuracy'])
+  assert model.class_names == [str(i) for i in range(10)]
+
+
+def test_layers_of_a_pretraining_run_are_p_and_a(finished, pixels):
+  model = model_lib.load(finished('pretrain'))
+  config, params = model.config, model.variables['params']
+  network = resnet.PatchNetwork(**train_state.resnet_settings(config, 3))
+  p = jax.jit(functools.partial(network.apply, train=False))
+  weights = {k: v['patch_network'] for k, v in model.variables.items()}
+  x = train_state.normalise(pixels, config)
+  np.testing.assert_allclose(
+    model.embed(pixels), p(weights, x), rtol=1e-4, atol=1e-5
+  )
+  cut = patches.extract(x, config.patch_size)  # [5, 16, 8, 8, 3]
+  h = p(weights, cut.reshape(80, 8, 8, 3))
+  u = jax.jit(train_state.build_attention_pooling(config).apply)(
+    {'params': params['attention_pooling']}, h.reshape(5, 16, -1)
+  )
+  np.testing.assert_allclose(
+    model.embed(pixels, 'attention'), u, rtol=1e-4, atol=1e-5
+  )
+  mean = h.reshape(5, 16, -1).mean(axis=1)
+  np.testing.assert_allclose(
+    model.embed(pixels, 'patches'), mean, rtol=1e-4, atol=1e-5
+  )
+
+
+def test_context_positions_reach_the_summary(pretrain_config, tmp_path, pixels):
+  pretrain_config.model.context_positions = True
+  small_jobs.random_run(pretrain_config, tmp_path, pixels)
+  model = model_lib.load(tmp_path)
+  # A sees the patches as a set, so only positions tell it of their order.
+  mirrored = pixels.reshape(5, 4, 8, 32, 3)[:, ::-1].reshape(pixels.shape)
+  there = model.embed(pixels, 'attention')
+  assert np.abs(there - model.embed(mirrored, 'attention')).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+  'name, layer', [('resnet50', 'block4'), ('resnet36_attention', 'attention')]
+)
+def test_last_layer_is_what_the_head_sees(
+  finetune_config, tmp_path, pixels, name, layer
+):
+  finetune_config.model.name = name
+  small_jobs.random_run(finetune_config, tmp_path, pixels)
+  model = model_lib.load(tmp_path)
+  assert model.layers == ('block3', layer)
+  head = model.variables['params']['head']
+  logits = model.embed(pixels, layer) @ head['kernel'] + head['bias']
+  np.testing.assert_allclose(
+    model.predict(pixels), jax.nn.softmax(logits), atol=1e-5
+  )
+  blocks = resnet.PatchNetwork(
+    **train_state.resnet_settings(model.config, 3)
+    | {'closing_norm': name == 'resnet36_attention'}
+  )
+  expected = jax.jit(functools.partial(blocks.apply, train=False))(
+    model.variables, train_state.normalise(pixels, model.config)
+  )
+  np.testing.assert_allclose(
+    model.embed(pixels), expected, rtol=1e-4, atol=1e-5
+  )
+
+
+def test_any_batch_size_gives_the_same_and_compiles_once(finished, pixels):
+  run = finished('pretrain')
+  whole = model_lib.load(run, batch_size=8).embed(pixels)
+  model = model_lib.load(run, batch_size=3)
+  assert model.batch_size == 4  # two devices
+  np.testing.assert_allclose(model.embed(pixels), whole, rtol=1e-4, atol=1e-6)
+  np.testing.assert_allclose(model.embed(pixels[2])[0], whole[2], rtol=1e-4)
+  assert model._outputs._cache_size() == 1
+
+
+def png(pixels):
+  file = io.BytesIO()
+  Image.fromarray(pixels).save(file, 'png')
+  return file.getvalue()
+
+
+@pytest.mark.parametrize('crop', ['pad', 'random_resized'])
+@pytest.mark.parametrize('shape', [(32, 32), (50, 41), (20, 90)])
+def test_every_kind_of_image_is_resized_as_evaluation_does(
+  finetune_config, tmp_path, crop, shape
+):
+  finetune_config.augment.crop = crop
+  image = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
+  path = tmp_path / 'image.png'
+  path.write_bytes(png(image))
+  decode = {
+    'pad': augment.decode_whole,
+    'random_resized': augment.decode_central_crop,
+  }[crop]
+  expected = decode(tf.constant(png(image)), 32).numpy()
+  kinds = [image, path, str(path), Image.fromarray(image)]
+  given = [images_lib.each(kind, finetune_config) for kind in kinds]
+  given += [images_lib.each(image[None], finetune_config)]
+  for found in (*given, images_lib.each(iter(kinds), finetune_config)):
+    for one in found:
+      np.testing.assert_array_equal(one, expected)
+
+
+def test_files_and_pil_images_are_read_alike(finetune_config, tmp_path):
+  """Turned upright, and 16 bits as the upper 8, as own training images are."""
+  rng = np.random.default_rng(1)
+  turned = Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8))
+  exif = Image.Exif()
+  exif[0x0112] = 6  # the camera was held on its side
+  deep = Image.fromarray(np.full((32, 32), 7 * 256 + 9, np.uint16))
+  turned.save(tmp_path / 'turned.png', exif=exif)
+  deep.save(tmp_path / 'deep.png')
+  for name, expected in (
+    ('turned.png', np.rot90(np.asarray(turned), -1)),
+    ('deep.png', np.full((32, 32, 3), 7)),
+  ):
+    with Image.open(tmp_path / name) as image:
+      kinds = [tmp_path / name, image]
+      for found in images_lib.each(kinds, finetune_config):
+        np.testing.assert_array_equal(found, expected)
+  real = Image.fromarray(np.zeros((32, 32), np.float32))
+  with pytest.raises(errors.UserError, match='mode F.*RGB'):
+    list(images_lib.each(real, finetune_config))
+
+
+@pytest.mark.parametrize(
+  'images, says',
+  [
+    (np.zeros((2, 32, 32, 3), np.float32), r'float32 \[32, 32, 3\].*uint8'),
+    (np.zeros((32, 32), np.uint8), r'\[32, 32\]'),
+    (np.zeros((2, 32, 32, 4), np.uint8), r'\[32, 32, 4\]'),
+    ([np.zeros((2, 32, 32, 3), np.uint8)], r'\[2, 32, 32, 3\]'),
+    (np.zeros((0, 32, 32, 3), np.uint8), 'no image; give at least one'),
+    ('missing.png', 'missing.png cannot be read'),
+    (7, 'int is no image'),
+    ([7], r'uint8 \[height, width, 3\]'),
+  ],
+)
+def test_what_is_no_image_is_refused(finished, images, says):
+  with pytest.raises(errors.UserError, match=says):
+    model_lib.load(finished('pretrain')).embed(images)
+
+
+def test_mistakes_say_what_is_valid(finished, tmp_path, pixels):
+  model = model_lib.load(finished('pretrain'))
+  with pytest.raises(
+    errors.UserError, match='one of block3, patches, attention'
+  ):
+    model.embed(pixels, 'block4')
+  with pytest.raises(errors.UserError, match='finetune it first'):
+    model.predict(pixels)
+  assert model.class_names is None
+  with pytest.raises(errors.UserError, match='is not a run'):
+    selfie_jax.load(tmp_path)
+  with pytest.raises(errors.UserError, match='at least 1'):
+    selfie_jax.load(finished('pretrain'), batch_size=0)
+
+
+def test_runs_without_saved_names_number_their_classes(
+  finetune_config, tmp_path, pixels
+):
+  small_jobs.random_run(finetune_config, tmp_path, pixels, classes=3)
+  assert model_lib.load(tmp_path).class_names == [
+    'class 0',
+    'class 1',
+    'class 2',
+  ]
+  (tmp_path / 'data.json').unlink()
+  assert model_lib.load(tmp_path).class_names == ['0', '1', '2']

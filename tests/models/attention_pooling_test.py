@@ -1,0 +1,131 @@
+"""Attention pooling: its size, u0, positions, and dropout per example."""
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from selfie_jax.models import attention_pooling
+
+
+def small():
+  return attention_pooling.AttentionPooling(num_layers=2, num_heads=4, hidden=8)
+
+
+def test_has_the_papers_size():
+  variables = jax.eval_shape(
+    lambda: attention_pooling.AttentionPooling().init(
+      jax.random.key(0), jnp.zeros((1, 12, 1024))
+    )
+  )
+  total = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(variables))
+  assert total == 16_545_664
+
+
+def test_u0_is_learned_not_a_fixed_zero():
+  h = jax.random.normal(jax.random.key(1), (2, 5, 16))
+  pooling = small()
+  variables = pooling.init(jax.random.key(0), h)
+  assert jnp.abs(variables['params']['u0']).max() > 0
+  gradient = jax.grad(lambda v: pooling.apply(v, h).std())(variables)['params'][
+    'u0'
+  ]
+  assert jnp.abs(gradient).max() > 0
+
+
+def test_a_set_has_no_order():
+  h = jax.random.normal(jax.random.key(1), (2, 5, 16))
+  pooling = small()
+  variables = pooling.init(jax.random.key(0), h)
+  np.testing.assert_allclose(
+    pooling.apply(variables, h), pooling.apply(variables, h[:, ::-1]), atol=1e-5
+  )
+
+
+def test_last_layer_computes_the_first_output_of_all():
+  """Leaving the others out must not change it."""
+  h = jax.random.normal(jax.random.key(1), (2, 5, 16))
+  pooling = small()
+  variables = pooling.init(jax.random.key(0), h)
+  x = jnp.concatenate(
+    [jnp.tile(variables['params']['u0'], (2, 1, 1)), h], axis=1
+  )
+  layer = attention_pooling.TransformerLayer(4, 8, 0.1, jnp.float32)
+  for name in ('layer1', 'layer2'):
+    x = layer.apply({'params': variables['params'][name]}, x, x, True)
+  np.testing.assert_allclose(pooling.apply(variables, h), x[:, 0], atol=1e-5)
+
+
+class Holder(attention_pooling.nn.Module):
+  """A model with A in it, as the real ones have."""
+
+  pooling: attention_pooling.AttentionPooling
+
+  def __call__(self, h, dropout_keys=None):
+    return attention_pooling.pool(self.pooling, h, dropout_keys)
+
+
+def test_dropout_follows_the_examples_key_and_not_the_batch():
+  h = jnp.tile(jax.random.normal(jax.random.key(1), (1, 5, 16)), (4, 1, 1))
+  model = Holder(small())
+  variables = model.init(jax.random.key(0), h)
+  keys = jax.random.split(jax.random.key(2), 4)
+  out = model.apply(variables, h, keys)
+  assert not np.allclose(out[0], out[1])  # same vectors, other keys
+  np.testing.assert_allclose(
+    model.apply(variables, h[2:], keys[2:]), out[2:], atol=1e-5
+  )
+  np.testing.assert_array_equal(*[model.apply(variables, h) for _ in range(2)])
+
+
+def test_dropout_zeroes_a_tenth():
+  layer = attention_pooling.TransformerLayer(1, 4, 0.1, jnp.float32)
+  x = jnp.zeros((1, 200, 64))
+  variables = layer.init(jax.random.key(0), x, x, True)
+  # With all biases 1 the dense sub-layer gives ones before dropout.
+  variables = jax.tree.map(jnp.zeros_like, variables)
+  params = variables['params']
+  params['dense2']['bias'] = jnp.arange(64.0) + 1
+  _, captured = layer.apply(
+    variables,
+    x,
+    x,
+    False,
+    rngs={'dropout': jax.random.key(1)},
+    mutable=['intermediates'],
+    capture_intermediates=lambda m, _: isinstance(m, attention_pooling.Dropout),
+  )
+  dropped = jax.tree.leaves(captured)[-1]
+  assert abs((dropped == 0).mean() - 0.1) < 0.02
+
+
+def test_row_and_column_positions_are_sums():
+  model = attention_pooling.PositionEmbedding('row_column', 7)
+  places, variables = model.init_with_output(jax.random.key(0), 16)
+  params = variables['params']
+  assert params['rows'].shape == params['columns'].shape == (7, 16)
+  np.testing.assert_allclose(
+    places[3 * 7 + 5], params['rows'][3] + params['columns'][5]
+  )
+
+
+def test_flat_positions_are_one_vector_a_place():
+  places, variables = attention_pooling.PositionEmbedding(
+    'flat', 4
+  ).init_with_output(jax.random.key(0), 16)
+  assert places.shape == (16, 16)
+  assert jax.tree.leaves(variables)[0].shape == (16, 16)
+
+
+def test_dropout_is_flax_dropout():
+  x = jax.random.normal(jax.random.key(0), (13, 64))
+  rngs = {'dropout': jax.random.key(1)}
+  ours = attention_pooling.Dropout(0.1, False).apply({}, x, rngs=rngs)
+  theirs = nn.Dropout(0.1, deterministic=False).apply({}, x, rngs=rngs)
+  assert 0 < (ours == 0).mean() < 0.2
+  np.testing.assert_array_equal(ours, theirs)
+  for same in (
+    attention_pooling.Dropout(0.1, True),
+    attention_pooling.Dropout(0.0, False),
+  ):
+    np.testing.assert_array_equal(same.apply({}, x, rngs=rngs), x)

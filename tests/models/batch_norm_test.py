@@ -1,0 +1,135 @@
+"""The same numbers as flax.linen.BatchNorm: values, gradients, statistics."""
+
+import functools
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from selfie_jax.models import batch_norm
+
+SETTINGS = dict(momentum=0.9, epsilon=1e-5)
+
+
+def inputs(shape=(2, 6, 4, 4, 8)):
+  x = jax.random.normal(jax.random.key(0), shape) * 2 + 1
+  weights = jax.random.normal(jax.random.key(1), shape)
+  variables = {
+    'params': {'scale': jnp.linspace(0.5, 2, 8), 'bias': jnp.arange(8.0)},
+    'batch_stats': {'mean': jnp.ones(8) / 2, 'var': jnp.linspace(1, 3, 8)},
+  }
+  return x, weights, variables
+
+
+@pytest.mark.parametrize('axis_name', [None, 'batch'])
+def test_training_equals_flax(axis_name):
+  """Two devices, with and without synchronisation."""
+  x, weights, variables = inputs()
+
+  def run(module):
+    def loss(params, x, weights):
+      y, updates = module.apply(
+        {'params': params, 'batch_stats': variables['batch_stats']},
+        x,
+        mutable=['batch_stats'],
+      )
+      return (jnp.sin(y) * weights).sum(), (y, updates)
+
+    return jax.pmap(
+      jax.value_and_grad(loss, (0, 1), has_aux=True),
+      'batch',
+      in_axes=(None, 0, 0),
+    )(variables['params'], x, weights)
+
+  ours, theirs = [
+    run(kind(use_running_average=False, axis_name=axis_name, **SETTINGS))
+    for kind in (batch_norm.BatchNorm, nn.BatchNorm)
+  ]
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-4),
+    ours,
+    theirs,
+  )
+
+
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+def test_evaluation_equals_flax(dtype):
+  x, _, variables = inputs((6, 4, 4, 8))
+  ours, theirs = [
+    kind(use_running_average=True, dtype=dtype, **SETTINGS).apply(variables, x)
+    for kind in (batch_norm.BatchNorm, nn.BatchNorm)
+  ]
+  assert ours.dtype == theirs.dtype == dtype
+  np.testing.assert_allclose(
+    ours.astype(jnp.float32),
+    theirs.astype(jnp.float32),
+    rtol=2e-2 if dtype == jnp.bfloat16 else 1e-5,
+    atol=2e-2 if dtype == jnp.bfloat16 else 1e-5,
+  )
+
+
+def test_names_are_flax_names():
+  x, _, _ = inputs((6, 4, 4, 8))
+  ours, theirs = [
+    kind(use_running_average=False).init(jax.random.key(0), x)
+    for kind in (batch_norm.BatchNorm, nn.BatchNorm)
+  ]
+  jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_bfloat16_keeps_statistics_in_float32():
+  x = 100 + jax.random.normal(jax.random.key(0), (4096, 8))
+  module = batch_norm.BatchNorm(
+    use_running_average=False, momentum=0.0, dtype=jnp.bfloat16
+  )
+  y, variables = module.init_with_output(jax.random.key(0), x)
+  y, updates = module.apply(variables, x, mutable=['batch_stats'])
+  seen = x.astype(jnp.bfloat16).astype(jnp.float32)
+  assert y.dtype == jnp.bfloat16
+  np.testing.assert_allclose(
+    updates['batch_stats']['mean'], seen.mean(axis=0), rtol=1e-5
+  )
+
+
+def relu_product(kernels, y):
+  return tuple(nn.relu(y) @ kernel for kernel in kernels)
+
+
+@pytest.mark.parametrize('platform', ['cpu', 'tpu'])
+@pytest.mark.parametrize('count', [1, 2])
+def test_what_follows_is_differentiated_with_it(platform, count, monkeypatch):
+  """The gradients of norm, ReLU and products one after the other.
+
+  The TPU's way, which computes one of them twice, is run here on the CPU.
+  """
+  if platform == 'tpu':
+    monkeypatch.setattr(
+      batch_norm.lax,
+      'platform_dependent',
+      lambda *operands, tpu, default: tpu(*operands),
+    )
+  x, _, variables = inputs((6, 4, 4, 8))
+  kernels = tuple(
+    jax.random.normal(jax.random.key(i), (8, 3)) for i in range(count)
+  )
+  module = batch_norm.BatchNorm(use_running_average=False, **SETTINGS)
+
+  def run(forward):
+    def loss(params, kernels, x):
+      out = forward({**variables, 'params': params}, kernels, x)
+      return sum(jnp.sin(y * (i + 1)).sum() for i, y in enumerate(out))
+
+    return jax.value_and_grad(loss, (0, 1, 2))(variables['params'], kernels, x)
+
+  def apply(variables, x, *then):
+    return module.apply(variables, x, *then, mutable=['batch_stats'])[0]
+
+  ours = run(lambda v, kernels, x: apply(v, x, relu_product, kernels))
+  theirs = run(lambda v, kernels, x: relu_product(kernels, apply(v, x)))
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4),
+    ours,
+    theirs,
+  )

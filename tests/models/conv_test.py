@@ -1,0 +1,193 @@
+"""Each CPU form equals XLA's own convolution, which accelerators get."""
+
+import functools
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from selfie_jax.models import conv
+
+# (height, width, k, stride, padding) -> the form it takes on the CPU.
+FORMS = {
+  (8, 8, 1, 2, 0): 'pointwise',
+  (5, 7, 1, 2, 0): 'pointwise',
+  (1, 1, 1, 1, 0): 'pointwise',
+  (1, 1, 3, 1, 1): 'dense',
+  (2, 2, 3, 1, 1): 'dense',
+  (2, 2, 3, 2, 1): 'dense',
+  (3, 3, 3, 2, 1): 'dense',
+  (2, 4, 3, 2, 1): 'dense',
+  (4, 4, 4, 4, 0): 'dense',
+  (4, 4, 3, 2, 1): 'windows',
+  (5, 4, 3, 2, 1): 'windows',
+  (8, 8, 4, 4, 0): 'windows',
+  (9, 8, 7, 2, 3): 'windows',
+  (5, 7, 3, 1, 1): 'plain',
+  (9, 9, 3, 2, 1): 'plain',
+  (16, 16, 4, 4, 0): 'plain',
+  (14, 14, 7, 2, 3): 'plain',
+}
+ONE_OF_EACH = [
+  (8, 8, 1, 2, 0),
+  (2, 2, 3, 1, 1),
+  (4, 4, 3, 2, 1),
+  (9, 9, 3, 2, 1),
+]
+shapes = pytest.mark.parametrize('shape', FORMS, ids=str)
+one_of_each = pytest.mark.parametrize('shape', ONE_OF_EACH, ids=FORMS.get)
+
+
+def reference(x, kernel, stride, padding):
+  return lax.conv_general_dilated(
+    x,
+    kernel,
+    (stride, stride),
+    ((padding, padding), (padding, padding)),
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+  )
+
+
+def functions(shape):
+  """(ours, XLA's) of (x, kernel)."""
+  stride, padding = shape[3:]
+  return (
+    functools.partial(conv.conv2d, stride=stride, padding=padding),
+    functools.partial(reference, stride=stride, padding=padding),
+  )
+
+
+def arguments(shape, dtype=np.float32):
+  height, width, k = shape[:3]
+  rng = np.random.default_rng(0)
+  x = rng.standard_normal((4, height, width, 5)).astype(dtype)
+  kernel = rng.standard_normal((k, k, 5, 6)).astype(np.float32)
+  return jnp.asarray(x), jnp.asarray(kernel)
+
+
+def values_and_gradients(f):
+  """(x, kernel) -> y and the gradients of a loss that weighs each of y."""
+
+  def loss(x, kernel):
+    y = f(x, kernel)
+    weights = jnp.cos(jnp.arange(y.size, dtype=jnp.float32))
+    return jnp.sum(y.astype(jnp.float32) * weights.reshape(y.shape)), y
+
+  def evaluate(x, kernel):
+    (_, y), gradients = jax.value_and_grad(loss, (0, 1), has_aux=True)(
+      x, kernel
+    )
+    return y, *gradients
+
+  return evaluate
+
+
+def assert_close(actual, expected, tolerance):
+  """Within `tolerance` of each array's largest value."""
+  for a, e in zip(actual, expected, strict=True):
+    a, e = np.asarray(a, np.float32), np.asarray(e, np.float32)
+    assert a.shape == e.shape
+    np.testing.assert_allclose(a, e, rtol=0, atol=tolerance * abs(e).max())
+
+
+@shapes
+def test_values_and_both_gradients_are_those_of_a_convolution(shape):
+  ours, xlas = (jax.jit(values_and_gradients(f)) for f in functions(shape))
+  x, kernel = arguments(shape)
+  assert_close(ours(x, kernel), xlas(x, kernel), 2e-6)
+
+
+@shapes
+def test_each_shape_takes_the_form_that_is_claimed(shape):
+  assert conv.form(*shape) == FORMS[shape]
+  evaluate = jax.jit(values_and_gradients(functions(shape)[0]))
+  text = (
+    evaluate.trace(*arguments(shape))
+    .lower(lowering_platforms=('cpu',))
+    .as_text()
+  )
+  assert ('stablehlo.convolution' in text) == (FORMS[shape] == 'plain')
+  if FORMS[shape] != 'plain':
+    assert text.count('stablehlo.dot_general') == 3  # y and two gradients
+
+
+@pytest.mark.parametrize('platform', ['tpu', 'cuda'])
+@one_of_each
+def test_accelerators_get_plain_convolutions(shape, platform):
+  """Lowered here, where the default platform is the CPU."""
+  texts = []
+  for f in functions(shape):
+    evaluate = jax.jit(values_and_gradients(f))
+    texts.append(
+      evaluate.trace(*arguments(shape))
+      .lower(lowering_platforms=(platform,))
+      .as_text()
+    )
+  for operation in 'convolution', 'dot_general', 'gather', 'concatenate':
+    ours, xlas = (text.count(f'stablehlo.{operation}') for text in texts)
+    assert ours == xlas == (3 if operation == 'convolution' else 0)
+
+
+@one_of_each
+def test_bfloat16_stays_bfloat16_and_kernels_gradient_float32(shape):
+  ours, xlas = functions(shape)
+  x, kernel = arguments(shape, jnp.bfloat16)
+  actual = jax.jit(values_and_gradients(ours))(x, kernel)
+  assert [a.dtype for a in actual] == [jnp.bfloat16, jnp.bfloat16, jnp.float32]
+  rounded = kernel.astype(jnp.bfloat16).astype(jnp.float32)
+  expected = jax.jit(values_and_gradients(xlas))(x.astype(jnp.float32), rounded)
+  assert_close(actual, expected, 0.02)
+
+
+@one_of_each
+def test_works_without_jit_and_under_vmap(shape):
+  ours, xlas = functions(shape)
+  x, kernel = arguments(shape)
+  assert_close([ours(x, kernel)], [xlas(x, kernel)], 2e-6)
+  xs, kernels = jnp.stack([x, -2 * x]), jnp.stack([kernel, kernel + 1])
+  actual = jax.jit(jax.vmap(values_and_gradients(ours)))(xs, kernels)
+  expected = jax.jit(jax.vmap(values_and_gradients(xlas)))(xs, kernels)
+  assert_close(actual, expected, 2e-6)
+
+
+@one_of_each
+def test_works_under_pmap_with_averaged_gradients(shape):
+  ours, xlas = functions(shape)
+  x, kernel = arguments(shape)
+
+  def step(f, kernel, x):
+    gradient = values_and_gradients(f)(x, kernel)[2]
+    return lax.pmean(gradient, 'batch')
+
+  xs = jnp.stack([x, x + 1])
+  actual = jax.pmap(
+    functools.partial(step, ours),
+    axis_name='batch',
+    in_axes=(None, 0),
+    out_axes=None,
+  )(kernel, xs)
+  expected = jax.jit(
+    jax.vmap(
+      functools.partial(step, xlas),
+      axis_name='batch',
+      in_axes=(None, 0),
+      out_axes=None,
+    )
+  )(kernel, xs)
+  assert_close([actual], [expected], 2e-6)
+
+
+def test_module_pads_to_keep_the_grid_and_names_its_float32_kernel():
+  x = jnp.ones((2, 8, 8, 3))
+  module = conv.Conv(64, 3, dtype=jnp.bfloat16)
+  y, variables = jax.jit(module.init_with_output)(jax.random.key(0), x)
+  kernel = variables['params'].pop('kernel')
+  assert not variables['params']
+  assert (kernel.shape, kernel.dtype) == ((3, 3, 3, 64), jnp.float32)
+  assert abs(kernel.std() / np.sqrt(2 / (9 * 64)) - 1) < 0.1  # He, fan-out
+  assert (y.shape, y.dtype) == ((2, 8, 8, 64), jnp.bfloat16)
+  stem = conv.Conv(32, 4, stride=4, padding=0)
+  y, _ = jax.eval_shape(stem.init_with_output, jax.random.key(0), x)
+  assert y.shape == (2, 2, 2, 32)

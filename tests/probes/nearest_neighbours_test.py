@@ -1,0 +1,53 @@
+"""Nearest neighbours, on data whose answers are known."""
+
+import numpy as np
+import pytest
+
+from selfie_jax.probes import nearest_neighbours
+
+
+def at(*degrees):
+  """Vectors of these directions, of different lengths."""
+  angles = np.radians(degrees)
+  lengths = np.linspace(0.1, 10, len(degrees))
+  return np.float32(np.stack([np.cos(angles), np.sin(angles)], 1).T * lengths).T
+
+
+def test_the_direction_counts_and_not_the_length():
+  bank = at(0, 2, 90, 92), np.array([0, 0, 1, 1])
+  found = nearest_neighbours.classify(*bank, at(88, 3, 60), 2, 0.07)
+  assert found.tolist() == [1, 0, 1]
+  assert nearest_neighbours.accuracy(
+    bank, (at(88, 3, 60), np.array([1, 0, 0])), 2, 0.07
+  ) == pytest.approx(2 / 3)
+
+
+def test_near_votes_outweigh_many_unless_it_is_hot():
+  bank = at(0, 50, 50, 50), np.array([2, 5, 5, 5])
+  query = at(10)
+  assert nearest_neighbours.classify(*bank, query, 4, 0.07) == 2
+  assert nearest_neighbours.classify(*bank, query, 4, 100.0) == 5
+  assert nearest_neighbours.classify(*bank, query, 4, 1e-6) == 2
+
+
+def test_more_neighbours_than_there_are_are_all_of_them():
+  found = nearest_neighbours.classify(at(0, 90), np.array([0, 1]), at(5), 99, 1)
+  assert found == 0
+
+
+def test_votes_are_those_of_the_formula():
+  rng = np.random.default_rng(0)
+  features, queries = rng.normal(size=(300, 8)), rng.normal(size=(50, 8))
+  labels = rng.integers(0, 4, 300)
+  unit = [
+    x / np.linalg.norm(x, axis=1, keepdims=True) for x in (features, queries)
+  ]
+  cosine = unit[1] @ unit[0].T
+  votes = np.zeros((50, 4))
+  for i, row in enumerate(cosine):
+    for j in np.argsort(-row)[:9]:
+      votes[i, labels[j]] += np.exp(row[j] / 0.2)
+  found = nearest_neighbours.classify(
+    np.float32(features), labels, np.float32(queries), 9, 0.2
+  )
+  np.testing.assert_array_equal(found, votes.argmax(axis=1))

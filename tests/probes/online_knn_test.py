@@ -1,0 +1,107 @@
+"""Nearest neighbours during pretraining: seen, and of no consequence."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+import small_jobs
+import tensorflow as tf
+
+from selfie_jax import errors
+from selfie_jax.data import input_pipeline
+from selfie_jax.probes import online_knn
+from selfie_jax.tasks import pretrain
+from selfie_jax.training import train
+
+
+def watched_job():
+  config = small_jobs.small_job('pretrain')
+  config.knn.every = 2
+  config.knn.images = 300
+  return config
+
+
+@pytest.fixture(scope='module')
+def watched(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('watched')
+  train.train_and_evaluate(watched_job(), folder)
+  return folder
+
+
+def knn_rows(history):
+  return [row for row in history if row['part'] == online_knn.PART]
+
+
+def test_training_is_bit_for_bit_what_it_is_without(finished, watched):
+  plain, plain_history = small_jobs.final_checkpoint(finished('pretrain'))
+  state, history = small_jobs.final_checkpoint(watched)
+  jax.tree.map(np.testing.assert_array_equal, plain, state)
+  # The last step's rows come after its checkpoint.
+  assert [row['step'] for row in knn_rows(history)] == [2, 4]
+  assert [r for r in history if r not in knn_rows(history)] == plain_history
+
+
+def test_it_is_in_the_results_and_in_tensorboard(watched):
+  from tensorboard.backend.event_processing import event_accumulator
+
+  metrics = json.loads((watched / 'results.json').read_text())['metrics']
+  assert 0.2 < metrics['knn_accuracy'] <= 1  # ten classes
+  events = event_accumulator.EventAccumulator(str(watched), {'tensors': 0})
+  events.Reload()
+  rows = events.Tensors('knn/knn_accuracy')
+  assert [row.step for row in rows] == [2, 4, 6]
+  last = float(tf.make_ndarray(rows[-1].tensor_proto))
+  assert last == pytest.approx(metrics['knn_accuracy'])
+
+
+@pytest.mark.parametrize('steps', [4, 5])
+def test_an_interrupted_run_ends_alike(watched, tmp_path, monkeypatch, steps):
+  real = input_pipeline.train_batches
+
+  def broken(*args, **kwargs):
+    for i, batch in enumerate(real(*args, **kwargs)):
+      if i == steps:
+        raise InterruptedError
+      yield batch
+
+  with monkeypatch.context() as patch:
+    patch.setattr(input_pipeline, 'train_batches', broken)
+    with pytest.raises(InterruptedError):
+      train.train_and_evaluate(watched_job(), tmp_path)
+  train.train_and_evaluate(watched_job(), tmp_path)
+  small_jobs.same_end(watched, tmp_path)
+
+
+def test_images_that_vote_are_not_asked_about(monkeypatch):
+  """And no test image is read; the same ones come for every seed."""
+  config = watched_job()
+  source = input_pipeline.open_source(config, 'train')
+  state = pretrain.create_state(config, 10)
+  asked = []
+
+  def look(bank, queries, count, temperature):
+    asked.append((bank, queries))
+    assert (count, temperature) == (20, 0.07)
+    return 0.5
+
+  monkeypatch.setattr(online_knn.nearest_neighbours, 'accuracy', look)
+  for config.seed in (0, 1):
+    values = online_knn.create(config, source)(state)
+    assert values == {'knn_accuracy': 0.5}
+  (bank, queries), again = asked
+  assert (len(bank[0]), len(queries[0])) == (240, 60)
+  both = np.concatenate([bank[0], queries[0]])
+  assert len(np.unique(both, axis=0)) == 300
+  np.testing.assert_array_equal(bank[1], again[0][1])
+  assert online_knn.create(config, source)(state, lambda: True) is None
+
+
+def test_labels_are_needed():
+  config = watched_job()
+
+  class Unlabelled:
+    labels = np.array([-1] * 40 + [0, 1])
+
+  with pytest.raises(errors.UserError, match='training split has 2; turn it'):
+    online_knn.create(config, Unlabelled())

@@ -1,0 +1,305 @@
+"""The probes of a run: what they find, what they say, what they refuse."""
+
+import functools
+import json
+
+import jax
+import numpy as np
+import pytest
+import small_jobs
+
+from configs import cifar_probe
+from selfie_jax import compare
+from selfie_jax import errors
+from selfie_jax import figures as figures_lib
+from selfie_jax.data import input_pipeline
+from selfie_jax.inference import model as model_lib
+from selfie_jax.models import patches
+from selfie_jax.models import resnet
+from selfie_jax.probes import networks
+from selfie_jax.probes import probe
+from selfie_jax.probes import report
+from selfie_jax.tasks import pretrain
+from selfie_jax.tasks import train_state
+
+
+def job(run, **fields):
+  config = cifar_probe.get_config('tiny')
+  config.dataset.name = 'digits'
+  config.label_fraction = 0.3
+  config.init_from = str(run)
+  config.update_from_flattened_dict(fields)
+  return config
+
+
+@pytest.fixture(scope='module')
+def probed(finished, tmp_path_factory):
+  """mode of the run -> the folder of its probe."""
+  folders = {}
+
+  def run(mode):
+    if mode not in folders:
+      folders[mode] = tmp_path_factory.mktemp('probe')
+      probe.run(job(finished(mode)), folders[mode])
+    return folders[mode]
+
+  return run
+
+
+def read(folder):
+  return json.loads((folder / 'results.json').read_text())
+
+
+@pytest.mark.parametrize(
+  'mode, weights, layers',
+  [
+    (
+      'pretrain',
+      'pretrained',
+      ['block3', 'patches', 'attention', 'block3_adapted'],
+    ),
+    ('finetune', 'finetuned', ['block3', 'block4']),
+  ],
+)
+def test_every_feature_is_probed_and_better_than_chance(
+  probed, mode, weights, layers
+):
+  results = read(probed(mode))
+  names = {
+    f'{whose}_{layer}_{kind}'
+    for whose in (weights, 'random')
+    for layer in layers
+    for kind in ('linear', 'knn')
+  }
+  names |= {'pixels_linear', 'pixels_knn'}
+  metrics = results['metrics']
+  assert metrics.keys() == names | {'chance'}
+  assert metrics['chance'] == pytest.approx(0.1, abs=0.02)
+  # 300 images: three standard deviations above chance are 16 %.
+  assert all(metrics[name] > 0.16 for name in names), metrics
+  assert metrics['pixels_linear'] > 0.85 and metrics['pixels_knn'] > 0.85
+  for row in results['probes']:
+    assert row['test_accuracy'] == metrics[report.name(row)]
+    assert 0 < row['validation_accuracy'] <= 1
+    if row['probe'] == 'linear':
+      assert row['strength'] in (1e-3, 1e-1) and row['is_end_of_grid']
+  assert results['checkpoint'] == results_of_run(probed(mode))['checkpoint']
+
+
+def results_of_run(folder):
+  config = json.loads((folder / 'config.json').read_text())
+  with open(f'{config["init_from"]}/results.json') as file:
+    return json.load(file)
+
+
+def test_folder_is_that_of_a_run(probed):
+  folder = probed('pretrain')
+  results = read(folder)
+  assert results.keys() >= {
+    'mode', 'dataset', 'initialised_from', 'checkpoint', 'seed',
+    'label_fraction', 'metrics', 'wall_seconds', 'devices', 'versions',
+  }  # fmt: skip
+  assert json.loads((folder / 'config.json').read_text())['mode'] == 'probe'
+  assert (folder / 'figures' / 'probes.png').stat().st_size > 10_000
+  protocol = results['protocol']
+  assert "399 images of 'train'" in protocol['split']
+  assert "300 of 'test' read once" in protocol['split']
+  assert 'no augmentation' in protocol['transform']
+  assert 'running averages' in protocol['batch_statistics']
+  assert 'no weight changed' in protocol['random']
+  assert 'pixels linear' in '\n'.join(compare.describe(results))
+
+
+def test_labels_are_the_subset_that_finetuning_has(probed, finetune_config):
+  from selfie_jax.training import evaluation
+
+  finetune_config.label_fraction = 0.3
+  sources = [
+    input_pipeline.open_source(finetune_config, split)
+    for split in ('train', 'test')
+  ]
+  indices, parts = evaluation.choose_parts(finetune_config, *sources)
+  folder = probed('pretrain')
+  config = job(json.loads((folder / 'config.json').read_text())['init_from'])
+  found, _ = probe._open(config, model_lib.load(config.init_from))
+  np.testing.assert_array_equal(found['train'][1], indices)
+  np.testing.assert_array_equal(found['validation'][1], parts['validation'][1])
+
+
+def test_a_finished_probe_is_read_and_another_refused(
+  finished, probed, told, monkeypatch
+):
+  folder = probed('pretrain')
+  monkeypatch.delattr(model_lib, 'load')
+  assert probe.run(job(finished('pretrain')), folder) == read(folder)
+  assert 'is finished' in told.text
+  other = job(finished('pretrain'), **{'probe.neighbours': 3})
+  with pytest.raises(errors.UserError, match=r'neighbours \(20 -> 3\)'):
+    probe.run(other, folder)
+
+
+def test_several_lengths_share_what_does_not_change(finished, tmp_path):
+  run = finished('pretrain')
+  results = probe.run(job(run, init_steps=(6, 3)), tmp_path / 'both')
+  assert results['checkpoint'] == 6 and results['checkpoints'] == [3, 6]
+  alone = probe.run(job(run, init_steps=(3,)), tmp_path / 'one')
+  rows = [row for row in results['probes'] if row['checkpoint'] != 6]
+  assert rows == alone['probes']
+  values = {row['test_accuracy'] for row in results['probes']}
+  assert set(results['metrics'].values()) - values <= {
+    results['metrics']['chance']
+  }
+  (lengths,) = (tmp_path / 'both' / 'figures').glob('lengths*')
+  assert lengths.stat().st_size > 10_000
+  assert not (tmp_path / 'one' / 'figures' / lengths.name).exists()
+  figure = report.draw_lengths(results)
+  for axis, kind in zip(figure.axes, ('linear', 'knn'), strict=True):
+    lines = {line.get_label(): line for line in axis.get_lines()}
+    assert list(lines['patches'].get_xdata()) == [0, 3, 6]
+    metrics = results['metrics']
+    assert lines['patches'].get_ydata()[[0, -1]] == pytest.approx(
+      [
+        100 * metrics[f'random_patches_{kind}'],
+        100 * metrics[f'pretrained_patches_{kind}'],
+      ]
+    )
+
+
+def test_an_older_checkpoint_can_be_probed(finished):
+  run = finished('pretrain')
+  models = [model_lib.load(run, 64, step) for step in (3, 6, -1)]
+  assert [model.step for model in models] == [3, 6, 6]
+  kernels = [
+    np.asarray(m.variables['params']['patch_network']['stem']['conv']['kernel'])
+    for m in models
+  ]
+  assert (kernels[0] != kernels[1]).any()
+  np.testing.assert_array_equal(kernels[1], kernels[2])
+
+
+def test_random_network_has_the_statistics_of_patches(
+  pretrain_config, tmp_path
+):
+  """Whatever passes the first norm has mean 0 and deviation 1 over patches."""
+  source = input_pipeline.open_source(pretrain_config, 'train')
+  images = next(source.eval_images([np.arange(256)]))
+  small_jobs.random_run(pretrain_config, tmp_path, images[:32])
+  trained = model_lib.load(tmp_path)
+  model = networks.initial(trained, images)
+  config = trained.config
+  config.model.sync_batch_norm = False
+  state = pretrain.create_state(config, 0)
+  jax.tree.map(
+    np.testing.assert_array_equal, state.params, model.variables['params']
+  )
+
+  x = patches.extract(train_state.normalise(images, config), config.patch_size)
+  network = resnet.PatchNetwork(**train_state.resnet_settings(config, 3))
+  given_out = ('norm2', 'norm3', 'block3_norm')  # norm1 hands out its products
+  apply = functools.partial(
+    network.apply,
+    train=False,
+    capture_intermediates=lambda module, _: module.name in given_out,
+    mutable='intermediates',
+  )
+  variables = {k: v['patch_network'] for k, v in model.variables.items()}
+  _, seen = jax.jit(apply)(variables, x.reshape((-1,) + x.shape[2:]))
+  normed = jax.tree.leaves(seen)
+  assert len(normed) == 7
+  for values in normed:
+    rows = np.asarray(values).reshape(-1, values.shape[-1])
+    lively = rows.std(axis=0) > 0.5
+    assert lively.mean() > 0.9
+    assert np.abs(rows.mean(axis=0)).max() < 0.1
+    np.testing.assert_allclose(rows.std(axis=0)[lively], 1, atol=0.2)
+
+
+def test_adapted_statistics_are_of_whole_images(pretrain_config, tmp_path):
+  """They follow from the images alone, and differ from those of patches."""
+  source = input_pipeline.open_source(pretrain_config, 'train')
+  images = next(source.eval_images([np.arange(128)]))
+  small_jobs.random_run(pretrain_config, tmp_path, images[:32])
+  model = model_lib.load(tmp_path)
+  adapted = networks.with_statistics(model, images, of_patches=False)
+  again = networks.with_statistics(adapted, images, of_patches=False)
+  one, other = (m.variables['batch_stats'] for m in (adapted, again))
+  jax.tree.map(np.testing.assert_array_equal, one, other)
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    model.variables['params'],
+    adapted.variables['params'],
+  )
+  cut = networks.with_statistics(model, images, of_patches=True)
+  whole, of_patches = (
+    m.variables['batch_stats']['patch_network']['block3_norm']['mean']
+    for m in (adapted, cut)
+  )
+  assert np.abs(whole - of_patches).max() > 0.01
+
+
+def test_large_images_are_made_small_for_their_pixels(pretrain_config):
+  pretrain_config.image_size = 64
+  pretrain_config.dtype = 'float32'
+  pretrain_config.normalise.mean = (0.0, 0.0, 0.0)
+  pretrain_config.normalise.std = (1.0, 1.0, 1.0)
+  images = np.zeros((2, 64, 64, 3), np.uint8)
+  images[1] = 255
+  found = probe._pixels(pretrain_config, images)['pixels']
+  assert found.shape == (2, 32 * 32 * 3)
+  np.testing.assert_allclose(found[0], 0)
+  np.testing.assert_allclose(found[1], 1, rtol=1e-6)
+
+
+def test_bars_have_their_values():
+  rows = [
+    {
+      'weights': w,
+      'checkpoint': step,
+      'features': f,
+      'probe': p,
+      'test_accuracy': value,
+    }
+    for w, step, f, value in (
+      ('pretrained', 3, 'block3', 0.2),
+      ('pretrained', 6, 'block3', 0.5),
+      ('random', None, 'block3', 0.4),
+      (None, None, 'pixels', 0.3),
+    )
+    for p in ('linear', 'knn')
+  ]
+  figure = report.draw(
+    {
+      'probes': rows,
+      'metrics': {'chance': 0.1},
+      'checkpoint': 6,
+      'label_fraction': 0.08,
+      'dataset': 'cifar10',
+    }
+  )
+  for axis in figure.axes:
+    heights = [bar.get_height() for bar in axis.patches]
+    assert heights == pytest.approx([50, 40, 30])
+    assert [t.get_text() for t in axis.get_xticklabels()] == [
+      'block3',
+      'pixels',
+    ]
+  assert '8 % of the labels of cifar10' in figure.get_suptitle()
+  assert figures_lib.pixels(figure).std() > 10
+
+
+def test_mistakes_are_one_line(finished, probed, tmp_path):
+  run = finished('pretrain')
+
+  def refused(says, config):
+    with pytest.raises(errors.UserError, match=says) as caught:
+      probe.run(config, tmp_path / 'probe')
+    assert '\n' not in str(caught.value)
+    assert not (tmp_path / 'probe' / 'results.json').exists()
+
+  refused('is not a run', job(tmp_path))
+  refused('mode=probe.*give the one', job(probed('pretrain')))
+  refused('no checkpoint of step 5, but of 3, 6', job(run, init_steps=(5,)))
+  refused('no image to choose C on', job(run, label_fraction=0.005))
+  refused(
+    "'train' .1,497 images", job(run, **{'dataset.train_split': 'everything'})
+  )

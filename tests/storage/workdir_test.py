@@ -1,0 +1,68 @@
+"""One run in a folder at a time, and no half-written files."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from selfie_jax import errors
+from selfie_jax.storage import workdir as workdir_lib
+
+HOLD = """
+import sys, time
+from selfie_jax.storage import workdir
+with workdir.claim(workdir.run_path(sys.argv[1])):
+  print('held', flush=True)
+  time.sleep(600)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+  """Another process that runs in tmp_path/run."""
+  process = subprocess.Popen(
+    [sys.executable, '-c', HOLD, tmp_path / 'run'], stdout=subprocess.PIPE
+  )
+  assert process.stdout.readline() == b'held\n'
+  yield process
+  process.kill()
+  process.communicate()
+
+
+def test_second_run_is_refused_until_the_first_is_dead(holder, tmp_path):
+  run = workdir_lib.run_path(tmp_path / 'run')
+  named = f'process {holder.pid} on {os.uname().nodename}'
+  for _ in range(2):
+    with pytest.raises(errors.UserError, match=named):
+      with workdir_lib.claim(run):
+        pass
+  holder.send_signal(signal.SIGKILL)
+  holder.wait()
+  with workdir_lib.claim(run):
+    assert str(os.getpid()) in (run / workdir_lib.LOCK).read_text()
+    assert str(holder.pid) not in (run / workdir_lib.LOCK).read_text()
+  with workdir_lib.claim(run):
+    pass
+
+
+def test_folder_that_cannot_be_made_is_one_error(tmp_path):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(errors.UserError, match='cannot write to the workdir'):
+    with workdir_lib.claim(workdir_lib.run_path(tmp_path / 'file' / 'run')):
+      pass
+
+
+def test_bucket_is_not_made_absolute():
+  assert str(workdir_lib.run_path('gs://bucket/run')) == 'gs://bucket/run'
+  assert str(workdir_lib.run_path('run')) == os.path.abspath('run')
+
+
+def test_written_file_is_whole_or_as_before(tmp_path, monkeypatch):
+  path = workdir_lib.run_path(tmp_path) / 'config.json'
+  workdir_lib.write(path, 'old')
+  monkeypatch.setattr(type(path), 'replace', None)  # dies before the last act
+  with pytest.raises(TypeError):
+    workdir_lib.write(path, 'new')
+  assert path.read_text() == 'old'

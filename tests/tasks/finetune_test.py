@@ -1,0 +1,209 @@
+"""The finetuning task: what is taken from a pretraining run, and its steps."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from selfie_jax import config as config_lib
+from selfie_jax import errors
+from selfie_jax.storage import checkpoints
+from selfie_jax.storage import workdir as workdir_lib
+from selfie_jax.tasks import finetune
+from selfie_jax.tasks import pretrain
+from selfie_jax.tasks import train_state
+
+MODELS = ('resnet50', 'resnet36_attention')
+
+
+def parameters(tree):
+  return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(tree))
+
+
+@pytest.mark.parametrize(
+  'name, count', [('resnet50', 23_513_162), ('resnet36_attention', 25_087_946)]
+)
+def test_paper_size_is_about_25_million(name, count):
+  from configs import cifar_finetune
+
+  config = cifar_finetune.get_config()
+  config.model.name = name
+  state = jax.eval_shape(lambda: finetune.create_state(config, 10))
+  assert parameters(state.params) == count
+
+
+@pytest.fixture
+def pretrained(tmp_path, pretrain_config):
+  """A pretraining run's folder and its state; no value as initialised."""
+  keys = iter(jax.random.split(jax.random.key(9), 1000))
+  state = pretrain.create_state(pretrain_config, 10)
+
+  def perturb(x):
+    return x + jax.random.uniform(next(keys), x.shape)
+
+  state = state.replace(
+    params=jax.tree.map(perturb, state.params),
+    batch_stats=jax.tree.map(perturb, state.batch_stats),
+  )
+  config_lib.save(pretrain_config, workdir_lib.run_path(tmp_path))
+  with checkpoints.open_manager(workdir_lib.run_path(tmp_path), 1) as manager:
+    checkpoints.save(manager, state, {'history': [], 'window': []})
+  return str(tmp_path), state
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_shared_weights_and_statistics_are_copied_the_rest_is_new(
+  finetune_config, pretrained, name
+):
+  run, source = pretrained
+  finetune_config.model.name = name
+  fresh = finetune.create_state(finetune_config, 10)
+  finetune_config.init_from = run
+  state = finetune.create_state(finetune_config, 10)
+  new = {'block4', 'block4_norm', 'head'}
+  for field in ('params', 'batch_stats'):
+    given = getattr(source, field)
+    given = given['patch_network'] | given
+    loaded = getattr(state, field)
+    assert loaded.keys() == getattr(fresh, field).keys()
+    for part in loaded:
+      other = getattr(fresh, field) if part in new else given
+      jax.tree.map(np.testing.assert_array_equal, loaded[part], other[part])
+  copied = set(state.params) - new
+  assert copied >= {'stem', 'block1', 'block2', 'block3'}
+  assert ('attention_pooling' in copied) == (name == 'resnet36_attention')
+
+
+def test_says_what_was_loaded_and_what_is_new(
+  finetune_config, pretrained, told
+):
+  finetune_config.init_from = pretrained[0]
+  finetune.create_state(finetune_config, 10)
+  assert 'block1, block2, block3, stem' in told.text
+  assert 'New: block4, block4_norm, head' in told.text
+  assert 'Not used by resnet50: ' in told.text
+
+
+def test_another_width_is_refused_with_both_widths(finetune_config, pretrained):
+  finetune_config.init_from = pretrained[0]
+  finetune_config.model.width = 8
+  with pytest.raises(
+    errors.UserError, match=r'model\.width=8 \(pretrained: 4\)'
+  ):
+    finetune.create_state(finetune_config, 10)
+
+
+def test_a_missing_part_is_an_error_not_a_silent_skip(finetune_config):
+  state = finetune.create_state(finetune_config, 10)
+  without = {
+    'patch_network': {k: v for k, v in state.params.items() if k != 'block2'}
+  }
+  with pytest.raises(errors.UserError, match='block2/.* is missing'):
+    finetune._transfer(without, state.params, finetune_config)
+  wrong = {
+    'patch_network': state.params
+    | {'stem': {'conv': {'kernel': jnp.zeros((1, 1, 3, 4))}}}
+  }
+  with pytest.raises(errors.UserError, match=r'stem/conv/kernel is \(1, 1'):
+    finetune._transfer(wrong, state.params, finetune_config)
+
+
+def test_init_from_must_be_a_pretraining_run(finetune_config, tmp_path):
+  finetune_config.init_from = str(tmp_path)
+  with pytest.raises(errors.UserError, match='not a run'):
+    finetune.create_state(finetune_config, 10)
+  config_lib.save(finetune_config, workdir_lib.run_path(tmp_path))
+  with pytest.raises(errors.UserError, match='mode=finetune'):
+    finetune.create_state(finetune_config, 10)
+
+
+def test_init_from_needs_a_checkpoint(
+  finetune_config, pretrain_config, tmp_path
+):
+  config_lib.save(pretrain_config, workdir_lib.run_path(tmp_path))
+  finetune_config.init_from = str(tmp_path)
+  with pytest.raises(errors.UserError, match='no checkpoint'):
+    finetune.create_state(finetune_config, 10)
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_two_devices_give_the_losses_of_one(
+  finetune_config, batch, shard, name
+):
+  finetune_config.model.name = name
+  state = finetune.create_state(finetune_config, 10)
+  losses = {}
+  for devices in (1, 2):
+    step = jax.pmap(
+      functools.partial(finetune.train_step, config=finetune_config),
+      train_state.AXIS,
+      in_axes=(None, 0),
+      out_axes=None,
+      devices=jax.devices()[:devices],
+    )
+    current, losses[devices] = state, []
+    for _ in range(3):
+      current, metrics = step(current, shard(batch, devices))
+      losses[devices].append([metrics['loss'], metrics['gradient_norm']])
+  np.testing.assert_allclose(losses[1], losses[2], rtol=2e-3)
+
+
+def test_padding_counts_for_nothing(finetune_config, batch, shard):
+  state = finetune.create_state(finetune_config, 10)
+  step = jax.pmap(
+    functools.partial(finetune.eval_step, config=finetune_config),
+    train_state.AXIS,
+    in_axes=(None, 0),
+    out_axes=None,
+  )
+  batch['mask'][10:] = 0
+  some = step(state, shard(batch, 2))
+  batch['image'][10:] = 0
+  batch['label'][10:] = 3
+  again = step(state, shard(batch, 2))
+  assert some['count'] == 10
+  assert some['loss'] == again['loss'] > 0
+
+
+@pytest.mark.parametrize('size, patch, side', [(32, 8, 2), (64, 16, 4)])
+def test_patch_positions_lie_over_the_feature_map(
+  finetune_config, size, patch, side
+):
+  """Each place of the map gets the position of the patch that covers it."""
+  finetune_config.model.name = 'resnet36_attention'
+  finetune_config.model.context_positions = True
+  finetune_config.image_size = size
+  finetune_config.patch_size = patch
+  model = finetune.build_model(finetune_config, 10)
+  images = jnp.zeros((1, size, size, 3))
+  variables = model.init(jax.random.key(0), images, train=False)
+  assert variables['params']['positions']['places'].shape == (16, 64)
+  moved = jax.tree.map(lambda x: x, variables)
+  places = moved['params']['positions']['places']
+  moved['params']['positions']['places'] = places + jnp.arange(64.0)
+  assert not np.allclose(
+    model.apply(variables, images, train=False),
+    model.apply(moved, images, train=False),
+  )
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_bfloat16_logits_are_near_float32_logits(finetune_config, batch, name):
+  finetune_config.model.name = name
+  finetune_config.model.context_positions = True
+  state = finetune.create_state(finetune_config, 10)
+  logits = {}
+  for dtype in ('float32', 'bfloat16'):
+    finetune_config.dtype = dtype
+    model = finetune.build_model(finetune_config, 10)
+    images = train_state.normalise(batch['image'], finetune_config)
+    assert images.dtype == dtype
+    logits[dtype] = jax.jit(functools.partial(model.apply, train=False))(
+      {'params': state.params, 'batch_stats': state.batch_stats}, images
+    )
+    assert logits[dtype].dtype == jnp.float32
+  np.testing.assert_allclose(
+    logits['bfloat16'], logits['float32'], atol=0.05, rtol=0.1
+  )

@@ -1,0 +1,123 @@
+"""Several processes train one model: as one would, and they end together."""
+
+import contextlib
+import re
+import signal
+import socket
+import time
+
+import jax
+import pytest
+import small_jobs
+
+from configs import digits_pretrain
+from selfie_jax import distributed
+from selfie_jax import errors
+from selfie_jax.training import train
+
+FIELDS = {
+  'total_steps': 60,
+  'log_every': 1,
+  'eval_every': 30,
+  'checkpoint_every': 20,
+}
+HEARTBEAT = 10  # seconds
+
+
+def free_port():
+  with socket.socket() as listener:
+    listener.bind(('localhost', 0))
+    return listener.getsockname()[1]
+
+
+@contextlib.contextmanager
+def two_processes(workdir, logs):
+  """Two processes with a device each, at least ten steps after their start."""
+  port = free_port()
+  with contextlib.ExitStack() as stack:
+    processes = [
+      stack.enter_context(
+        small_jobs.Process(
+          'pretrain',
+          workdir,
+          FIELDS,
+          logs / f'process{i}',
+          f'--coordinator=localhost:{port}',
+          '--num_processes=2',
+          f'--process_id={i}',
+          f'--heartbeat_seconds={HEARTBEAT}',
+        )
+      )
+      for i in range(2)
+    ]
+    first = processes[0]
+    assert first.wait_for(lambda: first.told.count(' train: ') >= 10), (
+      first.told,
+      processes[1].told,
+    )
+    yield processes
+
+
+def test_two_processes_stop_die_and_go_on_as_one_would(tmp_path):
+  """SIGTERM to one of two, SIGKILL to one of two, the rest as one process."""
+  workdir = tmp_path / 'run'
+  with two_processes(workdir, tmp_path) as processes:
+    processes[1].send(signal.SIGTERM)
+    codes = [process.wait(60) for process in processes]
+    told = [process.told for process in processes]
+  assert codes == [143, 143], told
+  saved = [re.search(r'saved step (\d+) of 60', text)[1] for text in told]
+  assert saved[0] == saved[1]
+  assert '2 x cpu in 2 processes' in told[0]
+  assert ' train: ' not in told[1]  # one of them speaks
+
+  with two_processes(workdir, tmp_path) as processes:
+    assert f'Continuing from step {saved[0]} of 60' in processes[0].told
+    processes[1].send(signal.SIGKILL)
+    killed = time.monotonic()
+    assert processes[0].wait(60) != 0
+    assert time.monotonic() - killed < HEARTBEAT + 20
+    assert 'goes on from its last checkpoint' in processes[0].told
+
+  config = digits_pretrain.get_config('tiny')
+  config.update(FIELDS)
+  assert jax.device_count() == 2
+  results = train.train_and_evaluate(config, workdir)
+  assert results['step'] == 60
+  train.train_and_evaluate(config, tmp_path / 'whole')
+  small_jobs.same_end(tmp_path / 'whole', workdir)
+
+
+@pytest.fixture
+def joined(monkeypatch):
+  """Stands for jax's own joining, which needs the other machines."""
+  calls = []
+  monkeypatch.setattr(
+    jax.distributed, 'initialize', lambda *args, **kw: calls.append((args, kw))
+  )
+  return calls
+
+
+def test_alone_nothing_is_joined(joined):
+  distributed.initialize(None, None, None, False, 60)
+  assert not joined
+
+
+def test_on_a_pod_jax_finds_the_processes_itself(joined):
+  distributed.initialize(None, None, None, True, 60)
+  assert joined == [((None, None, None), {'heartbeat_timeout_seconds': 60})]
+
+
+def test_half_an_address_is_refused(joined):
+  with pytest.raises(errors.UserError, match='--process_id=I'):
+    distributed.initialize('host:1234', 2, None, False, 60)
+  assert not joined
+
+
+def test_processes_that_do_not_meet_are_one_error(monkeypatch):
+  def fail(*args, **kwargs):
+    raise RuntimeError('deadline exceeded')
+
+  monkeypatch.setattr(jax.distributed, 'initialize', fail)
+  with pytest.raises(errors.UserError, match='deadline exceeded.*all process'):
+    distributed.initialize('host:1234', 2, 0, False, 60)

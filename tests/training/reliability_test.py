@@ -1,0 +1,265 @@
+"""Whatever ends a run, it goes on from its last checkpoint, bit for bit."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_jobs import same_end
+from small_jobs import small_job
+
+from selfie_jax import errors
+from selfie_jax.data import input_pipeline
+from selfie_jax.storage import checkpoints
+from selfie_jax.storage import workdir as workdir_lib
+from selfie_jax.tasks import optimizer
+from selfie_jax.tasks import train_state
+from selfie_jax.training import reporting
+from selfie_jax.training import train
+
+
+@pytest.fixture
+def unfinished(finished, tmp_path):
+  """A copy of a finished pretraining that has lost its last words."""
+  folder = tmp_path / 'run'
+  shutil.copytree(finished('pretrain'), folder)
+  (folder / 'results.json').unlink()
+  return folder
+
+
+def call_at(monkeypatch, function, call, action):
+  """Has `action` done before the batch number `call` of a stream is given."""
+  real = getattr(input_pipeline, function)
+
+  def stream(*args, **kwargs):
+    for i, batch in enumerate(real(*args, **kwargs)):
+      if i == call:
+        action()
+      yield batch
+
+  monkeypatch.setattr(input_pipeline, function, stream)
+
+
+def terminate():
+  os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize('mode', ['pretrain', 'finetune'])
+def test_sigterm_saves_the_step_in_flight(
+  mode,
+  finished,
+  tmp_path,
+  monkeypatch,
+):
+  with monkeypatch.context() as patch:
+    call_at(patch, 'train_batches', 3, terminate)
+    with pytest.raises(errors.Preempted, match='saved step 4 of 6'):
+      train.train_and_evaluate(small_job(mode), tmp_path)
+  assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+  train.train_and_evaluate(small_job(mode), tmp_path)
+  same_end(finished(mode), tmp_path)
+
+
+def test_sigterm_in_an_evaluation_saves_at_once_and_evaluates_later(
+  finished,
+  tmp_path,
+  monkeypatch,
+):
+  with monkeypatch.context() as patch:
+    call_at(patch, 'eval_batches', 1, terminate)
+    with pytest.raises(errors.Preempted, match='saved step 3 of 6'):
+      train.train_and_evaluate(small_job('pretrain'), tmp_path)
+  train.train_and_evaluate(small_job('pretrain'), tmp_path)
+  same_end(finished('pretrain'), tmp_path)
+
+
+def test_damaged_newest_checkpoint_is_named_and_the_older_one_used(
+  unfinished,
+  finished,
+  told,
+):
+  damaged = unfinished / 'checkpoints' / '6'
+  for path in (damaged / 'state').rglob('*'):
+    if path.is_file():
+      os.truncate(path, path.stat().st_size // 2)
+  train.train_and_evaluate(small_job('pretrain'), unfinished)
+  assert f'{damaged} cannot be read: state/' in told.text
+  assert 'Going back to the checkpoint of step 3' in told.text
+  assert 'Continuing from step 3 of 6' in told.text
+  assert (unfinished / 'damaged' / '6' / 'state').exists()
+  same_end(finished('pretrain'), unfinished)
+
+
+def test_no_readable_checkpoint_is_an_error_and_nothing_is_lost(unfinished):
+  for step in ('3', '6'):
+    (unfinished / 'checkpoints' / step / 'progress' / 'metadata').unlink()
+  with pytest.raises(errors.UserError, match=r'can be read \(6, 3\)'):
+    train.train_and_evaluate(small_job('pretrain'), unfinished)
+  assert (unfinished / 'checkpoints' / '6' / 'state').exists()
+  assert not (unfinished / 'results.json').exists()
+  with pytest.raises(errors.UserError, match='run its job again'):
+    checkpoints.restore_weights(str(unfinished))
+
+
+def test_finetuning_starts_from_an_older_checkpoint_if_the_newest_is_damaged(
+  unfinished, told
+):
+  newest = checkpoints.restore_weights(str(unfinished))
+  shutil.rmtree(unfinished / 'checkpoints' / '6' / 'state')
+  older = checkpoints.restore_weights(str(unfinished))
+  assert 'checkpoints/6 cannot be read' in told.text
+  stem = [w['params']['patch_network']['stem'] for w in (newest, older)]
+  kernels = [np.asarray(jax.tree.leaves(tree)[0]) for tree in stem]
+  assert (kernels[0] != kernels[1]).any()
+
+
+def test_weights_of_a_finished_run_are_those_its_results_are_of(unfinished):
+  def stem():
+    weights = checkpoints.restore_weights(str(unfinished))
+    return jax.tree.leaves(weights['params']['patch_network']['stem'])[0]
+
+  stems = {}
+  for step in (3, 6):
+    results = {'checkpoint': step}
+    (unfinished / 'results.json').write_text(json.dumps(results))
+    stems[step] = stem()
+  assert (stems[3] != stems[6]).any()
+  shutil.rmtree(unfinished / 'checkpoints' / '6' / 'state')
+  np.testing.assert_array_equal(stem(), stems[3])
+
+
+def test_best_step_is_the_later_one_of_two_equals():
+  row = {'part': 'validation', 'loss': 9.0}
+  history = [row | {'step': s, 'accuracy': a} for s, a in [(1, 2), (3, 2)]]
+  history += [{'step': 4, 'part': 'train', 'accuracy': 3.0}]
+  assert checkpoints.best_step(history) == 3
+  assert checkpoints.best_step(history[-1:]) is None
+
+
+def test_damaged_config_is_one_error(unfinished):
+  (unfinished / 'config.json').write_text('{"mode": ')
+  with pytest.raises(errors.UserError, match='config.json is damaged'):
+    train.train_and_evaluate(small_job('pretrain'), unfinished)
+
+
+def test_full_disk_is_one_error_and_the_last_good_checkpoint_stays(
+  finished,
+  tmp_path,
+  monkeypatch,
+):
+  """No file may grow past 3 kB once the first checkpoint is written."""
+  hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+  call_at(
+    monkeypatch,
+    'train_batches',
+    4,
+    lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard)),
+  )
+  try:
+    with pytest.raises(errors.UserError, match='step 3 is untouched'):
+      train.train_and_evaluate(small_job('pretrain'), tmp_path)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+  monkeypatch.undo()
+  train.train_and_evaluate(small_job('pretrain'), tmp_path)
+  same_end(finished('pretrain'), tmp_path)
+
+
+def test_numbers_that_go_wrong_end_the_run_and_are_not_saved(tmp_path):
+  config = small_job('pretrain')
+  config.optimizer.learning_rate = 1e30
+  config.optimizer.warmup_steps = 4  # the rate is 0 at the first step
+  config.checkpoint_every = 1
+  with pytest.raises(errors.UserError) as error:
+    train.train_and_evaluate(config, tmp_path)
+  said = str(error.value)
+  assert 'is not finite at step 3, where the learning rate was 5e+29' in said
+  assert 'the checkpoint of step 2 is good' in said
+  with checkpoints.open_manager(workdir_lib.run_path(tmp_path)) as manager:
+    assert max(manager.all_steps()) == 2
+  # The one field that may change then; now three of these are borne in vain.
+  config.optimizer.skip_nonfinite = 3
+  with pytest.raises(errors.UserError, match='not finite at step 6'):
+    train.train_and_evaluate(config, tmp_path)
+
+
+def test_a_skipped_step_changes_nothing_and_is_counted(pretrain_config):
+  config = pretrain_config
+  config.optimizer.skip_nonfinite = 1
+  config.optimizer.warmup_steps = 0
+  state = train_state.TrainState.create(
+    apply_fn=None,
+    params={'w': jnp.ones(3)},
+    batch_stats={'mean': jnp.zeros(3)},
+    tx=optimizer.create(config),
+  )
+
+  def step(state, wrong):
+    def loss_fn(params):
+      loss = (params['w'] ** 2).sum() * jnp.where(wrong[0], jnp.nan, 1.0)
+      return loss, ({'loss': loss}, {'mean': loss + state.batch_stats['mean']})
+
+    return train_state.update(state, config, loss_fn)
+
+  step = jax.pmap(step, train_state.AXIS, in_axes=(None, 0), out_axes=None)
+  # Of two devices one goes wrong, and both leave the step out.
+  before, metrics = step(state, np.array([[False], [False]]))
+  assert metrics['nonfinite_in_a_row'] == 0
+  after, metrics = step(before, np.array([[False], [True]]))
+  assert metrics['nonfinite_in_a_row'] == 1
+  assert after.step == before.step + 1
+  jax.tree.map(np.testing.assert_array_equal, after.params, before.params)
+  np.testing.assert_array_equal(
+    after.batch_stats['mean'], before.batch_stats['mean']
+  )
+  after, metrics = step(after, np.array([[False], [False]]))
+  assert metrics['nonfinite_in_a_row'] == 0
+  assert metrics['learning_rate'] == optimizer.schedule(config)(1)
+  assert (after.params['w'] != before.params['w']).all()
+
+
+def test_skipped_steps_are_left_out_of_the_means_and_counted(tmp_path):
+  config = small_job('pretrain')
+  config.optimizer.skip_nonfinite = 1
+  row = {'loss': 1.0, 'gradient_norm': 1.0, 'learning_rate': 0.1}
+  with reporting.Reporter(config, workdir_lib.run_path(tmp_path)) as reporter:
+    for step, (loss, wrong) in enumerate([(1, 0), (np.nan, 1), (2, 0)]):
+      reporter.step(step, row | {'loss': loss, 'nonfinite_in_a_row': wrong})
+    reporter.train_row(2)
+    assert reporter.history[0]['loss'] == 1.5
+    assert reporter.history[0]['skipped_steps'] == 1
+    assert json.dumps(reporter.progress, allow_nan=False)
+
+
+def test_results_on_a_full_disk_are_one_error_and_are_written_later(
+  unfinished, finished
+):
+  (unfinished / 'results.json.tmp').symlink_to('/dev/full')
+  with pytest.raises(errors.UserError, match=f'cannot write to {unfinished}'):
+    train.train_and_evaluate(small_job('pretrain'), unfinished)
+  assert not (unfinished / 'results.json').exists()
+  (unfinished / 'results.json.tmp').unlink()
+  train.train_and_evaluate(small_job('pretrain'), unfinished)
+  same_end(finished('pretrain'), unfinished)
+
+
+@pytest.mark.parametrize('call', ['write_scalars', 'close'])
+def test_events_on_a_full_disk_are_one_error(call, tmp_path, monkeypatch):
+  """TensorFlow writes them in the background, and speaks up at some call."""
+  reporter = reporting.Reporter(
+    small_job('pretrain'), workdir_lib.run_path(tmp_path)
+  )
+
+  def fail(*args):
+    raise RuntimeError('No space left on device')
+
+  monkeypatch.setattr(reporter._writer, call, fail)
+  with pytest.raises(errors.UserError, match='No space left'), reporter:
+    reporter.row(1, 'test', {'loss': 1.0})
+  with pytest.raises(ValueError, match='says more'), reporter:
+    raise ValueError('says more')

@@ -1,0 +1,224 @@
+"""Whole runs on the digits: what they leave, how they go on, what they read."""
+
+import json
+
+import numpy as np
+import pytest
+import small_jobs
+
+from selfie_jax import errors
+from selfie_jax.data import input_pipeline
+from selfie_jax.storage import checkpoints
+from selfie_jax.storage import workdir as workdir_lib
+from selfie_jax.training import evaluation
+from selfie_jax.training import train
+
+TASKS = ('pretrain', 'finetune')
+
+
+class Interrupted(Exception):
+  """Stands for whatever may end a process."""
+
+
+@pytest.fixture
+def config(request):
+  return small_jobs.small_job(request.param)
+
+
+def interrupt_after(monkeypatch, steps):
+  """Makes the stream of the next run end its process after `steps` batches."""
+  real = input_pipeline.train_batches
+
+  def broken(*args, **kwargs):
+    for i, batch in enumerate(real(*args, **kwargs)):
+      if i == steps:
+        raise Interrupted
+      yield batch
+
+  monkeypatch.setattr(input_pipeline, 'train_batches', broken)
+
+
+@pytest.mark.parametrize('config', TASKS, indirect=True)
+@pytest.mark.parametrize('steps', [3, 5])
+def test_interrupted_and_continued_is_bit_for_bit_one_run(
+  config, finished, tmp_path, monkeypatch, steps
+):
+  with monkeypatch.context() as patch:
+    interrupt_after(patch, steps)
+    with pytest.raises(Interrupted):
+      train.train_and_evaluate(config, tmp_path / 'parts')
+  train.train_and_evaluate(config, tmp_path / 'parts')
+
+  small_jobs.same_end(finished(config.mode), tmp_path / 'parts')
+  _, history = small_jobs.final_checkpoint(tmp_path / 'parts')
+  rows = [row['step'] for row in history if row['part'] == 'train']
+  assert rows == [2, 4, 6]
+
+
+@pytest.mark.parametrize('config', TASKS, indirect=True)
+def test_history_has_every_row_of_the_run(config, finished):
+  folder = finished(config.mode)
+  rows = json.loads((folder / 'history.json').read_text())
+  evaluated = [row['step'] for row in rows if row['part'] != 'train']
+  assert set(evaluated) == {3, 6}
+  assert [row['step'] for row in rows if row['part'] == 'train'] == [2, 4, 6]
+  metrics = json.loads((folder / 'results.json').read_text())['metrics']
+  tested = [row for row in rows if row['part'] == 'test'][-1]
+  assert tested['loss'] == metrics['loss']
+
+
+@pytest.mark.parametrize('config', TASKS, indirect=True)
+def test_run_leaves_what_is_promised(config, finished):
+  folder = finished(config.mode)
+  results = json.loads((folder / 'results.json').read_text())
+  assert {
+    'mode',
+    'dataset',
+    'step',
+    'total_steps',
+    'checkpoint',
+    'seed',
+    'label_fraction',
+    'metrics',
+    'images_per_second',
+    'wall_seconds',
+    'devices',
+    'versions',
+    'initialised_from',
+  } == results.keys()
+  assert results['mode'] == config.mode
+  assert results['step'] == results['total_steps'] == 6
+  assert results['devices']['count'] == 2
+  assert results['initialised_from'] is None
+  expected = {
+    'pretrain': {'loss', 'patch_accuracy', 'chance'},
+    'finetune': {'loss', 'test_accuracy', 'validation_accuracy'},
+  }
+  assert results['metrics'].keys() == expected[config.mode]
+  assert all(np.isfinite(list(results['metrics'].values())))
+
+  names = {path.name for path in (folder / 'figures').iterdir()}
+  assert names >= (
+    {'curves.png', 'patches.png'}
+    if config.mode == 'pretrain'
+    else {'curves.png'}
+  )
+  assert (folder / 'config.json').exists()
+  assert list(folder.glob('events.out.tfevents.*'))
+  with checkpoints.open_manager(workdir_lib.run_path(folder)) as manager:
+    assert manager.latest_step() == 6
+
+
+def test_tensorboard_has_metrics_and_pictures(finished):
+  from tensorboard.backend.event_processing import event_accumulator
+
+  events = event_accumulator.EventAccumulator(
+    str(finished('pretrain')), {'tensors': 0, 'images': 0}
+  )
+  events.Reload()
+  tags = set(events.Tags()['tensors'])
+  assert tags >= {
+    'train/loss',
+    'train/patch_accuracy',
+    'train/chance',
+    'train/learning_rate',
+    'train/gradient_norm',
+    'train/images_per_second_per_device',
+    'test/patch_accuracy',
+    'patches',
+    'curves',
+  }
+
+
+def test_finished_run_says_so_and_computes_nothing(finished, told, monkeypatch):
+  folder = finished('pretrain')
+  monkeypatch.delattr(input_pipeline, 'open_source')
+  results = train.train_and_evaluate(small_jobs.small_job('pretrain'), folder)
+  assert results == json.loads((folder / 'results.json').read_text())
+  assert 'is finished' in told.text
+
+
+def test_workdir_of_another_job_is_refused_and_left_alone(finished):
+  folder = finished('pretrain')
+  config = small_jobs.small_job('pretrain')
+  before = (folder / 'config.json').read_text()
+  config.model.width = 8
+  with pytest.raises(errors.UserError, match=r'model\.width \(4 -> 8\)'):
+    train.train_and_evaluate(config, folder)
+  assert (folder / 'config.json').read_text() == before
+
+
+@pytest.mark.parametrize('config', ['finetune'], indirect=True)
+def test_test_set_is_read_once_with_the_checkpoint_best_on_validation(
+  config, tmp_path, monkeypatch
+):
+  """Validation accuracies are made up, so that the best is not the last."""
+  asked = []
+  real = evaluation.create
+
+  def evaluator(task, config, parts):
+    evaluate = real(task, config, parts)
+    made_up = iter([0.2, 0.9, 0.9, 0.1])
+
+    def recording(state, part, *more):
+      asked.append((part, int(state.step)))
+      values = evaluate(state, part, *more)
+      return values | (
+        {'accuracy': next(made_up)} if part == 'validation' else {}
+      )
+
+    return recording
+
+  monkeypatch.setattr(evaluation, 'create', evaluator)
+  config.total_steps = 8
+  config.eval_every = 2
+  config.keep_checkpoints = 1
+  results = train.train_and_evaluate(config, tmp_path)
+  # Of two equals the later; after it a worse one, which is the newest kept.
+  assert asked == [
+    ('validation', 2),
+    ('validation', 4),
+    ('validation', 6),
+    ('validation', 8),
+    ('test', 6),
+  ]
+  assert results['metrics']['validation_accuracy'] == 0.9
+  assert results['checkpoint'] == 6
+  with checkpoints.open_manager(workdir_lib.run_path(tmp_path)) as manager:
+    assert sorted(manager.all_steps()) == [6, 8]
+
+
+@pytest.mark.parametrize('size', [64, 100, 150])
+def test_evaluation_does_not_depend_on_the_batch_size(pretrain_config, size):
+  """300 digits in batches with and without a padded rest, on two devices."""
+  source = input_pipeline.open_source(pretrain_config, 'test')
+  task = train.pretrain
+  state = task.create_state(pretrain_config, 10)
+  values = {}
+  for batch_size in (300, size):
+    pretrain_config.eval_batch_size = batch_size
+    evaluate = evaluation.create(
+      task, pretrain_config, {'test': (source, None)}
+    )
+    values[batch_size] = evaluate(state, 'test')
+  assert values[size].keys() == values[300].keys()
+  for name in values[size]:
+    assert values[size][name] == pytest.approx(values[300][name], rel=1e-5)
+
+
+def test_finetuning_uses_its_part_of_the_labels_only(finetune_config):
+  finetune_config.label_fraction = 0.1
+  sources = [
+    input_pipeline.open_source(finetune_config, split)
+    for split in ('train', 'test')
+  ]
+  indices, parts = evaluation.choose_parts(finetune_config, *sources)
+  validation = parts['validation'][1]
+  assert len(indices) + len(validation) == pytest.approx(150, abs=5)
+  assert not set(indices) & set(validation)
+
+
+def test_workdir_that_cannot_be_made_is_one_error(pretrain_config, tmp_path):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(errors.UserError, match='cannot write to the workdir'):
+    train.train_and_evaluate(pretrain_config, tmp_path / 'file' / 'run')
