@@ -9,9 +9,7 @@ import contextlib
 import importlib.util
 import os
 import pathlib
-import shutil
 import tempfile
-import zipfile
 
 import numpy as np
 
@@ -43,73 +41,61 @@ def check(path: str) -> None:
 def writer(path: str) -> Iterator[Callable[[Columns], None]]:
   """A function that takes the next piece, each time with the same columns.
 
-  The file is whole, and there when the context ends; if that ends with an
+  The file is there, whole, when the context ends; if that ends with an
   exception, what was there before is left alone.
   """
   make = _WRITERS[pathlib.Path(path).suffix]
   with tempfile.TemporaryDirectory(dir=pathlib.Path(path).parent) as folder:
-    whole = os.path.join(folder, 'whole')
-    with make(folder, whole) as write:
+    whole = os.path.join(folder, f'whole{pathlib.Path(path).suffix}')
+    with make(whole) as write:
       yield write
     os.replace(whole, path)
 
 
 @contextlib.contextmanager
-def _npz(folder: str, whole: str):
-  """Strings wait in memory, arrays in files of their own."""
-  strings: dict[str, list[str]] = {}
-  shapes: dict[str, tuple[int, ...]] = {}
-
-  def write(columns: Columns) -> None:
-    for name, values in columns.items():
-      if isinstance(values, list):
-        strings.setdefault(name, []).extend(values)
-      else:
-        count = shapes.get(name, (0,))[0] + len(values)
-        shapes[name] = (count, *values.shape[1:])
-        with open(os.path.join(folder, name), 'ab') as file:
-          file.write(values.astype('<f4').tobytes())
-
-  yield write
-  with zipfile.ZipFile(whole, 'w') as archive:
-    for name, values in strings.items():
-      with archive.open(f'{name}.npy', 'w', force_zip64=True) as target:
-        np.lib.format.write_array(target, np.array(values))
-    for name, shape in shapes.items():
-      header = {'descr': '<f4', 'fortran_order': False, 'shape': shape}
-      with (
-        archive.open(f'{name}.npy', 'w', force_zip64=True) as target,
-        open(os.path.join(folder, name), 'rb') as file,
-      ):
-        np.lib.format.write_array_header_1_0(target, header)
-        shutil.copyfileobj(file, target)
+def _npz(whole: str):
+  """All pieces wait in memory."""
+  pieces: list[Columns] = []
+  yield pieces.append
+  np.savez(
+    whole,
+    **{
+      name: np.concatenate([np.asarray(piece[name]) for piece in pieces])
+      for name in (pieces[0] if pieces else ())
+    },
+  )
 
 
 @contextlib.contextmanager
-def _parquet(folder: str, whole: str):
+def _parquet(whole: str):
   """Each piece is a row group."""
-  del folder
   import pyarrow
   from pyarrow import parquet
-
-  def to_arrow(values: list[str] | np.ndarray):
-    if isinstance(values, list):
-      return pyarrow.array(values, pyarrow.string())
-    return pyarrow.FixedSizeListArray.from_arrays(
-      pyarrow.array(values.reshape(-1)), values.shape[1]
-    )
 
   with contextlib.ExitStack() as stack:
     target = None
 
     def write(columns: Columns) -> None:
       nonlocal target
-      table = pyarrow.table({k: to_arrow(v) for k, v in columns.items()})
+      table = pyarrow.table(
+        {
+          name: values if isinstance(values, list) else _to_arrow(values)
+          for name, values in columns.items()
+        }
+      )
       if target is None:
         target = stack.enter_context(parquet.ParquetWriter(whole, table.schema))
       target.write_table(table)
 
     yield write
+
+
+def _to_arrow(array: np.ndarray):
+  import pyarrow
+
+  return pyarrow.FixedSizeListArray.from_arrays(
+    array.reshape(-1), array.shape[1]
+  )
 
 
 _WRITERS = {'.npz': _npz, '.parquet': _parquet}

@@ -95,10 +95,12 @@ def test_what_it_calls_is_there(notebook):
   for cell in code(notebook):
     nodes = list(ast.walk(ast.parse(cell.source)))
     for node in nodes:
-      if isinstance(node, ast.ImportFrom) and node.module == 'selfie_jax':
+      if isinstance(node, ast.ImportFrom) and (node.module or '').startswith(
+        'selfie_jax'
+      ):
         for alias in node.names:
           modules[alias.name] = importlib.import_module(
-            f'selfie_jax.{alias.name}'
+            f'{node.module}.{alias.name}'
           )
     for node in nodes:
       if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
