@@ -53,7 +53,7 @@ def embed_folder(
   batch_size: int = 64,
   predict: bool = False,
 ) -> tuple[int, list[str]]:
-  """Embeds the image files of a folder, a few batches in memory at a time.
+  """Embeds the image files of a folder; reads a few batches ahead.
 
   Args:
     checkpoint: the run's folder.

@@ -60,7 +60,7 @@ def _npz(whole: str):
   np.savez(
     whole,
     **{
-      name: np.concatenate([np.asarray(piece[name]) for piece in pieces])
+      name: np.concatenate([_as_array(piece[name]) for piece in pieces])
       for name in (pieces[0] if pieces else ())
     },
   )
@@ -88,6 +88,10 @@ def _parquet(whole: str):
       target.write_table(table)
 
     yield write
+
+
+def _as_array(values: list[str] | np.ndarray) -> np.ndarray:
+  return np.array(values) if isinstance(values, list) else np.float32(values)
 
 
 def _to_arrow(array: np.ndarray):

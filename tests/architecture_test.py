@@ -1,0 +1,99 @@
+"""Which room may import which, and which libraries: docs/architecture.md."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PACKAGE = 'selfie_jax'
+MODULES = sorted((ROOT / PACKAGE).rglob('*.py'))
+
+_TRAINING = {'storage', 'tasks', 'models', 'data', 'figures', 'config'}
+_TRAINING |= {'distributed', 'errors'}
+_INFERENCE = _TRAINING - {'distributed'}
+_PROBES = _TRAINING | {'training', 'inference'}
+_EXPERIMENTS = {'storage', 'figures', 'config', 'errors'}
+ARROWS = {
+  'errors': set(),
+  'figures': set(),
+  'models': {'errors'},
+  'data': {'errors'},
+  'distributed': {'errors'},
+  'config': {'models', 'errors'},
+  'tasks': {'models', 'errors'},
+  'storage': {'config', 'models', 'distributed', 'errors'},
+  'training': _TRAINING,
+  'inference': _INFERENCE,
+  'probes': _PROBES,
+  'experiments': _EXPERIMENTS,
+  'embed': _INFERENCE | {'inference'},
+  'export': _INFERENCE | {'inference'},
+  'visualize': _INFERENCE | {'inference'},
+  'reproduce': {'experiments', 'errors'},
+  'compare': {'errors'},
+}
+LIBRARIES = {
+  'tensorflow': {'data'},
+  'tensorflow_datasets': {'data'},
+  'PIL': {'data'},
+  'orbax': {'storage'},
+  'clu': {'training'},
+  'sklearn': {'data', 'probes', 'inference'},
+  'scipy': {'experiments'},
+  'pandas': {'experiments'},
+}
+
+
+def room(module: str) -> str:
+  """'models' of selfie_jax.models.resnet, 'config' of selfie_jax.config."""
+  return module.split('.')[1]
+
+
+def imports(path: pathlib.Path) -> set[str]:
+  """All that a file imports, inside functions too, by full names."""
+  names = set()
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Import):
+      names |= {alias.name for alias in node.names}
+    elif isinstance(node, ast.ImportFrom):
+      names |= {f'{node.module}.{alias.name}' for alias in node.names}
+  return names
+
+
+def dotted(path: pathlib.Path) -> str:
+  return '.'.join(path.relative_to(ROOT).with_suffix('').parts)
+
+
+@pytest.mark.parametrize('path', MODULES, ids=dotted)
+def test_a_room_imports_what_it_may(path):
+  here = room(dotted(path))
+  if here == '__init__':
+    return
+  for name in imports(path):
+    library = name.partition('.')[0]
+    if library == PACKAGE:
+      assert room(name) in ARROWS[here] | {here}, f'{here} -> {name}'
+    assert here in LIBRARIES.get(library, {here}), f'{here} -> {name}'
+
+
+def test_no_module_is_in_a_circle():
+  known = {dotted(path) for path in MODULES}
+  below = {dotted(path): imports(path) & known for path in MODULES}
+  while below:
+    free = {name for name, used in below.items() if not used & below.keys()}
+    assert free, f'in a circle: {sorted(below)}'
+    below = {k: v for k, v in below.items() if k not in free}
+
+
+def test_a_room_is_seen_at_a_glance():
+  for folder in {path.parent for path in MODULES}:
+    assert len(list(folder.glob('[!_]*.py'))) <= 12, folder
+  for path in MODULES:
+    assert len(path.read_text().splitlines()) <= 250, path
+
+
+def test_the_page_has_the_table():
+  page = (ROOT / 'docs' / 'architecture.md').read_text()
+  for name in ARROWS:
+    assert f'`{name}`' in page or f'{name}/' in page, name
