@@ -27,7 +27,6 @@ def get_config(variant: str = ''):
     config.eval_every = 200
     config.checkpoint_every = 200
     config.model.attention.dropout = 0.0
-    config.augment.border = 'reflect'
   elif variant == 'tiny':
     common.make_tiny(config)
   return config

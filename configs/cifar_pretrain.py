@@ -24,7 +24,6 @@ def get_config(variant: str = ''):
     config.total_steps = 12_000
     config.eval_every = 1_000
     config.checkpoint_every = 500
-    config.augment.border = 'reflect'
   elif variant == 'tiny':
     common.make_tiny(config)
   return config

@@ -115,7 +115,6 @@ def use_photos(config: ConfigDict, variant: str) -> None:
   config.eval_batch_size = 256
   config.model.stem = 'conv7_pool'
   config.model.positions = 'row_column'
-  config.augment.border = 'reflect'
   if variant == 'small':
     shrink_network(config, width=24, stem='patch8')
     config.image_size = 64
@@ -188,9 +187,9 @@ def _job(mode: str) -> ConfigDict:
   augment.crop = 'pad'
   # Pixels of padding on each side, for pad. [P]
   augment.padding = 4
-  # What the padding is filled with, zero or reflect. Zeros betray where a
+  # What the padding is filled with, reflect or zero. Zeros betray where a
   # patch sat in pretraining. [O]
-  augment.border = 'zero'
+  augment.border = 'reflect'
   # Whether half of the images are mirrored. [O]
   augment.flip = True
   # Smallest share of the area that random_resized takes.

@@ -26,7 +26,6 @@ def get_config(variant: str = ''):
     config.total_steps = 2_000
     config.eval_every = 400
     config.checkpoint_every = 400
-    config.augment.border = 'reflect'
   elif variant == 'tiny':
     common.make_tiny(config)
   return config

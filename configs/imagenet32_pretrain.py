@@ -23,7 +23,6 @@ def get_config(variant: str = ''):
     config.total_steps = 2_000
     config.eval_every = 400
     config.checkpoint_every = 400
-    config.augment.border = 'reflect'
     config.model.logit_scale = 'inverse_sqrt'
   elif variant == 'tiny':
     common.make_tiny(config)

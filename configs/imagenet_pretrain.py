@@ -24,7 +24,6 @@ def get_config(variant: str = ''):
     config.total_steps = 1_000
     config.eval_every = 250
     config.checkpoint_every = 250
-    config.augment.border = 'reflect'
     config.model.logit_scale = 'inverse_sqrt'
   elif variant == 'tiny':
     common.make_tiny(config)

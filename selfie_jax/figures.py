@@ -82,8 +82,9 @@ def patch_puzzle(
     solved.imshow(filled)
   right = (answers == np.arange(answers.shape[1])).sum()
   fig.suptitle(
-    f'Left: the image with holes. Right: the patches chosen for them, '
-    f'{right} of {answers.size} right (green)',
+    f'Left: the image with holes. Right: the patch chosen for each, '
+    f'{right} of {answers.size} right (green);\n'
+    'two holes may choose the same',
     fontsize=10,
   )
   return fig

@@ -145,7 +145,9 @@ def draw(
     )
     points = embedding_space.flatten(vectors)
     title = f't-SNE of the embeddings ({layer}) of {len(points):,} images'
-    figures['map'] = embedding_figures.plane(points, found.labels, title)
+    figures['map'] = embedding_figures.plane(
+      found.images, points, found.labels, title
+    )
   else:
     reason = f'{FEWEST} images are needed, and there are {len(found.images)}'
     missing |= dict.fromkeys(('neighbours', 'map'), reason)

@@ -72,6 +72,7 @@ def test_unknown_variant_names_the_valid_ones(job):
 def test_a_reflected_border_is_narrower_than_the_image():
   config = get('digits_pretrain', 'tiny')
   config.augment.padding = 32
+  config.augment.border = 'zero'
   config_lib.check(config, num_devices=2)
   config.augment.border = 'reflect'
   with pytest.raises(errors.UserError, match='below image_size=32'):

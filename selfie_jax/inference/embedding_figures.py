@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from matplotlib import colormaps
 from matplotlib import figure as mpl_figure
 from matplotlib import lines
+from matplotlib import patches as mpl_patches
 import numpy as np
 
 from selfie_jax import figures as figures_lib
@@ -18,6 +19,7 @@ COLOURS = [
   *(c for c in colormaps['tab20'].colors[1::2] if len(set(c)) > 1),
 ]
 FREQUENT = 10  # of more classes than COLOURS, so many get one
+ACROSS = 20  # so many thumbnails fit across a map
 
 
 def neighbours(
@@ -68,17 +70,19 @@ def neighbours(
 
 
 def plane(
-  points: np.ndarray, labels: Sequence[str], title: str
+  images: np.ndarray, points: np.ndarray, labels: Sequence[str], title: str
 ) -> mpl_figure.Figure:
-  """A map of images, coloured by class.
+  """A map of images: thumbnails where there is room, dots for the others.
 
   Args:
-    points: [n, 2].
+    images: uint8 [n, h, w, 3].
+    points: where each lies [n, 2].
     labels: the class of each image [n], '' where it is not known.
     title: of the figure.
 
   Returns:
-    A figure with a legend of the classes. Of more classes than COLOURS, the
+    A figure; dots and the frames of thumbnails have the colour of the class,
+    which a legend names. Of more classes than COLOURS, the
     most frequent ones have a colour, and the others are grey.
   """
   counts = collections.Counter(label for label in labels if label)
@@ -86,17 +90,36 @@ def plane(
   if len(names) > len(COLOURS):
     names = sorted(name for name, _ in counts.most_common(FREQUENT))
   colours = dict(zip(names, COLOURS, strict=False))
-  fig = figures_lib.figure(6.4 if names else 5, 5)
+  fig = figures_lib.figure(7.4 if names else 6, 6)
   axis = fig.subplots()
+  of_points = [colours.get(label, NEUTRAL) for label in labels]
   # All in one go, in their order, so that no class lies on top of the others.
   axis.scatter(
     *points.T,
-    s=np.clip(8000 / len(points), 8, 50),
-    c=[
-      colours.get(label, NEUTRAL if names else COLOURS[0]) for label in labels
-    ],
+    s=np.clip(8000 / len(points), 4, 50),
+    c=of_points,
     linewidths=0,
   )
+  side = np.ptp(points, axis=0).max() / ACROSS
+  for i in _apart(points, side):
+    left, bottom = points[i] - side / 2
+    extent = (left, left + side, bottom, bottom + side)
+    axis.imshow(images[i], extent=extent, zorder=2)
+    if labels[i]:
+      axis.add_patch(
+        mpl_patches.Rectangle(
+          (left, bottom),
+          side,
+          side,
+          fill=False,
+          edgecolor=of_points[i],
+          linewidth=1.5,
+          zorder=3,
+        )
+      )
+  if side:  # thumbnails have moved the limits
+    low, high = points.min(axis=0) - side, points.max(axis=0) + side
+    axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
   others = len(counts) - len(names)
   entries = [(_short(name, 24), colour) for name, colour in colours.items()]
   if others:
@@ -120,6 +143,16 @@ def plane(
   axis.set_axis_off()
   axis.set_title(title, fontsize=10)
   return fig
+
+
+def _apart(points: np.ndarray, side: float) -> list[int]:
+  """Some of the points, so that squares around them do not overlap."""
+  chosen: list[int] = []
+  for i, point in enumerate(points):
+    distances = np.abs(points[chosen] - point).max(axis=1)
+    if side and (distances >= side).all():
+      chosen.append(i)
+  return chosen
 
 
 def _short(name: str, letters: int) -> str:

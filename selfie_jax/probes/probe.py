@@ -26,7 +26,7 @@ from selfie_jax.data import input_pipeline
 from selfie_jax.inference import model as model_lib
 from selfie_jax.probes import linear_probe
 from selfie_jax.probes import nearest_neighbours
-from selfie_jax.probes import networks
+from selfie_jax.probes import networks as networks_lib
 from selfie_jax.probes import report
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.tasks import train_state
@@ -144,7 +144,7 @@ def _features(
   trained = 'pretrained' if run.mode == 'pretrain' else 'finetuned'
   images = _some_images(config, parts['train'][0])
   networks = [(trained, model.step, model) for model in models]
-  initial = networks.initial(models[-1], images)
+  initial = networks_lib.initial(models[-1], images)
   for weights, step, network in [*networks, ('random', None, initial)]:
     row = {'weights': weights, 'checkpoint': step}
     compute = functools.partial(network.compute_batch, names=network.layers)
@@ -152,7 +152,7 @@ def _features(
     for layer in network.layers:
       yield row | {'features': layer}, found.pop(layer)
     if run.mode == 'pretrain':
-      adapted = networks.with_statistics(network, images, False)
+      adapted = networks_lib.with_statistics(network, images, False)
       compute = functools.partial(adapted.compute_batch, names=('block3',))
       found = _compute(compute, parts, network.batch_size, weights)
       yield row | {'features': ADAPTED}, found['block3']
@@ -165,7 +165,7 @@ def _features(
 def _some_images(config: ml_collections.ConfigDict, source) -> np.ndarray:
   """Training images, with a label or without, for batch statistics."""
   order = np.random.default_rng(config.seed).permutation(source.size)
-  count = networks.BATCHES * networks.BATCH
+  count = networks_lib.BATCHES * networks_lib.BATCH
   return next(source.eval_images([np.sort(order[:count])]))
 
 

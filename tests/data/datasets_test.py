@@ -54,7 +54,7 @@ def test_digits_live_in_the_cache_folder(tmp_path, monkeypatch, capfd):
 def test_two_processes_prepare_digits_at_once(tmp_path):
   code = (
     'import sys, ml_collections\n'
-    'from selfie_jax import datasets\n'
+    'from selfie_jax.data import datasets\n'
     "d = dict(name='digits', data_dir=sys.argv[1], download=True)\n"
     "print('ready', flush=True)\n"
     'sys.stdin.readline()\n'

@@ -98,7 +98,8 @@ def _legend(figure):
 def test_map_has_the_colours_of_its_legend():
   points = np.arange(12.0).reshape(6, 2)
   labels = ['_b', 'a$x$', '', 'a$x$', '_b', '']
-  figure = embedding_figures.plane(points, labels, 'a map')
+  images = np.zeros((6, 8, 8, 3), np.uint8)
+  figure = embedding_figures.plane(images, points, labels, 'a map')
   (scatter,) = figure.axes[0].collections
   np.testing.assert_array_equal(scatter.get_offsets(), points)
   legend = _legend(figure)
@@ -108,14 +109,34 @@ def test_map_has_the_colours_of_its_legend():
     scatter.get_facecolors(), [legend[k or 'not known'] for k in labels]
   )
   figures_lib.pixels(figure)  # $ is no formula
-  unlabelled = embedding_figures.plane(points, [''] * 6, 'a map')
+  unlabelled = embedding_figures.plane(images, points, [''] * 6, 'a map')
   assert not unlabelled.legends
+
+
+def test_map_shows_as_many_images_as_have_room(batch):
+  images = batch['image'][:4]
+  points = np.array([[0.0, 0.0], [0.1, 0.0], [4.0, 0.0], [0.0, 4.0]])
+  figure = embedding_figures.plane(images, points, ['a', 'a', '', ''], 'a map')
+  shown = figure.axes[0].images
+  # The second lies below the first one's thumbnail.
+  for drawn, i in zip(shown, (0, 2, 3), strict=True):
+    np.testing.assert_array_equal(drawn.get_array(), images[i])
+    left, right, bottom, top = drawn.get_extent()
+    np.testing.assert_allclose(
+      points[i], [(left + right) / 2, (bottom + top) / 2], atol=1e-9
+    )
+  (frame,) = figure.axes[0].patches
+  assert frame.get_edgecolor() == colors.to_rgba(
+    figure.legends[0].legend_handles[0].get_color()
+  )
 
 
 def test_of_many_classes_the_frequent_ones_have_colours():
   labels = [f'class {i}' for i in range(40)] + ['class 33', 'class 7'] * 5
   points = np.zeros((len(labels), 2))
-  legend = _legend(embedding_figures.plane(points, labels, 'a map'))
+  images = np.zeros((len(labels), 8, 8, 3), np.uint8)
+  figure = embedding_figures.plane(images, points, labels, 'a map')
+  legend = _legend(figure)
   assert len(legend) == embedding_figures.FREQUENT + 1
   assert {'class 33', 'class 7', '30 others'} <= legend.keys()
   assert len(set(legend.values())) == len(legend)

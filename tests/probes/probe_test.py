@@ -16,7 +16,7 @@ from selfie_jax.data import input_pipeline
 from selfie_jax.inference import model as model_lib
 from selfie_jax.models import patches
 from selfie_jax.models import resnet
-from selfie_jax.probes import networks
+from selfie_jax.probes import networks as networks_lib
 from selfie_jax.probes import probe
 from selfie_jax.probes import report
 from selfie_jax.tasks import pretrain
@@ -185,7 +185,7 @@ def test_random_network_has_the_statistics_of_patches(
   images = next(source.eval_images([np.arange(256)]))
   small_jobs.random_run(pretrain_config, tmp_path, images[:32])
   trained = model_lib.load(tmp_path)
-  model = networks.initial(trained, images)
+  model = networks_lib.initial(trained, images)
   config = trained.config
   config.model.sync_batch_norm = False
   state = pretrain.create_state(config, 0)
@@ -220,8 +220,8 @@ def test_adapted_statistics_are_of_whole_images(pretrain_config, tmp_path):
   images = next(source.eval_images([np.arange(128)]))
   small_jobs.random_run(pretrain_config, tmp_path, images[:32])
   model = model_lib.load(tmp_path)
-  adapted = networks.with_statistics(model, images, of_patches=False)
-  again = networks.with_statistics(adapted, images, of_patches=False)
+  adapted = networks_lib.with_statistics(model, images, of_patches=False)
+  again = networks_lib.with_statistics(adapted, images, of_patches=False)
   one, other = (m.variables['batch_stats'] for m in (adapted, again))
   jax.tree.map(np.testing.assert_array_equal, one, other)
   jax.tree.map(
@@ -229,7 +229,7 @@ def test_adapted_statistics_are_of_whole_images(pretrain_config, tmp_path):
     model.variables['params'],
     adapted.variables['params'],
   )
-  cut = networks.with_statistics(model, images, of_patches=True)
+  cut = networks_lib.with_statistics(model, images, of_patches=True)
   whole, of_patches = (
     m.variables['batch_stats']['patch_network']['block3_norm']['mean']
     for m in (adapted, cut)
