@@ -3,6 +3,7 @@
 # make lint   style
 # make bench  a pretraining step of ours beside PyTorch's, on this machine
 # make bench-test  the steps' costs on TPUs beside those written down
+# make launch-test launch/ beside the schemas of SkyPilot and JobSet
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -11,7 +12,7 @@ RUNS ?= runs
 # Compiled programs are kept between runs, so that a second start is quick.
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.jax_cache
 
-.PHONY: demo test slow lint bench bench-test clean
+.PHONY: demo test slow lint bench bench-test launch-test clean
 
 demo: $(VENV)/.run
 	$(BIN)/python main.py --config=configs/digits_pretrain.py \
@@ -42,8 +43,13 @@ bench: $(VENV)-bench/.bench
 bench-test: $(VENV)-bench/.bench
 	$(VENV)-bench/bin/python -m pytest tests/benchmarks/hlo_test.py tests/benchmarks/tpu_cost_test.py
 
+# Without conftest.py, whose libraries SkyPilot's environment lacks.
+launch-test: $(VENV)-launch/.launch
+	$(VENV)-launch/bin/python -m pytest --noconftest \
+	  tests/launch/manifests_test.py
+
 clean:
-	rm -rf $(VENV) $(VENV)-bench .jax_cache
+	rm -rf $(VENV) $(VENV)-bench $(VENV)-launch .jax_cache
 
 $(VENV)/.run: requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -61,4 +67,10 @@ $(VENV)-bench/.bench: requirements-bench.txt requirements-test.txt requirements.
 	$(PYTHON) -m venv $(VENV)-bench
 	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check \
 	  -r requirements-bench.txt
+	touch $@
+
+$(VENV)-launch/.launch: requirements-launch.txt
+	$(PYTHON) -m venv $(VENV)-launch
+	$(VENV)-launch/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -r requirements-launch.txt
 	touch $@

@@ -132,7 +132,7 @@ def test_what_a_document_names_is_there(path):
   for module in re.findall(r'python -m ([\w.]+)', text):
     assert importlib.util.find_spec(module), module
   makefile = (ROOT / 'Makefile').read_text()
-  for target in re.findall(r'(?:^|`)make (\w+)', text, re.MULTILINE):
+  for target in re.findall(r'(?:^|`)make\s([\w-]+)', text, re.MULTILINE):
     assert f'\n{target}:' in makefile, target
   fields = {
     name

@@ -1,0 +1,114 @@
+"""The SkyPilot job, the JobSet and its image: what they ask for.
+
+`make launch-test` holds the first two against the schemas of SkyPilot and
+JobSet, which are too heavy for the other tests' environment.
+"""
+
+import pathlib
+import subprocess
+
+import pytest
+import yaml
+
+LAUNCH = pathlib.Path(__file__).resolve().parents[2] / 'launch'
+RUN = 'gs://bucket/run'
+
+
+def load(name: str) -> dict:
+  return yaml.safe_load((LAUNCH / name).read_text())
+
+
+def test_sky_knows_the_job(tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))  # where it writes on import
+  sky = pytest.importorskip('sky', reason='needs skypilot: make launch-test')
+  task = sky.Task.from_yaml_config(load('sky.yaml'), [('WORKDIR', RUN)])
+  (resources,) = task.resources
+  assert resources.use_spot and str(resources.cloud) == 'GCP'
+  assert resources.job_recovery['recover_on_exit_codes'] == [143]
+  with pytest.raises(ValueError, match="'WORKDIR' is None"):
+    sky.Task.from_yaml_config(load('sky.yaml'))
+
+
+def test_jobset_knows_the_manifest():
+  models = pytest.importorskip(
+    'kubeflow_trainer_api.models', reason='needs its models: make launch-test'
+  )
+  manifest = load('gke_jobset.yaml')
+  # A field that it does not know would be gone.
+  assert models.JobsetV1alpha2JobSet.from_dict(manifest).to_dict() == manifest
+
+
+def test_sky_starts_again_what_was_told_to_stop_and_nothing_else():
+  resources = load('sky.yaml')['resources']
+  assert resources['use_spot']
+  recovery = resources['job_recovery']
+  assert recovery['recover_on_exit_codes'] == [143]
+  assert 'max_restarts_on_errors' not in recovery  # it would be after any code
+
+
+@pytest.mark.parametrize('data', ['', 'gs://bucket/t f'])
+def test_sky_runs_main_with_what_it_is_given(tmp_path, data):
+  python = tmp_path / '.venv' / 'bin' / 'python'
+  python.parent.mkdir(parents=True)
+  python.write_text('#!/bin/bash\nprintf "%s\\n" "$@"\nexit 143\n')
+  python.chmod(0o755)
+  job = load('sky.yaml')
+  given = {'WORKDIR': RUN, 'DATA_DIR': data, 'FLAGS': '--a=1 --b=2'}
+
+  def run(**environment):
+    return subprocess.run(
+      ['bash', '-euc', job['run']],
+      cwd=tmp_path,
+      env=job['envs'] | given | environment,
+      capture_output=True,
+      text=True,
+    )
+
+  done = run()
+  assert done.returncode == 143
+  assert done.stdout.splitlines() == [
+    '-u',
+    'main.py',
+    f'--config={job["envs"]["CONFIG"]}',
+    f'--workdir={RUN}',
+    *([f'--config.dataset.data_dir={data}'] if data else []),
+    '--a=1',
+    '--b=2',
+  ]
+  done = run(WORKDIR='runs/x')
+  assert done.returncode == 2 and done.stderr.startswith('error: ')
+
+
+def test_jobset_starts_all_hosts_again_but_not_after_a_mistake():
+  spec = load('gke_jobset.yaml')['spec']
+  (rule,) = spec['failurePolicy']['rules']
+  assert rule['action'] == 'FailJobSet'
+  assert rule['onJobFailureReasons'] == ['PodFailurePolicy']
+  assert spec['failurePolicy']['maxRestarts'] > 0
+  job = spec['replicatedJobs'][0]['template']['spec']
+  pod = job['template']['spec']
+  (container,) = pod['containers']
+  assert job['backoffLimit'] == 0
+  (rule,) = job['podFailurePolicy']['rules']
+  assert rule['action'] == 'FailJob'
+  assert rule['onExitCodes'] == {
+    'containerName': container['name'],
+    'operator': 'In',
+    'values': [2, 3],
+  }
+  assert pod['restartPolicy'] == 'Never'  # podFailurePolicy asks for it
+  topology = pod['nodeSelector']['cloud.google.com/gke-tpu-topology']
+  rows, columns = map(int, topology.split('x'))
+  chips = container['resources']['limits']['google.com/tpu']
+  assert job['parallelism'] == job['completions'] == rows * columns // chips
+
+
+def test_image_holds_what_main_needs():
+  ignored = (LAUNCH / 'Dockerfile.dockerignore').read_text().splitlines()
+  lines = (LAUNCH / 'Dockerfile').read_text().splitlines()
+  words = [line.split()[1:-1] for line in lines if line.startswith('COPY')]
+  copied = sum(words, [])
+  assert {'main.py', 'configs', 'selfie_jax'} <= set(copied)
+  for name in copied:
+    assert (LAUNCH.parent / name).exists()
+    assert f'!{name}' in ignored

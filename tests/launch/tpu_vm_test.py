@@ -1,0 +1,140 @@
+"""launch/tpu_vm.sh against a gcloud whose only worker is a folder."""
+
+import os
+import pathlib
+import shlex
+import shutil
+import subprocess
+import sysconfig
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+ODD = '--config.note=a "b" $HOME `c` \'d\''
+JOB = ('--config=configs/x.py', '--workdir=gs://bucket/run', ODD)
+WHERE = ['--project=ours', '--zone=here']
+PROGRAMS = {
+  'gcloud': """
+printf '%q ' "$@" >>"$HOME/calls"; echo >>"$HOME/calls"
+cd "$HOME"
+last=${!#}
+case $4 in
+  scp) cp "$5" selfie.tar.gz ;;
+  ssh) bash -c "${last#--command=}" ;;
+esac""",
+  # `uv venv` makes a Python that says how it was started and then waits.
+  'uv': """[ "$1" != venv ] || {
+  mkdir -p .venv/bin && cp "$HOME/bin/job" .venv/bin/python
+}""",
+  'tail': '',
+  'job': """printf '%s\\n' "$@" >"$HOME/started"; exec sleep 100""",
+}
+
+
+@pytest.fixture
+def terminal(tmp_path):
+  """Runs tpu_vm.sh; returns its exit code and what it said."""
+  project = tmp_path / 'project'
+  shutil.copytree(ROOT / 'launch', project / 'launch')
+  git = ['git', '-c', 'user.name=x', '-c', 'user.email=x@x']
+  for command in (['init', '-q'], ['add', '.'], ['commit', '-qm', 'x']):
+    subprocess.run(git + command, cwd=project, check=True)
+  (tmp_path / 'bin').mkdir()
+  for name, text in PROGRAMS.items():
+    (tmp_path / 'bin' / name).write_text(f'#!/bin/bash\n{text}\n')
+    (tmp_path / 'bin' / name).chmod(0o755)
+  os.mkfifo(tmp_path / 'started')
+  given = {
+    'PATH': f'{tmp_path}/bin:{os.environ["PATH"]}',
+    'HOME': str(tmp_path),
+    'SELFIE_NAME': 'mine',
+    'SELFIE_PROJECT': 'ours',
+    'SELFIE_ZONE': 'here',
+    'SELFIE_ACCELERATOR_TYPE': 'v5litepod-8',
+  }
+
+  def call(*words, **environment):
+    command = ['bash', project / 'launch' / 'tpu_vm.sh', *words]
+    done = subprocess.run(
+      command, env=given | environment, capture_output=True, text=True
+    )
+    return done.returncode, done.stdout, done.stderr
+
+  yield call
+  call('stop')
+
+
+def test_one_job_is_started_on_all_workers_and_stopped(terminal, tmp_path):
+  assert 'type tpu_vm.sh setup' in terminal('run', *JOB)[2]
+  assert terminal('setup') == (0, '', '')
+  assert terminal('run', *JOB) == (0, '', '')
+  started = (tmp_path / 'started').read_text().splitlines()
+  assert started == ['-u', 'main.py', *JOB]
+
+  for command in (['run', *JOB], ['setup']):
+    code, _, said = terminal(*command)
+    assert (code, said.count('\n')) == (1, 1)
+    assert said.startswith('error: a job is running')
+  assert terminal('stop') == (0, '', '')
+  assert 'no job is running' in terminal('stop')[1]
+  calls = (tmp_path / 'calls').read_text().splitlines()
+  assert all('--worker=all' in call for call in calls)
+
+
+@pytest.mark.parametrize(
+  ('words', 'command'),
+  [
+    (
+      ['create', '--spot'],
+      ['create', 'mine', '--accelerator-type=v5litepod-8']
+      + ['--version=v2-alpha-tpuv5-lite', *WHERE, '--spot'],
+    ),
+    (
+      ['logs', '3'],
+      ['ssh', 'mine', '--worker=3', *WHERE]
+      + ['--command=tail -n 100 -F selfie/log'],
+    ),
+    (['delete'], ['delete', 'mine', '--quiet', *WHERE]),
+  ],
+)
+def test_dry_run_prints_the_command_and_calls_nothing(
+  terminal, tmp_path, words, command
+):
+  printed = shlex.split(terminal('--dry-run', *words)[1])
+  assert printed == ['gcloud', 'compute', 'tpus', 'tpu-vm', *command]
+  assert not (tmp_path / 'calls').exists()
+  terminal(*words)
+  (call,) = (tmp_path / 'calls').read_text().splitlines()
+  assert shlex.split(call) == printed[1:]
+
+
+@pytest.mark.parametrize(
+  ('words', 'environment', 'message'),
+  [
+    (['lunch'], {}, "no such command: 'lunch'"),
+    (['stop'], {'SELFIE_ZONE': ''}, 'type export SELFIE_ZONE=...'),
+    (['create'], {'SELFIE_ACCELERATOR_TYPE': 'v9-8'}, 'which software for v9'),
+    (['run', '--config=x'], {}, 'type --workdir=gs://BUCKET/RUN'),
+    (['run', '--workdir=gs://b/x'], {}, 'no job given: type run --config='),
+  ],
+)
+def test_mistakes_are_one_line(terminal, tmp_path, words, environment, message):
+  code, _, said = terminal(*words, **environment)
+  assert (code, said.count('\n')) == (2, 1)
+  assert said.startswith('error: ') and message in said
+  assert not (tmp_path / 'calls').exists()
+
+
+def test_guide_names_every_command(terminal):
+  guide = (ROOT / 'docs' / 'tpu.md').read_text()
+  usage = terminal('--help')[1].partition('commands:')[2].partition('\n\n')[0]
+  commands = [line.split()[0] for line in usage.strip().splitlines()]
+  assert len(commands) == 6
+  assert all(f'`tpu_vm.sh {command}` |' in guide for command in commands)
+
+
+def test_scripts_are_clean():
+  shellcheck = pathlib.Path(sysconfig.get_path('scripts')) / 'shellcheck'
+  scripts = sorted((ROOT / 'launch').glob('*.sh'))
+  done = subprocess.run([shellcheck, *scripts], capture_output=True, text=True)
+  assert scripts and done.returncode == 0, done.stdout
