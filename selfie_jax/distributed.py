@@ -16,30 +16,45 @@ from selfie_jax import errors
 logger = logging.getLogger(__name__)
 
 _MESSAGE_BYTES = 2048
+_NO_CLUSTER = 'coordinator_address should be defined'  # jax says so
 
 
 def initialize(
   coordinator: str | None,
   num_processes: int | None,
   process_id: int | None,
-  automatic: bool,
+  automatic: bool | None,
   heartbeat_seconds: int,
 ) -> None:
   """Joins the processes of a job; to be called before any computation.
+
+  What is None of the first three is read from JAX_COORDINATOR_ADDRESS,
+  JAX_NUM_PROCESSES and JAX_PROCESS_ID, if they are set.
 
   Args:
     coordinator: host:port of process 0; with it go the next two.
     num_processes: how many processes there are.
     process_id: which of them this is, 0 to num_processes - 1.
     automatic: without a coordinator, whether jax finds all three by itself,
-      as it does on TPU pods, with Slurm and with Open MPI.
+      as it does on TPU pods, with Slurm and with Open MPI. None is: where jax
+      sees a TPU, and no error if that is no part of a pod.
     heartbeat_seconds: how long a process may be silent before all others end.
 
   Raises:
     UserError: only some of the three are given, or the others are not found.
   """
+  coordinator = coordinator or os.environ.get('JAX_COORDINATOR_ADDRESS')
+  if num_processes is None:
+    num_processes = _read_number('JAX_NUM_PROCESSES')
+  if process_id is None:
+    process_id = _read_number('JAX_PROCESS_ID')
   given = [coordinator, num_processes, process_id]
-  if not automatic and all(value is None for value in given):
+  alone = all(value is None for value in given)
+  is_asked = bool(automatic)
+  if automatic is None:
+    # Where jax finds the chips of a TPU when it is imported, it says so there.
+    automatic = 'tpu' in (jax.config.jax_platforms or '')
+  if not automatic and alone:
     return
   if not automatic and None in given:
     raise errors.UserError(
@@ -54,11 +69,32 @@ def initialize(
       process_id,
       heartbeat_timeout_seconds=heartbeat_seconds,
     )
-  except (ValueError, RuntimeError) as error:
+  except Exception as error:  # clusters have exceptions of their own
+    if alone and _NO_CLUSTER in str(error):
+      if not is_asked:
+        return
+      raise errors.UserError(
+        '--distributed finds nothing here that says which processes there are '
+        '(it knows TPU pods, Slurm and Open MPI): leave it out for one '
+        'process, or give --coordinator=HOST:PORT, --num_processes=N and '
+        '--process_id=I'
+      ) from error
+    reason = ' '.join(str(error).split())
     raise errors.UserError(
-      f'the processes of the job did not find each other ({error}); check '
+      f'the processes of the job did not find each other ({reason}); check '
       '--coordinator=HOST:PORT, --num_processes and --process_id, and that '
       'all processes were started'
+    ) from error
+
+
+def _read_number(variable: str) -> int | None:
+  """A whole number of the environment; None if it is not set."""
+  text = os.environ.get(variable)
+  try:
+    return int(text) if text else None
+  except ValueError as error:
+    raise errors.UserError(
+      f'{variable}={text} is not valid; it must be a whole number'
     ) from error
 
 

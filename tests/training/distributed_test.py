@@ -98,14 +98,56 @@ def joined(monkeypatch):
   return calls
 
 
-def test_alone_nothing_is_joined(joined):
-  distributed.initialize(None, None, None, False, 60)
+@pytest.fixture
+def tpu():
+  """What jax sets when it is imported where the chips of a TPU are."""
+  before = jax.config.jax_platforms
+  jax.config.update('jax_platforms', 'tpu,cpu')
+  yield
+  jax.config.update('jax_platforms', before)
+
+
+@pytest.mark.parametrize('automatic', [None, False])
+def test_alone_nothing_is_joined(joined, automatic):
+  distributed.initialize(None, None, None, automatic, 60)
   assert not joined
 
 
-def test_on_a_pod_jax_finds_the_processes_itself(joined):
-  distributed.initialize(None, None, None, True, 60)
+@pytest.mark.parametrize('automatic', [None, True])
+def test_on_a_pod_jax_finds_the_processes_itself(joined, automatic, tpu):
+  distributed.initialize(None, None, None, automatic, 60)
   assert joined == [((None, None, None), {'heartbeat_timeout_seconds': 60})]
+
+
+def test_the_environment_says_where_the_others_are(joined, monkeypatch):
+  monkeypatch.setenv('JAX_COORDINATOR_ADDRESS', 'host:1234')
+  monkeypatch.setenv('JAX_NUM_PROCESSES', '2')
+  monkeypatch.setenv('JAX_PROCESS_ID', '0')
+  distributed.initialize(None, None, 1, None, 60)
+  assert joined[0][0] == ('host:1234', 2, 1)
+  monkeypatch.setenv('JAX_NUM_PROCESSES', 'abc')
+  with pytest.raises(errors.UserError, match='JAX_NUM_PROCESSES=abc is not'):
+    distributed.initialize(None, None, 1, None, 60)
+
+
+@pytest.fixture
+def no_cluster(monkeypatch):
+  """What jax does then, before it computes; main_test.py has the real one."""
+
+  def fail(*args, **kwargs):
+    raise ValueError('coordinator_address should be defined.')
+
+  monkeypatch.setattr(jax.distributed, 'initialize', fail)
+
+
+def test_asked_to_find_a_cluster_where_there_is_none(no_cluster):
+  with pytest.raises(errors.UserError, match='leave it out for one process'):
+    distributed.initialize(None, None, None, True, 60)
+
+
+def test_a_tpu_that_is_no_part_of_a_pod_is_used_alone(tpu, no_cluster):
+  distributed.initialize(None, None, None, None, 60)
+  assert not jax.distributed.is_initialized()
 
 
 def test_half_an_address_is_refused(joined):
