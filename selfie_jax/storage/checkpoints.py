@@ -182,8 +182,9 @@ def restore_weights(run: str, step: int = -1) -> dict[str, Any]:
   workdir = workdir_lib.run_path(run)
   if not (workdir / FOLDER).exists():
     raise errors.UserError(
-      f'{run} has no checkpoint yet. Pretrain first, for instance: python '
-      f'main.py --config=configs/digits_pretrain.py --workdir={run}'
+      f'{run} has no checkpoint yet; they come each '
+      '--config.checkpoint_every=STEPS. Type its command again, and wait for '
+      'the first'
     )
   with open_manager(workdir) as manager:
     steps = sorted(manager.all_steps(), reverse=True)

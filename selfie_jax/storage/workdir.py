@@ -17,9 +17,24 @@ LOCK = 'lock'
 
 
 def run_path(workdir: str | os.PathLike[str]) -> epath.Path:
-  """The folder of a run, absolute unless it is a bucket's address."""
+  """The folder of a run, absolute unless it is a bucket's address.
+
+  Raises:
+    UserError: it is in a bucket that cannot be reached.
+  """
   text = os.fspath(workdir)
-  return epath.Path(text if '://' in text else os.path.abspath(text))
+  if '://' not in text:
+    return epath.Path(os.path.abspath(text))
+  path = epath.Path(text)
+  try:
+    path.exists()
+  except Exception as error:  # buckets have exceptions of their own
+    raise errors.UserError(
+      f'{text} cannot be reached ({" ".join(str(error).split())[:300]}); look '
+      'at the network and at the right to use the bucket (gcloud auth '
+      'application-default login)'
+    ) from error
+  return path
 
 
 @contextlib.contextmanager
