@@ -4,6 +4,7 @@ Which fields there are and what they mean is said in configs/common.py.
 """
 
 import json
+import pathlib
 from typing import Any
 
 from etils import epath
@@ -104,6 +105,12 @@ def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
   return flat
 
 
+def name_data(config: ml_collections.ConfigDict) -> str:
+  """What the data set is called: one's own images by their folder or table."""
+  own = pathlib.PurePath(config.dataset.path).name
+  return own or config.dataset.name
+
+
 def valid_values(field: str, mode: str) -> str:
   """Which values a field may have, in words; '' if any of its type.
 
@@ -126,6 +133,10 @@ def valid_values(field: str, mode: str) -> str:
 def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
   """Raises UserError for a value that cannot work, before anything is built."""
   for field, value in flatten(config).items():
+    if isinstance(value, list) and not all(
+      isinstance(number, (int, float)) for number in value
+    ):
+      _refuse(field, tuple(value), 'numbers with commas between')
     if not _is_valid(field, value, config.mode):
       _refuse(field, value, valid_values(field, config.mode))
   if (config.dataset.name == 'folder') != bool(config.dataset.path):
@@ -282,12 +293,9 @@ def _check_training(config: ml_collections.ConfigDict) -> None:
   places = patches.grid_size(config.image_size, config.patch_size) ** 2
   if config.mode == 'pretrain':
     patches.num_targets(places, config.masked_fraction)
-  if len(config.model.depths) != 4 or min(config.model.depths) < 1:
-    _refuse(
-      'model.depths',
-      tuple(config.model.depths),
-      'four whole numbers of at least 1',
-    )
+  depths = tuple(config.model.depths)
+  if len(depths) != 4 or any(type(n) is not int or n < 1 for n in depths):
+    _refuse('model.depths', depths, 'four whole numbers of at least 1')
   dim, heads = config.model.width * 16, config.model.attention.num_heads
   if dim % heads:
     _refuse(

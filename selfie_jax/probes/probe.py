@@ -84,7 +84,7 @@ def _run(
     rows += _probe(config, row, data)
   results = {
     'mode': config.mode,
-    'dataset': config.dataset.name,
+    'dataset': config_lib.name_data(config),
     'initialised_from': config.init_from,
     'checkpoint': newest.step,
     'checkpoints': [model.step for model in models],

@@ -20,6 +20,7 @@ import numpy as np
 import tqdm
 from tqdm.contrib import logging as tqdm_logging
 
+from selfie_jax import config as config_lib
 from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax import figures as figures_lib
@@ -209,7 +210,7 @@ class Reporter:
     seconds = self._all_seconds
     results = {
       'mode': config.mode,
-      'dataset': config.dataset.name,
+      'dataset': config_lib.name_data(config),
       'step': config.total_steps,
       'total_steps': config.total_steps,
       'checkpoint': checkpoint,
