@@ -198,6 +198,7 @@ def _train(
   ):
     if first_step:
       monitor(first_step)
+    logger.info('Compiling the first step; on CPUs this takes up to a minute')
     for step, batch in enumerate(batches, start=first_step + 1):
       state, metrics = train_step(
         state, input_pipeline.shard(batch, jax.local_device_count())
