@@ -1,5 +1,11 @@
 """Selfie: self-supervised pretraining for image embedding, in JAX and Flax."""
 
+import os
+
+# What TensorFlow's C++ logs, for which it looks while it loads; what goes wrong
+# comes as an exception.
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
 __version__ = '0.1.0'
 
 

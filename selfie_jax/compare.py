@@ -3,22 +3,33 @@
 python -m selfie_jax.compare runs/digits_finetune runs/digits_supervised
 """
 
-import argparse
 import json
 
 from etils import epath
 
+from selfie_jax import command_line
+from selfie_jax import errors
+
 
 def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser = command_line.Parser(
+    prog='python -m selfie_jax.compare', description=__doc__.splitlines()[0]
+  )
   parser.add_argument('runs', nargs='+', help='folders of finished runs')
+  with command_line.one_line():
+    compare(parser.parse_args().runs)
+
+
+def compare(runs: list[str]) -> None:
+  """Prints what the runs ended with, and where their pictures are.
+
+  Raises:
+    UserError: one of them is not finished, or its results.json is damaged.
+  """
+  finished = {run: read_results(run) for run in runs}
   pictures = []
-  for run in parser.parse_args().runs:
+  for run, results in finished.items():
     workdir = epath.Path(run)
-    path = workdir / 'results.json'
-    if not path.exists():
-      parser.error(f'{run} is not a finished run: no results.json there')
-    results = json.loads(path.read_text())
     pictures += sorted(str(p) for p in (workdir / 'figures').glob('*.png'))
     print(f'\n{run}')
     for line in describe(results):
@@ -26,6 +37,24 @@ def main() -> None:
   print('\nPictures:')
   for picture in pictures:
     print(f'  {picture}')
+
+
+def read_results(run: str) -> dict:
+  """What a run's results.json holds.
+
+  Raises:
+    UserError: there is none, or it is damaged.
+  """
+  path = epath.Path(run) / 'results.json'
+  if not path.exists():
+    raise errors.UserError(
+      f'{run} is not a finished run: no results.json there; give folders of '
+      'finished runs, such as runs/digits_finetune'
+    )
+  try:
+    return json.loads(path.read_text())
+  except ValueError as error:
+    raise errors.UserError(f'{path} is damaged ({error})') from error
 
 
 def describe(results: dict) -> list[str]:

@@ -4,19 +4,16 @@ python -m selfie_jax.embed --checkpoint=runs/cifar_pretrain --images=DIR \
     --out=embeddings.npz
 """
 
-import argparse
 from collections.abc import Iterator
 from concurrent import futures
 import os
 import pathlib
 import sys
 
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # before TensorFlow loads
-
-from absl import logging as absl_logging
 import numpy as np
 import tqdm
 
+from selfie_jax import command_line
 from selfie_jax import errors
 from selfie_jax.inference import columns as columns_lib
 
@@ -24,7 +21,7 @@ NAMED = 3  # so many of the files that cannot be read are named
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(
+  parser = command_line.Parser(
     prog='python -m selfie_jax.embed', description=__doc__.splitlines()[0]
   )
   add = parser.add_argument
@@ -38,9 +35,10 @@ def main() -> None:
     action='store_true',
     help='write the predicted classes too (finetuned runs)',
   )
-  args = parser.parse_args()
-  absl_logging.set_verbosity(absl_logging.FATAL)
-  with errors.one_line():
+  command_line.silence_libraries()
+  with command_line.one_line():
+    args = parser.parse_args()
+    command_line.check_devices()
     written, skipped = embed_folder(**vars(args))
     print(f'{args.out}: {written} images' + _describe(skipped))
 

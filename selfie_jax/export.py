@@ -9,19 +9,16 @@ numpy      all parameters as plain arrays.
 Each comes with a README.md that says how to use it.
 """
 
-import argparse
 import json
-import os
 import pathlib
 
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # before TensorFlow loads
-
-from absl import logging as absl_logging
 from flax import traverse_util
 import jax
 from jax import export as jax_export
 import numpy as np
 
+from selfie_jax import command_line
+from selfie_jax import config as config_lib
 from selfie_jax import errors
 from selfie_jax.data import augment
 from selfie_jax.inference import model as model_lib
@@ -32,16 +29,17 @@ PLATFORMS = ('cpu', 'cuda', 'tpu')
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(
+  parser = command_line.Parser(
     prog='python -m selfie_jax.export', description=__doc__.splitlines()[0]
   )
   add = parser.add_argument
   add('--checkpoint', required=True, metavar='RUN', help="a run's folder")
   add('--format', required=True, choices=_FORMATS)
   add('--out', required=True, metavar='DIR', help='a new folder')
-  args = parser.parse_args()
-  absl_logging.set_verbosity(absl_logging.FATAL)
-  with errors.one_line():
+  command_line.silence_libraries()
+  with command_line.one_line():
+    args = parser.parse_args()
+    command_line.check_devices()
     for path in export(args.checkpoint, args.format, args.out):
       print(f'{path} ({path.stat().st_size / 1e6:.1f} MB)')
 
@@ -161,13 +159,14 @@ def _card(model: model_lib.Model, kind: str, usage: str) -> str:
     )
   else:
     fitted = f'Resize the whole image to {size}x{size}, whatever its shape'
+  data = config_lib.name_data(config)
   if config.mode == 'pretrain':
-    history = f'Pretrained on {config.dataset.name}, without labels'
+    history = f'Pretrained on {data}, without labels'
   else:
     start = pathlib.PurePath(config.init_from).name or 'random weights'
     history = (
       f'Finetuned on {config.label_fraction:.0%} of the labels of '
-      f'{config.dataset.name}, from {start}'
+      f'{data}, from {start}'
     )
   lines = [
     f'# {config.model.name} ({kind})\n',

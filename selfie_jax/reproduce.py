@@ -11,6 +11,7 @@ import logging
 import shlex
 import sys
 
+from selfie_jax import command_line
 from selfie_jax import errors
 from selfie_jax.experiments import flags as flags_lib
 from selfie_jax.experiments import plan as plan_lib
@@ -23,14 +24,9 @@ logger = logging.getLogger('selfie_jax.reproduce')  # not __main__
 
 
 def main() -> None:
-  arguments = flags_lib.parser(__doc__).parse_args()
-  handler = logging.StreamHandler()
-  handler.setFormatter(logging.Formatter('%(asctime)s %(message)s', '%H:%M:%S'))
-  ours = logging.getLogger('selfie_jax')
-  ours.setLevel(logging.INFO)
-  ours.propagate = False
-  ours.addHandler(handler)
-  with errors.one_line():
+  command_line.log_to_terminal()
+  with command_line.one_line():
+    arguments = flags_lib.parser(__doc__).parse_args()
     plan = flags_lib.make_plan(arguments)
     work = Work(
       plan,

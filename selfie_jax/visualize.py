@@ -3,17 +3,14 @@
 python -m selfie_jax.visualize --checkpoint=runs/cifar_pretrain
 """
 
-import argparse
 import functools
 import math
 import os
 
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # before TensorFlow loads
-
-from absl import logging as absl_logging
 from matplotlib import figure as mpl_figure
 import numpy as np
 
+from selfie_jax import command_line
 from selfie_jax import embed
 from selfie_jax import errors
 from selfie_jax import figures as figures_lib
@@ -26,7 +23,7 @@ DPI = 200
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(
+  parser = command_line.Parser(
     prog='python -m selfie_jax.visualize', description=__doc__.splitlines()[0]
   )
   add = parser.add_argument
@@ -39,9 +36,10 @@ def main() -> None:
   add('--out', metavar='DIR', help='default: RUN/figures')
   add('--count', type=int, default=6, help=f'images shown, 1 to {MOST}')
   add('--layer', help='block3 (default), patches, attention or block4')
-  args = parser.parse_args()
-  absl_logging.set_verbosity(absl_logging.FATAL)
-  with errors.one_line():
+  command_line.silence_libraries()
+  with command_line.one_line():
+    args = parser.parse_args()
+    command_line.check_devices()
     draw_run(**vars(args))
 
 

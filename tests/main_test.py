@@ -9,6 +9,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+TINY = '--config=configs/digits_pretrain.py:tiny'
 
 
 def call(*flags, cwd, code):
@@ -32,6 +33,7 @@ def test_pretrain_then_finetune_then_again(tmp_path):
   assert json.loads((run / 'config.json').read_text())['total_steps'] == 4
   assert json.loads((run / 'results.json').read_text())['step'] == 4
   assert 'Total: ' in told and '1 x cpu' in told  # parameters and devices
+  assert 'Compiling the first step' in told
   assert 'patch_accuracy' in told and 'images_per_second_per_device' in told
 
   told = call(
@@ -81,45 +83,45 @@ def test_fallen_back_to_cpu_is_said_loudly(tmp_path):
   assert 'RUNNING ON THE CPU' in done.stderr
 
 
-@pytest.mark.parametrize(
-  'flags, says',
-  [
-    ([], '--config=configs/FILE.py'),
-    (['--config=configs/nothing.py'], 'digits_pretrain'),
-    (['--config=configs/digits_pretrain.py:huge'], ':small, :tiny'),
-    (
-      ['--config=configs/digits_pretrain.py:tiny', '--config.batchsize=3'],
-      'batch_size',
-    ),
-    (
-      ['--config=configs/digits_pretrain.py:tiny', '--config.nothing=3'],
-      'model.attention.dropout, ',
-    ),
-    (['--config=configs/digits_pretrain.py:tiny', '--config.seed=x'], 'seed'),
-    (['--config=configs/digits_pretrain.py:tiny', 'extra'], 'extra'),
-    (['--nonsense=1'], 'nonsense'),
-    (
-      ['--config=configs/digits_pretrain.py:tiny', '--config.patch_size=7'],
-      'patch sizes that fit: 2, 4, 8, 16',
-    ),
-    (
-      [
-        '--config=configs/digits_pretrain.py:tiny',
-        '--config.dataset.train_split=everything',
-      ],
-      "'train' (1,497 images), 'test' (300 images)",
-    ),
-    (
-      [
-        '--config=configs/digits_finetune.py:tiny',
-        '--config.label_fraction=0.001',
-      ],
-      'label_fraction',
-    ),
-  ],
-)
-def test_mistake_is_one_line_with_what_is_valid(tmp_path, flags, says):
-  told = call(*flags, cwd=ROOT, code=2)
-  lines = [line for line in told.splitlines() if line.startswith('error: ')]
-  assert len(lines) == 1 and says in lines[0]
-  assert 'Traceback' not in told
+def fails(*flags, **variables):
+  """What main.py writes when it ends with a mistake."""
+  done = subprocess.run(
+    [sys.executable, ROOT / 'main.py', *flags],
+    cwd=ROOT,
+    text=True,
+    capture_output=True,
+    env=os.environ | variables,
+  )
+  assert done.returncode == 2, done.stderr
+  assert done.stdout == ''
+  return done.stderr
+
+
+def test_a_mistake_is_one_line_and_nothing_else():
+  told = fails(TINY, '--config.batchsize=3')
+  assert told.startswith('error: ') and told.count('\n') == 1
+  assert 'did you mean batch_size' in told
+
+
+@pytest.mark.parametrize('platform', ['cuda', 'tpu'])
+def test_a_device_that_is_not_there_is_one_line(platform):
+  told = fails(TINY, JAX_PLATFORMS=platform)
+  assert told.startswith('error: jax finds no device for JAX_PLATFORMS=')
+  assert f'requirements-{"gpu" if platform == "cuda" else "tpu"}.txt' in told
+  assert told.count('\n') == 1
+
+
+def test_libtpu_without_a_tpu_is_no_cluster(tmp_path):
+  (tmp_path / 'libtpu').mkdir()
+  (tmp_path / 'libtpu' / '__init__.py').write_text(
+    "def get_library_path():\n  return '/nowhere/libtpu.so'\n"
+  )
+  told = fails(
+    TINY,
+    '--config.dataset.train_split=everything',
+    f'--workdir={tmp_path / "run"}',
+    PYTHONPATH=str(tmp_path),
+  )
+  assert "'train' (1,497 images), 'test' (300 images)" in told.splitlines()[-1]
+  told = fails(TINY, '--distributed', PYTHONPATH=str(tmp_path))
+  assert told.startswith('error: --distributed finds nothing here')

@@ -9,6 +9,7 @@ from PIL import Image
 import pytest
 import small_jobs
 
+from selfie_jax import command_line
 from selfie_jax import errors
 from selfie_jax import visualize
 from selfie_jax.data import input_pipeline
@@ -20,7 +21,7 @@ from selfie_jax.tasks import pretrain
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
   monkeypatch.setattr(samples, 'LIMIT', 40)
-  monkeypatch.setattr(visualize.absl_logging, 'set_verbosity', lambda _: None)
+  monkeypatch.setattr(command_line, 'silence_libraries', lambda: None)
 
 
 @pytest.fixture

@@ -4,11 +4,6 @@
 of them an encoded one, in a TensorFlow graph.
 """
 
-import os
-
-# TensorFlow reads it once, when it is loaded.
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-
 import numpy as np
 import tensorflow as tf
 

@@ -7,9 +7,6 @@ import os
 import pathlib
 from urllib import parse
 
-# TensorFlow reads it once, when it is loaded.
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-
 from absl import logging
 from etils import epath
 import numpy as np

@@ -3,6 +3,7 @@
 import argparse
 import math
 
+from selfie_jax import command_line
 from selfie_jax import errors
 from selfie_jax.experiments import plan as plan_lib
 
@@ -10,7 +11,7 @@ GRID = '0.01,0.03,0.1,0.3'  # the paper tunes in [0.01, 0.4]
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-  made = argparse.ArgumentParser(
+  made = command_line.Parser(
     prog='python -m selfie_jax.reproduce',
     description=description,
     formatter_class=argparse.RawDescriptionHelpFormatter,

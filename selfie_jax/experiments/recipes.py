@@ -4,16 +4,14 @@ from collections.abc import Sequence
 import os
 import pathlib
 import shlex
-import sys
 
-from absl import flags
 import ml_collections
-from ml_collections import config_flags
 
 from selfie_jax import config as config_lib
 from selfie_jax import errors
+from selfie_jax import job_flags
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = job_flags.ROOT
 Fields = Sequence[tuple[str, str]]
 
 # Where things lie on one machine; no part of what a run's numbers are.
@@ -49,22 +47,8 @@ def build(config: str, fields: Fields) -> ml_collections.ConfigDict:
     raise errors.UserError(
       f'there is no main.py in {ROOT}; run this from a clone of the project'
     )
-  path = config.partition(':')[0]
-  if not (ROOT / path).exists():
-    raise errors.UserError(f'there is no {path} in {ROOT}')
-  if str(ROOT) not in sys.path:  # for `from configs import common`
-    sys.path.insert(0, str(ROOT))
-  built = _parse([f'--config={ROOT}/{config}'])
-  known = config_lib.flatten(built)
-  for field, _ in fields:
-    if field not in known:
-      raise errors.UserError(
-        f'{path} has no field {field!r}; the fields are {", ".join(known)}'
-      )
-  given = arguments(f'{ROOT}/{config}', fields)[2:]
-  built = _parse([f'--config={ROOT}/{config}', *given])
-  config_lib.check(built, num_devices=1)
-  return built
+  given = [f'--config.{field}={value}' for field, value in fields]
+  return job_flags.read([f'--config={ROOT}/{config}', *given])
 
 
 def fields_of(config: str, fields: Fields = ()) -> dict[str, object]:
@@ -83,16 +67,3 @@ def differences(
     for field in sorted({*one, *other} - left_out)
     if one.get(field, absent) != other.get(field, absent)
   }
-
-
-def _parse(given: list[str]) -> ml_collections.ConfigDict:
-  argv = ['main.py', *given]
-  values = flags.FlagValues()
-  config_flags.DEFINE_config_file(
-    'config', flag_values=values, sys_argv=argv, lock_config=True
-  )
-  try:
-    values(argv)
-  except (flags.Error, TypeError, ValueError) as error:
-    raise errors.UserError(' '.join(str(error).split())) from error
-  return values.config

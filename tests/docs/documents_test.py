@@ -25,10 +25,11 @@ def test_performance_page_has_the_ledger():
   assert performance.filled(page) == page
 
 
-def test_exit_codes_are_those_that_main_has():
+def test_exit_codes_are_those_that_commands_have():
+  source = (ROOT / 'selfie_jax' / 'command_line.py').read_text()
   calls = [
     ast.unparse(node.args[0])
-    for node in ast.walk(ast.parse((ROOT / 'main.py').read_text()))
+    for node in ast.walk(ast.parse(source))
     if isinstance(node, ast.Call) and ast.unparse(node.func) == 'sys.exit'
   ]
   page = (ROOT / 'docs' / 'reliability.md').read_text()

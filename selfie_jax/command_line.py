@@ -1,0 +1,79 @@
+"""What all commands share: flags, the terminal, and how they end."""
+
+import argparse
+from collections.abc import Iterator
+import contextlib
+import logging
+import sys
+from typing import NoReturn
+
+from selfie_jax import errors
+
+
+class Parser(argparse.ArgumentParser):
+  """argparse's, with one line for a mistake in place of the usage."""
+
+  def error(self, message: str) -> NoReturn:
+    said = message.replace('invalid int value: ', 'no whole number: ')
+    raise errors.UserError(f'{said}; {self.prog} --help has all flags')
+
+
+@contextlib.contextmanager
+def one_line(stopped: str = 'stopped; nothing was written') -> Iterator[None]:
+  """Ends a command in one line for whatever is no fault of the code.
+
+  Args:
+    stopped: what to say after Ctrl-C.
+  """
+  try:
+    yield
+  except errors.UserError as mistake:
+    sys.stderr.write(f'error: {mistake}\n')
+    sys.exit(2)
+  except errors.Preempted as notice:
+    sys.stderr.write(f'{notice}\n')
+    sys.exit(143)
+  except KeyboardInterrupt:
+    sys.stderr.write(f'{stopped}\n')
+    sys.exit(130)
+
+
+def log_to_terminal() -> None:
+  """Our own lines only; what goes wrong in a library comes as an exception."""
+  handler = logging.StreamHandler()
+  handler.setFormatter(logging.Formatter('%(asctime)s %(message)s', '%H:%M:%S'))
+  logger = logging.getLogger('selfie_jax')
+  logger.setLevel(logging.INFO)
+  logger.propagate = False
+  logger.addHandler(handler)
+  silence_libraries()
+
+
+def silence_libraries() -> None:
+  """Hides what libraries log; selfie_jax/__init__.py does it for TensorFlow."""
+  from absl import logging as absl_logging
+
+  absl_logging.set_verbosity(absl_logging.FATAL)
+
+
+def check_devices() -> None:
+  """Starts jax's backend; what jax says without a device is a traceback.
+
+  Raises:
+    UserError: there is no such device as JAX_PLATFORMS asks for.
+  """
+  import jax
+
+  try:
+    jax.devices()
+  except (AssertionError, RuntimeError) as error:
+    asked = jax.config.jax_platforms
+    reason = str(error).partition('\n')[0].partition(' (set JAX')[0]
+    raise errors.UserError(
+      'jax finds no device'
+      + (f' for JAX_PLATFORMS={asked}' if asked else '')
+      + (f' ({reason})' if reason else '')
+      + '. It needs the packages of requirements-gpu.txt for cuda, of '
+      'requirements-tpu.txt for tpu, and the device; JAX_PLATFORMS=cpu '
+      'computes on the CPU'
+    ) from error

@@ -1,0 +1,155 @@
+"""A job's flags: what they make, and mistakes in them as one line."""
+
+import pathlib
+import shutil
+
+from absl import flags
+import pytest
+
+from selfie_jax import errors
+from selfie_jax import job_flags
+
+TINY = 'configs/digits_pretrain.py:tiny'
+
+
+@pytest.fixture(autouse=True)
+def in_the_project(monkeypatch):
+  monkeypatch.chdir(job_flags.ROOT)
+
+
+def refused(*given):
+  with pytest.raises(errors.UserError) as caught:
+    job_flags.read(list(given))
+  assert '\n' not in str(caught.value)
+  return str(caught.value)
+
+
+def test_every_way_to_write_a_flag():
+  config = job_flags.read(
+    [
+      '--config',
+      TINY,
+      '--config.seed=3',
+      '-config.model.width',
+      '8',
+      '--noconfig.augment.flip',
+      '--config.model.depths=1,2,1,1',
+    ]
+  )
+  assert config.seed == 3 and config.model.width == 8
+  assert config.augment.flip is False
+  assert config.model.depths == (1, 2, 1, 1)
+  assert config.is_locked
+
+
+@pytest.mark.parametrize(
+  'name, folder',
+  [
+    ('configs/cifar_probe.py', 'runs/cifar_probe'),
+    (TINY, 'runs/digits_pretrain_tiny'),
+  ],
+)
+def test_default_workdir(name, folder):
+  argv = ['main.py', f'--config={name}', '--config.init_from=runs/x'][
+    : 3 if 'probe' in name else 2
+  ]
+  values = flags.FlagValues()
+  job_flags.define(values, argv)
+  job_flags.parse(argv, values)
+  assert job_flags.default_workdir(values) == folder
+
+
+@pytest.mark.parametrize(
+  'name, says',
+  [
+    ('configs/nothing.py', 'there is no configs/nothing.py: type --config='),
+    ('configs/common.py', 'it has no get_config()'),
+    ('README.md', 'README.md is no config: type --config='),
+    ('configs/', 'configs/ is no config: type --config='),
+    ('', 'type --config='),
+    ('configs/digits_pretrain.py:huge', ':small, :tiny'),
+  ],
+)
+def test_no_such_job(name, says):
+  assert says in refused(f'--config={name}')
+
+
+def test_no_job_given():
+  assert 'with FILE one of cifar_finetune, ' in refused()
+  assert refused('--nonsense=1').startswith('Unknown command line flag')
+
+
+def test_in_another_folder_the_path_that_works_is_said(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  told = refused(f'--config={TINY}')
+  path = f'--config={job_flags.ROOT}/{TINY}'
+  assert path in told and f'cd {job_flags.ROOT}' in told
+  assert job_flags.read([path]).dataset.name == 'digits'
+
+
+@pytest.mark.parametrize(
+  'text, says',
+  [
+    ('def get_config(:', 'SyntaxError'),
+    ('x = 1\ny = z', "NameError: name 'z' is not defined (line 2)"),
+    ('def get_config(): return 3', 'config = common.pretrain()'),
+  ],
+)
+def test_a_mistake_in_a_config_of_ones_own(tmp_path, text, says):
+  (tmp_path / 'mine.py').write_text(text)
+  assert says in refused(f'--config={tmp_path}/mine.py')
+
+
+def test_a_config_of_ones_own_lies_anywhere(tmp_path):
+  shutil.copy('configs/digits_pretrain.py', tmp_path / 'mine.py')
+  config = job_flags.read([f'--config={tmp_path}/mine.py:tiny'])
+  assert config.total_steps == job_flags.read([f'--config={TINY}']).total_steps
+
+
+@pytest.mark.parametrize(
+  'flag, says',
+  [
+    ('batchsize=3', 'did you mean batch_size'),
+    ('learning_rate=3', 'did you mean optimizer.learning_rate?'),
+    ('augment.width=3', 'did you mean model.width?'),
+    ('knn=3', 'did you mean knn.every, knn.images, knn.neigh'),
+    ('nothing=3', 'the fields are augment.border, '),
+    ('init_from=x', 'belongs to finetuning and probing jobs (configs/*_fine'),
+    ('probe.max_iter=3', 'belongs to probing jobs (configs/*_probe.py)'),
+  ],
+)
+def test_a_field_that_is_not_there(flag, says):
+  told = refused(f'--config={TINY}', f'--config.{flag}')
+  assert told.startswith('a pretraining job has no field ') and says in told
+  # Fifty names only where nothing is like it.
+  assert ('normalise.mean' in told) == ('nothing' in flag)
+
+
+@pytest.mark.parametrize(
+  'flag, says',
+  [
+    ('seed=x', 'it must be a whole number in [0, '),
+    ('total_steps=1e4', 'it must be a whole number of at least 1'),
+    ('optimizer.learning_rate=fast', 'it must be a number in (0, inf)'),
+    ('augment.flip=maybe', 'it must be True or False'),
+    ('patch_size=7', 'patch sizes that fit: 2, 4, 8, 16'),
+    ("model.depths=(1,'x',1,1)", 'it must be numbers with commas between'),
+    ('model.depths=(1.5,1,1,1)', 'four whole numbers'),
+    ('optimizer.learning_rate', 'Missing value for flag'),
+  ],
+)
+def test_a_value_that_cannot_be(flag, says):
+  told = refused(f'--config={TINY}', f'--config.{flag}')
+  assert says in told and 'literal' not in told
+  assert flag.partition('=')[0] in told
+
+
+def test_words_that_are_no_flags():
+  assert "'extra' is no flag" in refused(f'--config={TINY}', 'extra')
+
+
+def test_the_jobs_that_are_named_are_there():
+  names = refused().partition('one of ')[2].split(', ')
+  assert len(names) > 10
+  for name in names:
+    assert pathlib.Path(f'configs/{name}.py').is_file()
