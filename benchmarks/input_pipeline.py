@@ -26,13 +26,15 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import watched
+from selfie_jax import command_line
 from selfie_jax import config as config_lib
+from selfie_jax import job_flags
 from selfie_jax.data import augment
 from selfie_jax.data import input_pipeline
 from selfie_jax.data import sources
 
 FLAGS = flags.FLAGS
-config_flags.DEFINE_config_file('config', None, 'The job.')
+job_flags.define()
 flags.DEFINE_integer('rounds', 5, 'How often each is timed; medians count.')
 flags.DEFINE_float('seconds', 3.0, 'About so long each time.')
 flags.DEFINE_boolean('evaluation', False, 'The test images, as evaluated.')
@@ -205,4 +207,5 @@ images a second, and a second of a core's time""")
 
 
 if __name__ == '__main__':
-  app.run(main)
+  with command_line.one_line():
+    app.run(main, flags_parser=job_flags.parse)

@@ -19,10 +19,12 @@ import jax.numpy as jnp
 from ml_collections import config_flags
 
 from benchmarks import job
+from selfie_jax import command_line
 from selfie_jax import config as config_lib
+from selfie_jax import job_flags
 
 FLAGS = flags.FLAGS
-config_flags.DEFINE_config_file('config', None, 'The job.')
+job_flags.define()
 flags.DEFINE_integer('warmup', 2, 'Steps before the clock starts.')
 flags.DEFINE_integer('repeats', 5, 'How often it is timed; the median counts.')
 flags.DEFINE_float('seconds', 2.0, 'At least so long each time.')
@@ -125,4 +127,5 @@ memory               {found['memory_bytes'] / 2**30:10.2f} GiB
 
 
 if __name__ == '__main__':
-  app.run(main)
+  with command_line.one_line():
+    app.run(main, flags_parser=job_flags.parse)

@@ -31,12 +31,14 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks import job
+from selfie_jax import command_line
 from selfie_jax import config as config_lib
+from selfie_jax import job_flags
 from selfie_jax.models import patches
 from selfie_jax.models import resnet
 
 FLAGS = flags.FLAGS
-config_flags.DEFINE_config_file('config', None, 'The job.')
+job_flags.define()
 flags.DEFINE_integer('rounds', 5, 'How often each is timed.')
 flags.DEFINE_float('seconds', 5.0, 'At least so long each time.')
 flags.DEFINE_boolean('compile', False, 'Whether to use torch.compile.')
@@ -248,4 +250,5 @@ ratio, round by round, median  {ratio[0]:.2f} {ratio[1]:.2f}  \
 
 
 if __name__ == '__main__':
-  app.run(main)
+  with command_line.one_line():
+    app.run(main, flags_parser=job_flags.parse)

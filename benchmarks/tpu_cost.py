@@ -31,10 +31,12 @@ from ml_collections import config_flags
 
 from benchmarks import hlo
 from benchmarks import job
+from selfie_jax import command_line
 from selfie_jax import config as config_lib
+from selfie_jax import job_flags
 
 FLAGS = flags.FLAGS
-config_flags.DEFINE_config_file('config', None, 'The job.')
+job_flags.define()
 flags.DEFINE_string('topology', 'v5e:1x1', 'Chips, such as v5e:2x4, v4:2x2x2.')
 flags.DEFINE_integer(
   'batch_per_device', None, "Images a device; the config's batch if not given."
@@ -165,4 +167,5 @@ collectives          {found['collectives']:8.0f}  \
 
 
 if __name__ == '__main__':
-  app.run(main)
+  with command_line.one_line():
+    app.run(main, flags_parser=job_flags.parse)
