@@ -1,11 +1,14 @@
 """Several processes, one for each host, that train one model together."""
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
+import hashlib
 import logging
 import os
 import sys
 import traceback
+from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
@@ -151,6 +154,51 @@ def choose(number: int) -> int:
   if jax.process_count() == 1:
     return number
   return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
+
+
+def from_primary(make: Callable[[], np.ndarray]) -> np.ndarray:
+  """What `make` gives in the primary process, in all of them.
+
+  All of them must call it; the others do not call `make`.
+
+  Args:
+    make: gives integers, int64 [n].
+
+  Raises:
+    UserError: `make` raised it in the primary process.
+  """
+  if jax.process_count() == 1:
+    return make()
+  error, values = None, np.empty(0, np.int64)
+  if is_primary():
+    try:
+      values = make()
+    except errors.UserError as caught:
+      error = caught
+  raise_everywhere(error)
+  # Two halves each, for jax would cut 64 bits to 32.
+  halves = np.zeros(2 * choose(len(values)), np.int32)
+  halves[: 2 * len(values)] = values.astype(np.int64).view(np.int32)
+  halves = np.asarray(multihost_utils.broadcast_one_to_all(halves))
+  return np.ascontiguousarray(halves, np.int32).view(np.int64)
+
+
+def check_equal(value: Any, what: str) -> None:
+  """Raises UserError where `value` is not what it is in the primary process.
+
+  All of them must call it.
+
+  Args:
+    value: its `repr` is compared.
+    what: of what it tells, in words.
+  """
+  digest = hashlib.sha256(repr(value).encode()).digest()
+  own = np.frombuffer(digest, np.int64)
+  if (from_primary(lambda: own) != own).any():
+    raise errors.UserError(
+      f'process {jax.process_index()} of the job sees other {what} than the '
+      'first one; let all of them see the same files and start all again'
+    )
 
 
 def log_devices() -> None:

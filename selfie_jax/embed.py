@@ -82,10 +82,7 @@ def embed_folder(
   labels = folder_labels(files)
 
   def read(file: str) -> np.ndarray | None:
-    try:
-      return images_lib.read(pathlib.Path(images, file), model.config)
-    except errors.UserError:
-      return None
+    return images_lib.read_or_none(pathlib.Path(images, file), model.config)
 
   skipped: list[str] = []
   written = 0

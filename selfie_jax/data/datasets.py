@@ -4,7 +4,6 @@ import contextlib
 import difflib
 import io
 import os
-import pathlib
 from urllib import parse
 
 from absl import logging
@@ -16,6 +15,7 @@ import tensorflow_datasets as tfds
 
 from selfie_jax import errors
 from selfie_jax.data import digits
+from selfie_jax.data import disk
 
 tfds.disable_progress_bar()
 # TensorFlow would take the memory of the GPU that JAX trains on. Whoever has
@@ -48,7 +48,7 @@ def open_builder(dataset) -> tfds.core.DatasetBuilder:
       return _open_digits(dataset.data_dir)
     builder = _find(dataset.name, dataset.data_dir)
     _check_features(builder)
-    if not builder.data_path.exists():
+    if not _is_prepared(builder):
       _prepare(builder, dataset)
     return builder
 
@@ -76,12 +76,6 @@ def open_split(builder: tfds.core.DatasetBuilder, name: str):
   )
 
 
-def cache_folder() -> pathlib.Path:
-  """The folder for what can be made again: $XDG_CACHE_HOME or ~/.cache."""
-  base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-  return pathlib.Path(base) / 'selfie_jax'
-
-
 @contextlib.contextmanager
 def quiet():
   """Keeps tfds's informational log lines off the terminal meanwhile."""
@@ -94,25 +88,25 @@ def quiet():
 
 
 def _open_digits(data_dir: str) -> tfds.core.DatasetBuilder:
-  folder = data_dir or str(cache_folder() / 'tfds')
-  try:
+  folder = data_dir or str(disk.cache_folder() / 'tfds')
+
+  def open_or_prepare() -> tfds.core.DatasetBuilder:
     builder = digits.Digits(data_dir=folder)
-    if builder.data_path.exists():
-      return builder
-    # tfds prints its greeting whatever its log level.
-    with contextlib.redirect_stdout(io.StringIO()):
-      builder.download_and_prepare()
+    if not _is_prepared(builder):
+      # tfds prints its greeting whatever its log level.
+      with contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare()
     return builder
-  except Exception as error:
+
+  try:
     # tfds prepares beside the final folder and renames at the end, which fails
-    # for the second of two processes; the first one's files are as good.
-    builder = digits.Digits(data_dir=folder)
-    if builder.data_path.exists():
-      return builder
+    # for the second of two processes; then the first one's files are there.
+    return disk.patiently(folder, open_or_prepare)
+  except Exception as error:
     raise errors.UserError(
       f"Data set 'digits' cannot be prepared in {folder}"
-      f' ({_one_line(error)}); name a folder that can be written with'
-      ' --config.dataset.data_dir=DIR.'
+      f' ({disk.reason(error.__cause__ or error)}); name a folder that can be'
+      ' written with --config.dataset.data_dir=DIR.'
     ) from error
 
 
@@ -120,18 +114,35 @@ def _find(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
   """The builder of a set, prepared or not."""
   folder = data_dir or None
   try:
-    builder = tfds.builder(name, data_dir=folder)
-    if not builder.data_path.exists() and ':' not in name:
+    builder = _patient_builder(name, folder)
+    if not _is_prepared(builder) and ':' not in name:
       # Any other prepared version is as good as the code's newest.
-      builder = tfds.builder(f'{name}:*.*.*', data_dir=folder)
+      builder = _patient_builder(f'{name}:*.*.*', folder)
     return builder
   except tfds.core.DatasetNotFoundError as error:
     raise _unknown(name, data_dir) from error
   except (ImportError, ValueError) as error:
     raise errors.UserError(
-      f"Data set '{name}' cannot be opened ({_one_line(error)}); type a tfds"
+      f"Data set '{name}' cannot be opened ({disk.reason(error)}); type a tfds"
       " name such as 'cifar10' or 'imagenet_resized/32x32', or 'digits'."
     ) from error
+
+
+def _patient_builder(name: str, folder: str | None) -> tfds.core.DatasetBuilder:
+  return disk.patiently(
+    f"data set '{name}'", lambda: tfds.builder(name, data_dir=folder)
+  )
+
+
+def _is_prepared(builder: tfds.core.DatasetBuilder) -> bool:
+  def look() -> bool:
+    try:
+      builder.data_path.stat()
+      return True
+    except (FileNotFoundError, NotADirectoryError, tf.errors.NotFoundError):
+      return False
+
+  return disk.patiently(str(builder.data_path), look)
 
 
 def _unknown(name: str, data_dir: str) -> errors.UserError:
@@ -178,12 +189,21 @@ def _prepare(builder: tfds.core.DatasetBuilder, dataset) -> None:
   """Downloads and prepares a set, or says what to do instead."""
   if not dataset.download:
     raise _absent(builder, dataset.name, 'dataset.download is False')
+  by_hand = builder.MANUAL_DOWNLOAD_INSTRUCTIONS
+  downloads = epath.Path(builder.data_dir_root) / 'downloads' / 'manual'
+  if by_hand and not (downloads.exists() and any(downloads.iterdir())):
+    raise _absent(
+      builder,
+      dataset.name,
+      f'has to be downloaded by hand into {downloads}:'
+      f' {" ".join(by_hand.split()).rstrip(".")}',
+    )
   tfds.enable_progress_bar()
   try:
     _check_network(builder)
     builder.download_and_prepare()
   except Exception as error:
-    reason = f'getting it failed ({_one_line(error)})'
+    reason = f'getting it failed ({disk.reason(error, 1000)})'
     raise _absent(builder, dataset.name, reason) from error
   finally:
     tfds.disable_progress_bar()
@@ -214,7 +234,3 @@ def _check_network(builder: tfds.core.DatasetBuilder) -> None:
   except requests.RequestException as error:
     host = parse.urlsplit(urls[0]).hostname
     raise ConnectionError(f'there is no connection to {host}') from error
-
-
-def _one_line(error: Exception) -> str:
-  return ' '.join(str(error).split())[:300] or type(error).__name__

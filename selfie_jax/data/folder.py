@@ -1,30 +1,25 @@
 """People's own images, read from a folder or as a table (CSV) lists them."""
 
+import collections
 from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent import futures
 import hashlib
-import io
 import logging
 import os
-import warnings
 
 import numpy as np
-from PIL import Image
-from PIL import ImageOps
 import tensorflow as tf
 
 from selfie_jax import errors
-from selfie_jax.data import cache
+from selfie_jax.data import disk
+from selfie_jax.data import images
 from selfie_jax.data import listing
 
 logger = logging.getLogger(__name__)
 
 _READERS = 16
 _NAMED = 5  # so many classes are named in the log
-_FORMATS = ('JPEG', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'AVIF')
-_ORIENTATION = 0x0112  # the EXIF tag
-# Pillow refuses images of more than 179 million pixels, and warns of half.
-warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 
 
 class Folder:
@@ -36,9 +31,11 @@ class Folder:
     labels: int32, [size], -1 for unlabelled.
     class_names: one string for each label.
     facts: what stays the same when the folder is moved.
+    may_be_damaged: True, images that cannot be decoded are left out.
     has_random_access: True.
   """
 
+  may_be_damaged = True
   has_random_access = True
 
   def __init__(self, name: str, found: listing.Listing, split: str):
@@ -61,76 +58,48 @@ class Folder:
     self._pool = futures.ThreadPoolExecutor(_READERS, 'folder')
 
   def read(self, indices: np.ndarray) -> list[bytes]:
-    """Reads whole files; a file that cannot be read is empty."""
+    """Reads whole files.
+
+    Raises:
+      UserError: one cannot be read.
+    """
     return list(self._pool.map(self._read_one, indices.tolist()))
 
   def encoded_image(self, record: tf.Tensor) -> tf.Tensor:
     """The image as TensorFlow can decode it, both string scalars."""
-    encoded = tf.numpy_function(plain, [record], tf.string, stateful=False)
+    encoded = tf.numpy_function(
+      images.plain, [record], tf.string, stateful=False
+    )
     return tf.ensure_shape(encoded, [])
 
-  def in_order(
-    self, decode: Callable[[tf.Tensor], tf.Tensor]
-  ) -> tf.data.Dataset:
-    """All images: position int64, label int32, decode(encoded image)."""
-
-    def read():
-      for first in range(0, self.size, _READERS):
-        some = np.arange(first, min(first + _READERS, self.size))
-        yield some, self.labels[some], self.read(some)
-
-    types = (tf.int64, tf.int32, tf.string)
-    data = tf.data.Dataset.from_generator(
-      read, output_signature=tuple(tf.TensorSpec([None], t) for t in types)
-    )
-    return (
-      data.prefetch(2)
-      .unbatch()
-      .map(
-        lambda position, label, record: (
-          position,
-          label,
-          decode(self.encoded_image(record)),
-        ),
-        tf.data.AUTOTUNE,
-      )
-    )
+  def in_order(self) -> Iterator[tuple[np.ndarray, list[bytes]]]:
+    """All images, some at a time: labels int32, files."""
+    for first in range(0, self.size, _READERS):
+      some = np.arange(first, min(first + _READERS, self.size))
+      yield self.labels[some], self.read(some)
 
   def remembered(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
     """`make()`, kept in the cache folder for as long as the files stay."""
     key = [name, *self._pool.map(_state, self._paths)]
-    return cache.remembered(key, lambda: {name: make()})[name]
+    return disk.remembered(key, lambda: {name: make()})[name]
 
-  def describe(self, position: int) -> str:
-    """Which file an image is and why it cannot be decoded, if so."""
-    file = self._files[position]
-    try:
-      with open(self._paths[position], 'rb') as stream:
-        content = stream.read()
-      if not content:
-        return f'{file} (empty)'
-      tf.io.decode_image(plain(content), channels=3, expand_animations=False)
-    except Image.UnidentifiedImageError:
-      return f'{file} (no image of a known format)'
-    except Exception as error:  # of TensorFlow, or of Pillow's plugins
-      said = error.message if isinstance(error, tf.errors.OpError) else error
-      return f'{file} ({" ".join(str(said).split())[:80]})'
-    return file
+  def where(self, position: int) -> str:
+    """Which file an image is."""
+    return self._files[position]
+
+  def why_damaged(self, content: bytes) -> str:
+    """Why a file cannot be decoded; '' if it can."""
+    return images.why_damaged(content)
 
   def _read_one(self, position: int) -> bytes:
-    try:
-      with open(self._paths[position], 'rb') as stream:
-        return stream.read()
-    except OSError:
-      return b''
+    return disk.read(self._paths[position])
 
 
-def open_split(dataset, split: str, needs_classes: bool) -> Folder:
-  """Opens the training or the test images of a folder or a table.
+def open_splits(dataset, needs_classes: bool) -> dict[str, Folder]:
+  """Opens the training and the test images of a folder or a table, by name.
 
   Args:
     dataset: the config's `dataset`; see `path` there.
-    split: its train_split or its test_split.
     needs_classes: whether the job is to tell classes apart.
 
   Raises:
@@ -138,71 +107,19 @@ def open_split(dataset, split: str, needs_classes: bool) -> Folder:
       than two, or one is in the test images only.
   """
   found = listing.find(dataset.path, dataset.train_split, dataset.test_split)
-  if split not in found.parts:
-    raise errors.UserError(
-      f"'{split}' is not a split of {dataset.path}; valid are"
-      f' {", ".join(map(repr, found.parts))}'
-    )
   if needs_classes:
     _check_classes(dataset, found)
-  if split == dataset.train_split:
-    _tell(dataset, found)
-  return Folder(f'{dataset.path} {split}', found, split)
-
-
-def plain(content: bytes) -> bytes:
-  """An image file as TensorFlow decodes it right.
-
-  JPEG and PNG files stay as they are, unless EXIF says that the camera was
-  held on its side. All others are decoded by Pillow, turned upright, and given
-  out as BMP: TensorFlow knows neither TIFF, AVIF nor animated WebP, and reads
-  BMPs with a palette wrong. Of an animation, the first frame is taken;
-  transparency is dropped.
-
-  Raises:
-    OSError, ValueError or what else Pillow raises: not an image, or a damaged
-      one; damaged JPEG and PNG data pass.
-  """
-  with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-    if image.format in ('JPEG', 'MPO', 'PNG') and _is_upright(image):
-      return content
-    out = io.BytesIO()
-    as_rgb(image).save(out, 'BMP')
-    return out.getvalue()
-
-
-def as_rgb(image: Image.Image) -> Image.Image:
-  """An image upright and with 8 bits of red, green and blue.
-
-  Raises:
-    ValueError: its pixels are floating-point numbers.
-  """
-  upright = ImageOps.exif_transpose(image)
-  if upright.mode.startswith('I'):
-    # Pillow would clip 16 bits to 8 where TensorFlow keeps the upper ones.
-    upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-  elif upright.mode == 'F':
-    raise ValueError('its pixels are floating-point numbers')
-  return upright.convert('RGB')
+  _report(dataset, found)
+  return {
+    split: Folder(f'{dataset.path} {split}', found, split)
+    for split in found.parts
+  }
 
 
 def _state(path: str) -> tuple:
   """What is another after a file has changed."""
-  try:
-    stat = os.stat(path)
-    return os.path.abspath(path), stat.st_size, stat.st_mtime_ns
-  except OSError:
-    return os.path.abspath(path), None, None
-
-
-def _is_upright(image: Image.Image) -> bool:
-  # Asking for EXIF that is not in the header would decode a PNG.
-  if 'exif' not in image.info:
-    return True
-  try:
-    return image.getexif().get(_ORIENTATION, 1) in range(2)
-  except Exception:  # damaged EXIF is no harm to the picture
-    return True
+  stat = disk.patiently(path, os.stat, path)
+  return os.path.abspath(path), stat.st_size, stat.st_mtime_ns
 
 
 def _check_classes(dataset, found: listing.Listing) -> None:
@@ -221,8 +138,8 @@ def _check_classes(dataset, found: listing.Listing) -> None:
     )
 
 
-def _tell(dataset, found: listing.Listing) -> None:
-  """One line on what was found."""
+def _report(dataset, found: listing.Listing) -> None:
+  """One line on the images and one on each thing that may be a mistake."""
   train, test = (
     found.labels(split) for split in (dataset.train_split, dataset.test_split)
   )
@@ -240,3 +157,25 @@ def _tell(dataset, found: listing.Listing) -> None:
     f' ({classes})' if names else '',
     f'; other files, left out: {found.others}' if found.others else '',
   )
+  for warning in [*found.warnings, *_class_warnings(found)]:
+    logger.warning('%s: %s', dataset.path, warning)
+
+
+def _class_warnings(found: listing.Listing) -> Iterator[str]:
+  """Classes that look like a mistake."""
+  spellings = collections.defaultdict(list)
+  for name in found.class_names:
+    spellings[' '.join(name.casefold().split())].append(repr(name))
+  for same in spellings.values():
+    if len(same) > 1:
+      yield f'the classes {" and ".join(same)} are taken for different ones'
+  counts = collections.Counter(
+    entry.label for part in found.parts.values() for entry in part
+  )
+  single = [repr(name) for name in found.class_names if counts[name] == 1]
+  if single:
+    yield (
+      f'{len(single)} classes have a single image: '
+      + ', '.join(single[:_NAMED])
+      + (' ...' if single[_NAMED:] else '')
+    )

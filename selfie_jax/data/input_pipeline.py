@@ -6,7 +6,11 @@ depend neither on the number of processes nor on which thread is faster.
 """
 
 from collections.abc import Iterator
+from collections.abc import Sequence
 import functools
+import itertools
+import logging
+import math
 
 import numpy as np
 
@@ -18,26 +22,75 @@ from selfie_jax.data import sources
 
 Batch = dict[str, np.ndarray]
 
+logger = logging.getLogger(__name__)
+
 # Independent streams of random numbers from one seed.
 _ORDER, _AUGMENT = 0, 1
 
 
-def open_source(config, split_name: str) -> sources.Source:
-  """Opens a split of the config's data set; reads no image yet.
+def open_sources(
+  config, from_primary: sources.FromPrimary = lambda make: make()
+) -> tuple[sources.Source, sources.Source]:
+  """Opens the training and the test images of the config's data set.
+
+  Own images that cannot be decoded are found here, in both splits.
+
+  Args:
+    config: the job's.
+    from_primary: with several processes, calls a function in one of them and
+      gives its array to all, so that all leave out the same images.
 
   Raises:
-    UserError: no such data set or split, or the set cannot be had.
+    UserError: no such data set or split, the set cannot be had, or more than
+      dataset.max_unreadable of the images of a split cannot be decoded.
   """
+  names = config.dataset.train_split, config.dataset.test_split
+  stores = _open_stores(config, names)
+  both = tuple(
+    sources.Source(stores[name], config, from_primary) for name in names
+  )
+  told = [s.describe_left_out() for s in both if s.left_out.size]
+  share = max(source.share_left_out for source in both)
+  if share > config.dataset.max_unreadable or share == 1:
+    # Rounded up, so that it is enough.
+    enough = math.ceil(share * 1000) / 1000
+    raise errors.UserError(
+      f'{"; and ".join(told)}. Mend them, take them away, or leave them out'
+      f' with --config.dataset.max_unreadable={enough:g} or more'
+      if share < 1
+      else f'{"; and ".join(told)}. Not one is left'
+    )
+  for line in told:
+    logger.warning('%s. They are left out', line)
+  return both
+
+
+def open_source(config, split_name: str) -> sources.Source:
+  """Opens one split, without those checks; reads no image yet."""
   return sources.Source(open_store(config, split_name), config)
 
 
 def open_store(config, split_name: str) -> records.Records | folder.Folder:
-  """Opens the encoded images of a split; see open_source."""
+  """Opens the encoded images of a split."""
+  return _open_stores(config, [split_name])[split_name]
+
+
+def _open_stores(
+  config, names: Sequence[str]
+) -> dict[str, records.Records | folder.Folder]:
   if config.dataset.name == 'folder':
-    needs_classes = config.mode != 'pretrain'
-    return folder.open_split(config.dataset, split_name, needs_classes)
+    stores = folder.open_splits(config.dataset, config.mode != 'pretrain')
+    for name in set(names) - set(stores):
+      raise errors.UserError(
+        f"'{name}' is not a split of {config.dataset.path}; valid are"
+        f' {", ".join(map(repr, stores))}'
+      )
+    return stores
   builder = datasets.open_builder(config.dataset)
-  return records.Records(builder, datasets.open_split(builder, split_name))
+  return {
+    name: records.Records(builder, datasets.open_split(builder, name))
+    for name in names
+  }
 
 
 def train_batches(
@@ -72,11 +125,6 @@ def train_batches(
   labels = source.labels
   aug = config.augment
   reach = 2 * aug.padding if aug.crop == 'pad' else 0
-  steps = range(first_step, config.total_steps)
-
-  def choose(step: int) -> np.ndarray:
-    positions = step * config.batch_size + rows
-    return indices[_stream(config.seed, len(indices), positions)]
 
   def plan(step: int) -> sources.Plan:
     # Drawn for the global batch, so that a process does not change them.
@@ -84,16 +132,18 @@ def train_batches(
     offsets = draw.integers(0, reach + 1, (config.batch_size, 2))
     seeds = draw.integers(0, 2**31, (config.batch_size, 2), np.int32)
     flips = draw.integers(0, 2, config.batch_size).astype(bool) & aug.flip
-    return sources.Plan(choose(step), offsets[rows], seeds[rows], flips[rows])
+    positions = step * config.batch_size + rows
+    chosen = indices[_stream(config.seed, len(indices), positions)]
+    return sources.Plan(chosen, offsets[rows], seeds[rows], flips[rows])
 
-  images = source.train_images(plan, steps, aug)
+  plans = map(plan, range(first_step, config.total_steps))
   return (
     {
-      'image': image,
-      'label': labels[choose(step)],
+      'image': images,
+      'label': labels[plan.indices],
       'index': rows.astype(np.int32),
     }
-    for image, step in zip(images, steps, strict=True)
+    for plan, images in source.train_images(plans, aug)
   )
 
 
@@ -130,23 +180,18 @@ def eval_batches(
     for start in range(0, len(indices), batch_size)
   ]
   images = source.eval_images(part for part in parts if part.size)
-
-  def make(part: np.ndarray) -> Batch:
-    count = part.size
-    batch = {
-      'image': np.zeros((len(rows), side, side, 3), np.uint8),
-      'label': np.zeros(len(rows), np.int32),
-      'index': np.zeros(len(rows), np.int32),
-      'mask': np.zeros(len(rows), np.float32),
+  # The last batch may have nothing for the last processes.
+  nothing = np.empty((0, side, side, 3), np.uint8)
+  images = itertools.chain(images, itertools.repeat(nothing))
+  return (
+    {
+      'image': _fill(image, len(rows)),
+      'label': _fill(labels[part], len(rows)),
+      'index': _fill(part.astype(np.int32), len(rows)),
+      'mask': _fill(np.ones(part.size, np.float32), len(rows)),
     }
-    if count:
-      batch['image'][:count] = next(images)
-      batch['label'][:count] = labels[part]
-      batch['index'][:count] = part
-      batch['mask'][:count] = 1
-    return batch
-
-  return map(make, parts)
+    for part, image in zip(parts, images, strict=False)
+  )
 
 
 def shard(batch: Batch, devices: int) -> Batch:
@@ -168,6 +213,13 @@ def _local_rows(
     )
   local = batch_size // process_count
   return np.arange(process_index * local, (process_index + 1) * local)
+
+
+def _fill(values: np.ndarray, count: int) -> np.ndarray:
+  """Zeros behind the values: [count, ...]."""
+  out = np.zeros((count, *values.shape[1:]), values.dtype)
+  out[: len(values)] = values
+  return out
 
 
 def _generator(seed: int, stream: int, number: int) -> np.random.Generator:

@@ -1,21 +1,19 @@
 """Which images a folder or a table holds: their splits and their classes."""
 
 import collections
-from collections.abc import Iterator
 import csv
 import dataclasses
-import hashlib
+import io
 import os
 import posixpath
 
 import numpy as np
 
 from selfie_jax import errors
+from selfie_jax.data import disk
+from selfie_jax.data import images
+from selfie_jax.data import splits
 
-SUFFIXES = (
-  '.jpg', '.jpeg', '.jfif', '.png', '.webp', '.gif', '.bmp', '.tif', '.tiff',
-  '.avif',
-)  # fmt: skip
 LAYOUTS = (
   'It should be a folder DIR/train/CLASS/*.jpg with DIR/test/CLASS/*.jpg, a'
   ' folder DIR/CLASS/*.jpg, any folder of images for pretraining, or a table'
@@ -24,8 +22,8 @@ LAYOUTS = (
 # Folders with such names are hardly classes.
 _SPLIT_NAMES = ('train', 'training', 'test', 'testing', 'val', 'valid',
                 'validation', 'eval')  # fmt: skip
-_HELD_OUT = 10  # every tenth image, where there is no test split
 _NAMED = 3  # so many files are named in an error
+_SHOWN = 200  # characters of a name that may be none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,12 +50,14 @@ class Listing:
     parts: entries of the training and of the test split, by its name.
     class_names: the labels of both, sorted.
     others: which other files the folder holds, '3 .heic, 1 .txt'.
+    warnings: what may be a mistake, a line each.
   """
 
   root: str
   parts: dict[str, list[Entry]]
   class_names: list[str]
   others: str
+  warnings: list[str]
 
   def labels(self, split: str) -> np.ndarray:
     """Positions in class_names, -1 for unlabelled: int32, [size]."""
@@ -83,11 +83,11 @@ def find(path: str, train_split: str, test_split: str) -> Listing:
       missing, or the table lacks a column.
   """
   path = os.path.expanduser(path)
-  if os.path.isdir(path):
-    entries, others = _list_folder(path, (train_split, test_split))
+  if disk.kind(path) == 'folder':
+    entries, real, others = _list_folder(path, (train_split, test_split))
     root = path
-  elif path.lower().endswith('.csv') and os.path.isfile(path):
-    entries, others = _read_table(path, train_split), ''
+  elif path.lower().endswith('.csv') and disk.kind(path) == 'file':
+    entries, real, others = _read_table(path, train_split), {}, ''
     root = os.path.dirname(path)
   else:
     raise errors.UserError(
@@ -95,73 +95,101 @@ def find(path: str, train_split: str, test_split: str) -> Listing:
       f' machine. {LAYOUTS}: type --config.dataset.path=DIR or =FILE.csv'
     )
   entries = sorted(entries, key=lambda entry: entry.file)
-  parts = _choose_parts(path, entries, train_split, test_split)
-  names = {entry.label for part in parts.values() for entry in part} - {''}
-  return Listing(root, parts, sorted(names), others)
-
-
-def _choose_parts(
-  path: str, entries: list[Entry], train_split: str, test_split: str
-) -> dict[str, list[Entry]]:
-  by_split = collections.defaultdict(list)
+  by_split, warnings = collections.defaultdict(list), []
   for entry in entries:
     by_split[entry.split].append(entry)
   if set(by_split) == {''}:
     by_split = {train_split: entries}
-  counts = ', '.join(
-    f"'{name}' ({len(part):,} images)"
-    for name, part in sorted(by_split.items())
-    if name
+    if train_split != 'train':
+      warnings.append(
+        f'it has no splits, so all images are of dataset.train_split='
+        f"'{train_split}' and of none of its folders or values"
+      )
+  chosen = _choose_splits(path, by_split, train_split, test_split)
+  if others_splits := _counted(by_split, set(by_split) - set(chosen)):
+    warnings.append(f'neither trained nor tested on: {others_splits}')
+  once = disk.once(
+    {e.file: real.get(e.file, e.file) for part in chosen.values() for e in part}
   )
-  train, test = by_split.get(train_split), by_split.get(test_split)
-  if not train:
+  parts = {
+    split: [entry for entry in part if entry.file in once]
+    for split, part in chosen.items()
+  }
+  if again := sum(map(len, chosen.values())) - len(once):
+    warnings.append(
+      f'links lead to {again} images that are listed already; each is taken'
+      ' once'
+    )
+  if not all(parts.values()):
     raise errors.UserError(
-      f"{path} has no images of the split '{train_split}'; it has {counts}:"
+      f"{path} has the same images in '{train_split}' and '{test_split}', by"
+      ' links; those to test on must be others'
+    )
+  if test_split not in parts:
+    both = parts[train_split]
+    held_out = splits.hold_out({entry.file: entry.label for entry in both})
+    parts = {
+      train_split: [entry for entry in both if entry.file not in held_out],
+      test_split: [entry for entry in both if entry.file in held_out],
+    }
+  if not parts[test_split]:
+    raise errors.UserError(
+      f'{path} holds {len(parts[train_split])} image(s), too few to train on'
+      f' some and test on others. {LAYOUTS}'
+    )
+  names = {entry.label for part in parts.values() for entry in part} - {''}
+  return Listing(root, parts, sorted(names), others, warnings)
+
+
+def _choose_splits(
+  path: str,
+  by_split: dict[str, list[Entry]],
+  train_split: str,
+  test_split: str,
+) -> dict[str, list[Entry]]:
+  """The training images and, if they are listed apart, those to test on."""
+  there = _counted(by_split, set(by_split) - {''})
+  if train_split not in by_split:
+    raise errors.UserError(
+      f"{path} has no images of the split '{train_split}'; it has {there}:"
       ' type --config.dataset.train_split=NAME and'
       ' --config.dataset.test_split=NAME (parts such as NAME[:10%] are for'
       ' tfds sets only)'
     )
-  if not test:
-    if set(by_split) - {'', train_split}:
-      raise errors.UserError(
-        f"{path} has no images of the split '{test_split}'; it has {counts}:"
-        ' type --config.dataset.test_split=NAME'
-      )
-    train, test = _hold_out(train)
-  if not test:
+  if test_split not in by_split and set(by_split) - {'', train_split}:
     raise errors.UserError(
-      f'{path} holds {len(train)} image(s), too few to train on some and test'
-      f' on others. {LAYOUTS}'
+      f"{path} has no images of the split '{test_split}'; it has {there}:"
+      ' type --config.dataset.test_split=NAME'
     )
-  return {train_split: train, test_split: test}
+  return {
+    split: by_split[split]
+    for split in (train_split, test_split)
+    if split in by_split
+  }
 
 
-def _hold_out(entries: list[Entry]) -> tuple[list[Entry], list[Entry]]:
-  """The rest, and a tenth of each class; one of 2 to 19 images, none of 1."""
-  by_label = collections.defaultdict(list)
-  for entry in entries:
-    by_label[entry.label].append(entry.file)
-  held_out = set()
-  for files in by_label.values():
-    files.sort(key=lambda file: hashlib.sha256(os.fsencode(file)).digest())
-    if len(files) > 1:
-      held_out.update(files[: max(1, len(files) // _HELD_OUT)])
-  return (
-    [entry for entry in entries if entry.file not in held_out],
-    [entry for entry in entries if entry.file in held_out],
+def _counted(by_split: dict[str, list[Entry]], names: set[str]) -> str:
+  return ', '.join(
+    f"'{name}' ({len(by_split[name]):,} images)"
+    if name
+    else f'{len(by_split[name]):,} images outside of these folders'
+    for name in sorted(names, key=lambda name: (not name, name))
   )
 
 
-def _list_folder(path: str, splits: tuple[str, str]) -> tuple[list[Entry], str]:
-  """The images, and in words the other files.
+def _list_folder(
+  path: str, names: tuple[str, str]
+) -> tuple[list[Entry], dict[str, str], str]:
+  """The images, all files' real paths, and in words the other files.
 
   Split and class of an image are the first two folders that it lies in.
   Without folders of the splits' names, the first one is the class.
   """
   files, others = [], collections.Counter()
-  for file in _walk(path):
+  real = disk.walk(path)
+  for file in real:
     suffix = posixpath.splitext(file)[1].lower()
-    if suffix in SUFFIXES:
+    if suffix in images.SUFFIXES:
       files.append(file)
     else:
       others[suffix or file] += 1
@@ -169,10 +197,10 @@ def _list_folder(path: str, splits: tuple[str, str]) -> tuple[list[Entry], str]:
   if not files:
     raise errors.UserError(
       f'{path} holds no image ({listed or "it is empty"}); images end in'
-      f' {", ".join(SUFFIXES)}. {LAYOUTS}'
+      f' {", ".join(images.SUFFIXES)}. {LAYOUTS}'
     )
   tops = {file.partition('/')[0] for file in files if '/' in file}
-  has_splits = any(top in splits for top in tops) or any(
+  has_splits = any(top in names for top in tops) or any(
     top.lower() in _SPLIT_NAMES for top in tops
   )
   entries = []
@@ -180,62 +208,36 @@ def _list_folder(path: str, splits: tuple[str, str]) -> tuple[list[Entry], str]:
     folders = file.split('/')[:-1]
     split = folders.pop(0) if has_splits and folders else ''
     entries.append(Entry(file, folders[0] if folders else '', split))
-  return entries, listed
-
-
-def _walk(path: str) -> Iterator[str]:
-  """All files but hidden ones, relative, with /; follows links."""
-
-  def fail(error: OSError):
-    raise errors.UserError(
-      f'{error.filename} cannot be listed ({error.strerror}); make it readable,'
-      ' or give another folder with --config.dataset.path=DIR'
-    ) from error
-
-  for folder, below, files in os.walk(path, followlinks=True, onerror=fail):
-    prefix = os.path.relpath(folder, path).replace(os.sep, '/')
-    below[:] = [
-      name
-      for name in below
-      if not name.startswith('.') and not _leads_up(folder, name)
-    ]
-    for name in files:
-      if not name.startswith('.'):
-        yield name if prefix == '.' else f'{prefix}/{name}'
-
-
-def _leads_up(folder: str, name: str) -> bool:
-  """Whether it is a link to a folder above, to be followed for ever."""
-  path = os.path.join(folder, name)
-  here = os.path.realpath(folder) + os.sep
-  return os.path.islink(path) and here.startswith(
-    os.path.realpath(path) + os.sep
-  )
+  return entries, real, listed
 
 
 def _read_table(path: str, train_split: str) -> list[Entry]:
   """The rows of a CSV file; where `split` is empty, it is `train_split`."""
+  entries, line = [], 1
   try:
-    with open(path, encoding='utf-8-sig', newline='') as table:
-      rows = csv.DictReader(table, skipinitialspace=True)
-      columns = [name.strip() for name in rows.fieldnames or ()]
-      rows.fieldnames = columns
-      if not {'file', 'label'} <= set(columns):
-        raise errors.UserError(
-          f'the first line of {path} is {",".join(columns)!r}; it should be'
-          ' file,label or file,label,split, and then such as'
-          ' photos/1.jpg,cat (label empty for unlabelled)'
-        )
-      entries = []
-      for row in rows:
-        cells = [
-          (row.get(name) or '').strip() for name in Entry.__annotations__
-        ]
-        entries.append(Entry(posixpath.normpath(cells[0] or '.'), *cells[1:]))
+    text = disk.read(path).decode('utf-8-sig')
+    rows = csv.DictReader(
+      io.StringIO(text, newline=''), skipinitialspace=True, strict=True
+    )
+    columns = [' '.join(name.split()) for name in rows.fieldnames or ()]
+    rows.fieldnames = columns
+    if not {'file', 'label'} <= set(columns):
+      raise errors.UserError(
+        f'the first line of {path} is {",".join(columns)[:_SHOWN]!r}; it should'
+        ' be file,label or file,label,split, and then such as'
+        ' photos/1.jpg,cat (label empty for unlabelled)'
+      )
+    line = rows.line_num + 1
+    for row in rows:
+      cells = [(row.get(name) or '').strip() for name in Entry.__annotations__]
+      if any('\n' in cell or '\r' in cell for cell in cells):
+        raise csv.Error('a quote (") opens and is not closed on this line')
+      entries.append(Entry(posixpath.normpath(cells[0] or '.'), *cells[1:]))
+      line = rows.line_num + 1
   except (UnicodeDecodeError, csv.Error) as error:
     raise errors.UserError(
-      f'{path} cannot be read as a table ({error}); save it as CSV with commas,'
-      ' in UTF-8'
+      f'{path} cannot be read as a table (line {line}: {error}); save it as CSV'
+      ' with commas, in UTF-8'
     ) from error
   if not entries:
     raise errors.UserError(f'{path} lists no image. {LAYOUTS}')
@@ -252,12 +254,20 @@ def _check_files(path: str, entries: list[Entry]) -> None:
   """Raises UserError if files are missing or listed twice."""
   counts = collections.Counter(entry.file for entry in entries)
   folder = os.path.dirname(path)
-  missing = [f for f in counts if not os.path.isfile(os.path.join(folder, f))]
+  progress = disk.Progress(
+    f'Looking for the files of {path}', 'files', len(counts)
+  )
+  missing = []
+  for file in counts:
+    if disk.kind(os.path.join(folder, file)) != 'file':
+      missing.append(file)
+    progress.add(1)
   twice = [file for file, count in counts.items() if count > 1]
   for wrong, what in ((missing, 'that are not there'), (twice, 'twice')):
     if wrong:
       raise errors.UserError(
-        f'{path} lists {len(wrong)} files {what}: {", ".join(wrong[:_NAMED])}'
+        f'{path} lists {len(wrong)} files {what}:'
+        f' {", ".join(file[:_SHOWN] for file in wrong[:_NAMED])}'
         f'{" ..." if wrong[_NAMED:] else ""}; the column file holds each image'
         f' once, by its path from {folder or "here"} or an absolute one'
       )

@@ -1,23 +1,24 @@
 """Random access to the encoded images of a tfds split stored as TFRecord."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent import futures
 import functools
-import os
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from selfie_jax import errors
-from selfie_jax.data import cache
 from selfie_jax.data import datasets
+from selfie_jax.data import disk
+from selfie_jax.data import images
 
 # https://www.tensorflow.org/tutorials/load_data/tfrecord: 8 bytes length and 4
 # bytes checksum before the data, 4 bytes checksum after it.
 _HEADER, _FOOTER = 12, 4
 _READERS = 16
 _BUFFER = 1 << 22  # bytes read at once
+_CHUNK = 256  # records given out at once
 
 
 class Records:
@@ -25,8 +26,8 @@ class Records:
 
   Where a record lies in its file and what its label is are found in one pass
   over the files, on first need, and kept in the cache folder. Files of another
-  format than TFRecord can only be read in order; `labels`, `read` and
-  `describe` raise UserError for them.
+  format than TFRecord can only be read in order; `labels` and `read` raise
+  UserError for them.
 
   Attributes:
     name: of the data set and the split.
@@ -34,8 +35,11 @@ class Records:
     labels: int32, [size].
     class_names: one string for each label.
     facts: what stays the same when the files are moved.
+    may_be_damaged: False, an image that cannot be decoded is an error.
     has_random_access: whether the files are TFRecord.
   """
+
+  may_be_damaged = False
 
   def __init__(self, builder: tfds.core.DatasetBuilder, split):
     """Takes a prepared builder and one of its splits or parts of one."""
@@ -68,30 +72,43 @@ class Records:
     )
 
   def encoded_image(self, record: tf.Tensor) -> tf.Tensor:
-    """The image's file inside a serialized example, both string scalars."""
+    """The image's file inside of a record, both string scalars."""
+    if not self.has_random_access:
+      return record
     image = tfds.features.FeaturesDict({'image': self._features['image']})
     skip = {'image': tfds.decode.SkipDecoding()}
     return image.deserialize_example(record, decoders=skip)['image']
 
-  def in_order(
-    self, decode: Callable[[tf.Tensor], tf.Tensor]
-  ) -> tf.data.Dataset:
-    """All examples: position int64, label int32, decode(encoded image)."""
-    features = tfds.features.FeaturesDict(
-      {name: self._features[name] for name in ('image', 'label')}
-    )
-    decoders = {'image': tfds.decode.SkipDecoding()}
+  def in_order(self) -> Iterator[tuple[np.ndarray, list[bytes]]]:
+    """All examples, some at a time: labels int32, records.
 
-    def split_up(position, example):
+    Records are serialized examples of TFRecord files, else image files.
+    """
+    labels = self.labels if self.has_random_access else None
+    batches, done = None, 0
+
+    def read_next():
+      nonlocal batches
+      try:
+        batches = batches or self._batches(done)
+        return next(batches, None)
+      except Exception:
+        batches = None  # to be opened again where it failed
+        raise
+
+    while (batch := disk.patiently(self.name, read_next)) is not None:
       if self.has_random_access:
-        example = features.deserialize_example(example, decoders=decoders)
-      label = tf.cast(example['label'], tf.int32)
-      return position, label, decode(example['image'])
+        end = done + len(batch)
+        yield labels[done:end], list(batch)
+      else:
+        end = done + len(batch['image'])
+        yield batch['label'].astype(np.int32), list(batch['image'])
+      done = end
+    if done != self.size:
+      raise _incomplete(self.name, done, self.size)
 
-    return self._examples(decoders).enumerate().map(split_up, tf.data.AUTOTUNE)
-
-  def _examples(self, decoders: dict) -> tf.data.Dataset:
-    """All examples in order: records of TFRecord files, else what tfds reads.
+  def _batches(self, first: int) -> Iterator:
+    """Batches of the examples from position `first` on.
 
     tfds would take twice as long to give out those of TFRecord files.
     """
@@ -99,51 +116,40 @@ class Records:
       names = [part.filename for part in self._parts]
       ranges = np.array([(p.skip, p.take) for p in self._parts], np.int64)
       data = tf.data.Dataset.from_tensor_slices((names, ranges))
-      return data.flat_map(
+      data = data.flat_map(
         lambda path, part: (
           tf.data.TFRecordDataset(path, buffer_size=_BUFFER)
           .skip(part[0])
           .take(part[1])
         )
       )
-    with datasets.quiet():
-      return self._builder.as_dataset(
-        split=self._split.name,
-        decoders=decoders,
-        # One file after the other, as the examples are counted here.
-        read_config=tfds.ReadConfig(
-          interleave_cycle_length=1, try_autocache=False
-        ),
-      )
+    else:
+      with datasets.quiet():
+        data = self._builder.as_dataset(
+          split=self._split.name,
+          decoders={'image': tfds.decode.SkipDecoding()},
+          # One file after the other, as the examples are counted here.
+          read_config=tfds.ReadConfig(
+            interleave_cycle_length=1, try_autocache=False
+          ),
+        )
+    return data.skip(first).batch(_CHUNK).prefetch(2).as_numpy_iterator()
 
-  def remembered(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """`make()`, kept in the cache folder for as long as the files stay."""
-    parts = [(p.filename, p.skip, p.take) for p in self._parts]
-    key = [name, parts, _sizes(self._paths, self._pool)]
-    return cache.remembered(key, lambda: {name: make()})[name]
-
-  def describe(self, position: int) -> str:
-    """Where an example lies and why its image cannot be decoded, if so."""
+  def where(self, position: int) -> str:
+    """Where an example lies."""
+    if not self.has_random_access:
+      return f'example {position} of {self.name}'
     index = self._index
     path = self._parts[index['files'][position]].filename
-    where = f'{os.path.basename(path)} at byte {index["offsets"][position]}'
-    encoded = self.encoded_image(self.read(np.array([position]))[0])
-    try:
-      tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    except tf.errors.OpError as error:
-      return f'{where} ({" ".join(error.message.split())[:80]})'
-    return where
+    return f'{path} at byte {index["offsets"][position]}'
+
+  def why_damaged(self, record: bytes) -> str:
+    """Why the image of a record cannot be decoded; '' if it can."""
+    encoded = self.encoded_image(tf.constant(record)).numpy()
+    return images.why_damaged(encoded, bytes)
 
   def _read_one(self, file: int, offset: int, length: int) -> bytes:
-    path = self._parts[file].filename
-    # The plain open is several times faster; gfile knows gs:// and its like.
-    opener = tf.io.gfile.GFile if '://' in path else open
-    with opener(path, 'rb') as stream:
-      stream.seek(offset)
-      record = stream.read(length)
-    if len(record) != length:
-      raise OSError(f'{path} has become shorter while it was being read')
-    return record
+    return disk.read(self._parts[file].filename, offset, length)
 
   @functools.cached_property
   def _index(self) -> dict[str, np.ndarray]:
@@ -158,9 +164,9 @@ class Records:
         ' --config.dataset.cache_gib with --config.augment.crop=pad.'
       )
     paths = self._paths
-    whole = cache.remembered(
+    whole = disk.remembered(
       [paths, _sizes(paths, self._pool)],
-      lambda: _make_index(paths, self._features['label']),
+      lambda: _make_index(paths, self._features['label'], self._pool),
     )
     numbers = {path: number for number, path in enumerate(paths)}
     rows, files = [], []
@@ -169,11 +175,7 @@ class Records:
         whole['files'], numbers[part.filename] + np.arange(2)
       )
       if end - first != part.examples_in_shard:
-        raise errors.UserError(
-          f'{part.filename} holds {end - first} examples of'
-          f' {part.examples_in_shard}; delete its folder and prepare the data'
-          ' set again.'
-        )
+        raise _incomplete(part.filename, end - first, part.examples_in_shard)
       rows.append(np.arange(first, end)[part.skip :][: part.take])
       files.append(np.full(rows[-1].size, number))
     rows = np.concatenate(rows)
@@ -183,53 +185,59 @@ class Records:
 
 def _sizes(paths: list[str], pool: futures.Executor) -> list[int]:
   """Bytes of each file."""
-  return list(pool.map(lambda path: tf.io.gfile.stat(path).length, paths))
+
+  def size(path: str) -> int:
+    return disk.patiently(path, tf.io.gfile.stat, path).length
+
+  return list(pool.map(size, paths))
+
+
+def _incomplete(name: str, count: int, expected: int) -> errors.UserError:
+  return errors.UserError(
+    f'{name} holds {count} examples of {expected}; delete its folder and'
+    ' prepare the data set again'
+  )
 
 
 def _make_index(
-  paths: list[str], label: tfds.features.ClassLabel
+  paths: list[str],
+  label: tfds.features.ClassLabel,
+  pool: futures.Executor,
 ) -> dict[str, np.ndarray]:
   """Finds every record of the files; decodes no image."""
   features = tfds.features.FeaturesDict({'label': label})
 
-  def describe(number, record):
+  def describe(record):
     example = features.deserialize_example(record)
-    return (
-      tf.cast(number, tf.int32),
-      tf.strings.length(record),
-      tf.cast(example['label'], tf.int32),
-    )
+    return tf.strings.length(record), tf.cast(example['label'], tf.int32)
 
-  def open_file(number, path):
+  @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+  def read(path):
     records = tf.data.TFRecordDataset(path, buffer_size=_BUFFER)
-    return records.map(lambda record: describe(number, record))
+    # All of a file's in one batch.
+    return records.map(describe).batch(1 << 62).get_single_element()
 
-  data = tf.data.Dataset.from_tensor_slices((np.arange(len(paths)), paths))
-  data = data.interleave(
-    open_file,
-    cycle_length=min(len(paths), 16),
-    num_parallel_calls=tf.data.AUTOTUNE,
-    deterministic=True,
-  ).batch(4096)
-  try:
-    batches = list(data.as_numpy_iterator())
-  except tf.errors.DataLossError as error:
-    raise errors.UserError(
-      f'A file of {os.path.dirname(paths[0])} is damaged ({error.message});'
-      ' delete the folder and prepare the data set again.'
-    ) from error
-  files, lengths, labels = (
-    np.concatenate(column) for column in zip(*batches, strict=True)
+  read = read.get_concrete_function()  # traced once for all threads
+
+  progress = disk.Progress(f'Looking for the records of {paths[0]}, ...',
+                           'files', len(paths))  # fmt: skip
+  columns = []
+  found = pool.map(
+    lambda path: disk.patiently(path, read, tf.constant(path)), paths
   )
-  # Files are read side by side, but each in its own order.
-  order = np.argsort(files, kind='stable')
-  files, lengths, labels = files[order], lengths[order], labels[order]
-  steps = lengths.astype(np.int64) + _HEADER + _FOOTER
-  starts = np.cumsum(steps) - steps
-  first_of_file = starts[np.searchsorted(files, files)]
+  for number, (lengths, labels) in enumerate(found):
+    lengths = lengths.numpy()
+    steps = lengths.astype(np.int64) + _HEADER + _FOOTER
+    columns.append(
+      {
+        'files': np.full(lengths.size, number, np.int32),
+        'offsets': np.cumsum(steps) - steps + _HEADER,
+        'lengths': lengths,
+        'labels': labels.numpy(),
+      }
+    )
+    progress.add(1)
   return {
-    'files': files,
-    'offsets': starts - first_of_file + _HEADER,
-    'lengths': lengths,
-    'labels': labels,
+    name: np.concatenate([column[name] for column in columns])
+    for name in columns[0]
   }

@@ -4,9 +4,10 @@ import collections
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
-from concurrent import futures
 import dataclasses
 import functools
+import hashlib
+import itertools
 import logging
 
 import numpy as np
@@ -14,15 +15,17 @@ import tensorflow as tf
 
 from selfie_jax import errors
 from selfie_jax.data import augment
+from selfie_jax.data import disk
 from selfie_jax.data import folder
+from selfie_jax.data import parallel
 from selfie_jax.data import records
 
 logger = logging.getLogger(__name__)
 
-# So many threads make batches in memory, and so many batches lie ready.
-_WORKERS, _AHEAD = 2, 4
-# So many of the images that cannot be read are named.
-_NAMED = 3
+# So many of the images left out are named in the log, and in the facts.
+_NAMED, _LISTED = 3, 50
+# Calls a function in the primary process and gives its result to all.
+FromPrimary = Callable[[Callable[[], np.ndarray]], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,44 +48,82 @@ class Plan:
 class Source:
   """The images of a split: decoded in memory, or encoded on the disk.
 
-  Images that cannot be decoded are left out before anything else is done, so
-  positions in the set count the others only, whoever reads it.
+  People's own images that cannot be decoded are left out before anything else
+  is done, so positions in the set count the others only, whoever reads it. In
+  a tfds set such an image is an error.
 
   Attributes:
+    name: of the data set and the split.
     num_classes: number of labels.
     class_names: one string for each label.
-    facts: numbers and names, for JSON, by which to know the data again.
     image_size: side of the images given out, pixels.
     in_memory: whether the set is decoded and resized once and kept. It is if
       it fits and no crop needs the original resolution.
   """
 
-  def __init__(self, store: records.Records | folder.Folder, config):
+  def __init__(
+    self,
+    store: records.Records | folder.Folder,
+    config,
+    from_primary: FromPrimary = lambda make: make(),
+  ):
+    """Takes the encoded images of a split; see input_pipeline.open_sources."""
+    self.name = store.name
     self.class_names = store.class_names
     self.num_classes = len(store.class_names)
-    self.facts = store.facts
     self.image_size = config.image_size
     self._crops_encoded = config.augment.crop == 'random_resized'
     gib = store.size * config.image_size**2 * 3 / 2**30
     self.in_memory = not self._crops_encoded and gib <= config.dataset.cache_gib
     self._store = store
-    self._max_unreadable = config.dataset.max_unreadable
+    self._from_primary = from_primary
 
   @property
   def size(self) -> int:
-    """Number of images that can be read; found on first use."""
+    """Number of images; found on first use, as the next three are."""
     return len(self.labels)
 
   @property
   def labels(self) -> np.ndarray:
-    """int32, [size], -1 for unlabelled; found on first use.
-
-    Raises:
-      UserError: more than dataset.max_unreadable of the images cannot be read.
-    """
+    """int32, [size], -1 for unlabelled."""
     if self.in_memory:
       return self._decoded[1]
     return self._store.labels[self._readable]
+
+  @property
+  def left_out(self) -> np.ndarray:
+    """Positions among all images of those that cannot be decoded, sorted."""
+    if not self._store.may_be_damaged:
+      return np.empty(0, np.int64)
+    return self._decoded[2] if self.in_memory else self._damaged
+
+  @property
+  def share_left_out(self) -> float:
+    return self.left_out.size / self._store.size
+
+  @property
+  def facts(self) -> dict[str, object]:
+    """Numbers and names, for JSON, by which to know the data again."""
+    if not self._store.may_be_damaged:
+      return self._store.facts
+    names = [self._store.where(i) for i in self.left_out.tolist()]
+    if more := names[_LISTED:]:
+      digest = hashlib.sha256(repr(more).encode()).hexdigest()[:16]
+      names = [*names[:_LISTED], f'... and {len(more)} more ({digest})']
+    return self._store.facts | {'left_out': names}
+
+  def describe_left_out(self) -> str:
+    """How many images are left out, which were the first and why."""
+    named = []
+    for position in self.left_out[:_NAMED].tolist():
+      (content,) = self._store.read(np.array([position]))
+      why = self._store.why_damaged(content)
+      named.append(f'{self._store.where(position)} ({why})')
+    more = ' ...' if self.left_out.size > _NAMED else ''
+    return (
+      f'{self.left_out.size} of the {self._store.size} images of {self.name}'
+      f' cannot be decoded: {"; ".join(named)}{more}'
+    )
 
   def eval_images(self, parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Images without augmentation.
@@ -95,7 +136,10 @@ class Source:
       For each part, uint8, [count, s, s, 3].
     """
     if self.in_memory:
-      return _ahead(lambda indices: self._decoded[0][indices], parts)
+      images = self._decoded[0]
+      return (
+        found for _, found in parallel.ahead(lambda part: images[part], parts)
+      )
     decode = (
       augment.decode_central_crop
       if self._crops_encoded
@@ -104,17 +148,15 @@ class Source:
     return self._decode(((indices,) for indices in parts), decode)
 
   def train_images(
-    self, plan: Callable[[int], Plan], steps: range, config
-  ) -> Iterator[np.ndarray]:
-    """Augmented images: uint8, [batch, s, s, 3] for each of the steps.
+    self, plans: Iterator[Plan], config
+  ) -> Iterator[tuple[Plan, np.ndarray]]:
+    """Augmented images: each plan, with uint8 [batch, s, s, 3].
 
     Args:
-      plan: what the batch of a step is made of; each has the same length.
-      steps: the steps, in turn.
+      plans: what each batch is made of; all of the same length.
       config: the config's `augment`.
     """
     padding = config.padding if config.crop == 'pad' else 0
-    plans = map(plan, steps)
     if self.in_memory:
       images = self._decoded[0]
 
@@ -128,142 +170,128 @@ class Source:
           config.border,
         )
 
-      return _ahead(crop, plans)
+      yield from parallel.ahead(crop, plans)
+      return
+    begun = collections.deque()
+
+    def columns():
+      for plan in plans:
+        begun.append(plan)
+        edges = plan.seeds if self._crops_encoded else plan.offsets
+        yield plan.indices, edges, plan.flips
+
     if self._crops_encoded:
-      return self._decode(
-        ((plan.indices, plan.seeds, plan.flips) for plan in plans),
-        augment.decode_random_crop,
-        tf.TensorSpec([None, 2], tf.int32),
-        tf.TensorSpec([None], tf.bool),
-        min_area=config.min_area,
+      decode = functools.partial(
+        augment.decode_random_crop, min_area=config.min_area
       )
-    return self._decode(
-      ((plan.indices, plan.offsets, plan.flips) for plan in plans),
-      augment.decode_padded_crop,
-      tf.TensorSpec([None, 2], tf.int64),
+    else:
+      decode = functools.partial(
+        augment.decode_padded_crop, padding=padding, border=config.border
+      )
+    specs = (
+      tf.TensorSpec([None, 2], tf.int32 if self._crops_encoded else tf.int64),
       tf.TensorSpec([None], tf.bool),
-      padding=padding,
-      border=config.border,
     )
+    for images in self._decode(columns(), decode, *specs):
+      yield begun.popleft(), images
 
   @functools.cached_property
-  def _decoded(self) -> tuple[np.ndarray, np.ndarray]:
+  def _decoded(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All images, their labels, and the positions of those left out."""
     side, total = self.image_size, self._store.size
     images = np.empty((total, side, side, 3), np.uint8)
     labels = np.empty(total, np.int32)
-    if self._store.has_random_access:
-      _ = self._store.labels  # finds damaged files
-    kept, end = [], 0
-    for positions, label, image in self._read_through(
+    positions, end = np.empty(total, np.int64), 0
+    for some, label, image in self._decode_all(
       lambda encoded: augment.decode_whole(encoded, side)
     ):
-      first, end = end, end + len(label)
-      images[first:end], labels[first:end] = image, label
-      kept.append(positions)
-    self._tell_unreadable(kept)
-    return images[:end], labels[:end]
+      first, end = end, end + len(some)
+      positions[first:end], labels[first:end] = some, label
+      images[first:end] = image
+    images, labels, positions = images[:end], labels[:end], positions[:end]
+    damaged = np.setdiff1d(np.arange(total), positions)
+    if not self._store.may_be_damaged:
+      return images, labels, damaged
+    left_out = self._from_primary(lambda: damaged)
+    for position in np.setdiff1d(damaged, left_out)[:1].tolist():
+      raise errors.UserError(
+        f'{self._store.where(position)} can be decoded by the first process of'
+        ' the job but not by this one; let all of them see the same files'
+      )
+    if left_out.size > damaged.size:
+      kept = ~np.isin(positions, left_out)
+      images, labels = images[kept], labels[kept]
+    return images, labels, left_out
 
   @functools.cached_property
   def _readable(self) -> np.ndarray:
-    """Positions among the records of the images that can be read, int64."""
+    """Positions among all images of those in the set, int64."""
+    return np.setdiff1d(np.arange(self._store.size), self.left_out)
+
+  @functools.cached_property
+  def _damaged(self) -> np.ndarray:
+    """Positions of the images on the disk that cannot be decoded, int64."""
 
     def look() -> np.ndarray:
       logger.info(
-        'Decoding the %d images of %s once, to find any that cannot be read',
+        'Decoding the %d images of %s once, to find any that cannot be',
         self._store.size,
-        self._store.name,
+        self.name,
       )
-      kept = [
-        positions for positions, _, _ in self._read_through(augment.full_shape)
-      ]
-      return np.concatenate([*kept, np.empty(0, np.int64)])
+      found = [some for some, _, _ in self._decode_all(augment.full_shape)]
+      everything = np.arange(self._store.size)
+      return np.setdiff1d(everything, np.concatenate([*found, everything[:0]]))
 
-    kept = self._store.remembered('readable', look)
-    self._tell_unreadable([kept])
-    return kept
+    return self._from_primary(lambda: self._store.remembered('damaged', look))
 
-  def _read_through(
+  def _decode_all(
     self, decode: Callable[[tf.Tensor], tf.Tensor]
   ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Batches (positions, labels, decode(image)), without what cannot be."""
-    data = self._store.in_order(decode).ignore_errors().batch(1024).prefetch(1)
-    yield from data.as_numpy_iterator()
+    """Batches (positions, labels, decode(image)); leaves out as it has to."""
 
-  def _tell_unreadable(self, kept: list[np.ndarray]) -> None:
-    """Says how many images are left out, and which were the first."""
-    total = self._store.size
-    missing = np.setdiff1d(
-      np.arange(total), np.concatenate([*kept, np.empty(0, np.int64)])
+    def parts():
+      end = 0
+      for labels, some in self._store.in_order():
+        first, end = end, end + len(labels)
+        positions = np.arange(first, end)
+        yield positions, (some, positions, labels)
+
+    def decode_one(record, position, label):
+      return position, label, decode(self._store.encoded_image(record))
+
+    specs = [tf.TensorSpec([None], dtype) for dtype in (tf.int64, tf.int32)]
+    progress = disk.Progress(
+      f'Decoding {self.name}', 'images', self._store.size
     )
-    if not missing.size:
-      return
-    named = ''
-    if self._store.has_random_access:
-      named = '; '.join(map(self._store.describe, missing[:_NAMED].tolist()))
-      named = f': {named}' + (' ...' if missing.size > _NAMED else '')
-    said = (
-      f'{missing.size} of the {total} images of {self._store.name} cannot be '
-      f'read{named}'
-    )
-    if missing.size > self._max_unreadable * total:
-      raise errors.UserError(
-        f'{said}. Mend the data set, or leave more of it out with '
-        f'--config.dataset.max_unreadable={missing.size / total:.2g} or more'
-      )
-    logger.warning('%s. They are left out', said)
+    for batch in parallel.decode(
+      self._store, parts(), decode_one, specs, 1024, self._store.may_be_damaged
+    ):
+      progress.add(len(batch[0]))
+      yield batch
 
   def _decode(
     self,
     parts: Iterator[tuple[np.ndarray, ...]],
     decode: Callable[..., tf.Tensor],
     *specs: tf.TensorSpec,
-    **settings,
   ) -> Iterator[np.ndarray]:
-    """`decode` over parts (indices, *arguments) of the records, on all cores.
+    """`decode` over parts (indices, *arguments) of the set.
 
     All parts but the last are equally long.
     """
     first = next(parts, None)
     if first is None:
       return
-    length = len(first[0])
 
     def read():
-      yield self._store.read(self._readable[first[0]]), *first[1:]
-      for indices, *arguments in parts:
-        yield self._store.read(self._readable[indices]), *arguments
+      for indices, *arguments in itertools.chain([first], parts):
+        positions = self._readable[indices]
+        yield positions, (self._store.read(positions), *arguments)
 
     def decode_one(record, *arguments):
       encoded = self._store.encoded_image(record)
-      return decode(encoded, self.image_size, *arguments, **settings)
+      return decode(encoded, self.image_size, *arguments)
 
-    signature = (tf.TensorSpec([None], tf.string), *specs)
-    data = tf.data.Dataset.from_generator(read, output_signature=signature)
-    data = data.prefetch(2).unbatch()
-    data = data.map(decode_one, tf.data.AUTOTUNE, deterministic=True)
-    try:
-      yield from data.batch(length).prefetch(2).as_numpy_iterator()
-    except tf.errors.OpError as error:
-      raise errors.UserError(
-        f'an image of {self._store.name} that could be read before cannot be '
-        f'read any more ({" ".join(error.message.split())[:300]}); put the '
-        'data set back and type the same command again'
-      ) from error
-
-
-def _ahead(
-  function: Callable[..., np.ndarray], arguments: Iterable
-) -> Iterator[np.ndarray]:
-  """`map`, computed on threads before it is asked for."""
-  with futures.ThreadPoolExecutor(_WORKERS, 'batches') as pool:
-    pending = collections.deque()
-    try:
-      for argument in arguments:
-        pending.append(pool.submit(function, argument))
-        if len(pending) > _AHEAD:
-          yield pending.popleft().result()
-      while pending:
-        yield pending.popleft().result()
-    finally:
-      for future in pending:
-        future.cancel()
+    yield from parallel.decode(
+      self._store, read(), decode_one, specs, len(first[0])
+    )

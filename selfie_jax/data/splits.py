@@ -1,11 +1,16 @@
 """Class-balanced, seeded, nested subsets of the labels (paper, section 4)."""
 
+import collections
 import fractions
+import hashlib
 import math
+import os
 
 import numpy as np
 
 from selfie_jax import errors
+
+_HELD_OUT = 10  # every tenth image, where there is no test split
 
 
 def split(
@@ -71,6 +76,28 @@ def split(
     np.sort(np.concatenate(train)).astype(np.int64),
     np.sort(np.concatenate(validation)).astype(np.int64),
   )
+
+
+def hold_out(labels: dict[str, str]) -> set[str]:
+  """Chooses a tenth of each class to test on; one of 2 to 19 images, none of 1.
+
+  It is those whose paths have the lowest SHA-256, the same on every machine.
+
+  Args:
+    labels: path of each image and its class, '' for unlabelled.
+
+  Returns:
+    Paths.
+  """
+  by_label = collections.defaultdict(list)
+  for path, label in labels.items():
+    by_label[label].append(path)
+  held_out = set()
+  for paths in by_label.values():
+    paths.sort(key=lambda path: hashlib.sha256(os.fsencode(path)).digest())
+    if len(paths) > 1:
+      held_out.update(paths[: max(1, len(paths) // _HELD_OUT)])
+  return held_out
 
 
 def _exact(value: float) -> fractions.Fraction:

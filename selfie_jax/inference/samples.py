@@ -67,10 +67,7 @@ def read_folder(folder: str, config) -> Samples:
   chosen = [files[i] for i in _sample(len(files))]
 
   def read(file: str) -> np.ndarray | None:
-    try:
-      return images_lib.read(pathlib.Path(folder, file), config)
-    except errors.UserError:
-      return None
+    return images_lib.read_or_none(pathlib.Path(folder, file), config)
 
   with futures.ThreadPoolExecutor(os.cpu_count(), 'decode') as threads:
     decoded = dict(zip(chosen, threads.map(read, chosen), strict=True))

@@ -115,10 +115,7 @@ def _open(
   """The parts of the data, read as the run reads them; and what they are."""
   reading = model.config.copy_and_resolve_references()
   reading.mode, reading.dataset = config.mode, config.dataset
-  train, test = (
-    input_pipeline.open_source(reading, split)
-    for split in (config.dataset.train_split, config.dataset.test_split)
-  )
+  train, test = input_pipeline.open_sources(reading, distributed.from_primary)
   indices, parts = evaluation.choose_parts(config, train, test)
   if 'validation' not in parts:
     raise errors.UserError(

@@ -72,9 +72,11 @@ def _run(
 ) -> dict[str, Any]:
   """Runs the job in a folder that is its own."""
   task = TASKS[config.mode]
-  train_source = input_pipeline.open_source(config, config.dataset.train_split)
-  test_source = input_pipeline.open_source(config, config.dataset.test_split)
+  train_source, test_source = input_pipeline.open_sources(
+    config, distributed.from_primary
+  )
   facts = {'train': train_source.facts, 'test': test_source.facts}
+  distributed.check_equal(facts, 'images')
   config_lib.check_same_data(facts, workdir)
   train_indices, parts = evaluation.choose_parts(
     config, train_source, test_source

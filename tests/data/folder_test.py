@@ -1,5 +1,6 @@
 """Own images: what is found, how it is decoded, how mistakes are said."""
 
+import errno
 import io
 import json
 import os
@@ -15,7 +16,9 @@ from configs import photos_finetune
 from configs import photos_pretrain
 from selfie_jax import config as config_lib
 from selfie_jax import errors
+from selfie_jax.data import disk
 from selfie_jax.data import folder
+from selfie_jax.data import images
 from selfie_jax.data import input_pipeline
 from selfie_jax.data import listing
 from selfie_jax.data import splits
@@ -73,16 +76,12 @@ def _config(path, mode='pretrain', **fields):
 
 def _open(path, mode='pretrain', **fields):
   """Sources of the training and the test split."""
-  config = _config(path, mode, **fields)
-  return [
-    input_pipeline.open_source(config, split)
-    for split in (config.dataset.train_split, config.dataset.test_split)
-  ]
+  return input_pipeline.open_sources(_config(path, mode, **fields))
 
 
 def _images(source):
-  (images,) = source.eval_images(iter([np.arange(source.size)]))
-  return images
+  (found,) = source.eval_images(iter([np.arange(source.size)]))
+  return found
 
 
 def _table(path, *lines):
@@ -269,7 +268,7 @@ EXACT = {
 
 
 def _decode(content):
-  encoded = folder.plain(content)
+  encoded = images.plain(content)
   return tf.io.decode_image(encoded, 3, expand_animations=False).numpy()
 
 
@@ -333,7 +332,7 @@ def test_plain_files_pass_untouched_and_damaged_exif_does_no_harm():
     EXACT['rgb.png'],
     _encode(RGB, 'JPEG', exif=b'Exif\0\0nonsense'),
   ):
-    assert folder.plain(content) is content
+    assert images.plain(content) is content
 
 
 def _bad_files(path):
@@ -350,34 +349,71 @@ def _bad_files(path):
   }  # fmt: skip
   for name, content in bad.items():
     (path / name).write_bytes(content)
-  (path / 'broken_link.jpg').symlink_to(path / 'nothing')
-  return sorted([*bad, 'broken_link.jpg'])
+  return sorted(bad)
 
 
-@pytest.mark.parametrize('crop', ['pad', 'random_resized'])
-def test_images_that_cannot_be_read_are_left_out_and_named(photos, told, crop):
+CROPS = pytest.mark.parametrize('crop', ['pad', 'random_resized'])
+
+
+@CROPS
+def test_damaged_images_are_left_out_and_named(photos, told, crop):
   bad = _bad_files(photos / 'train' / 'cat')
   fields = {'augment.crop': crop, 'dataset.max_unreadable': 0.2}
   train_source, _ = _open(photos, **fields)
   assert train_source.size == 61
   assert train_source.labels.tolist() == [0] * 31 + [1] * 30
-  images = _images(train_source)
+  found = _images(train_source)
   clean = photos.parent / 'clean'
-  shutil.copytree(photos, clean, symlinks=True)
+  shutil.copytree(photos, clean)
   for name in bad:
     (clean / 'train' / 'cat' / name).unlink()
-  np.testing.assert_array_equal(images, _images(_open(clean, **fields)[0]))
-  assert f'8 of the 69 images of {photos} train cannot be read' in told.text
+  np.testing.assert_array_equal(found, _images(_open(clean, **fields)[0]))
+  said = f'7 of the 68 images of {photos} train cannot be decoded: '
+  (line,) = (x for x in told.text.splitlines() if said in x)
   for name in bad[:3]:
-    assert f'train/cat/{name} (' in told.text
-  assert 'empty.jpg (empty)' in told.text
+    assert f'train/cat/{name} (' in line
+  assert 'empty.jpg (empty)' in line
+  assert 'text.jpg (no image of a known format)' in line
+  assert '{{' not in line and '...' in line
 
-  fields['dataset.max_unreadable'] = 0.1
-  with pytest.raises(errors.UserError, match='max_unreadable=0.12'):
-    _ = _open(photos, **fields)[0].labels
+  facts = train_source.facts
+  assert facts['left_out'] == [f'train/cat/{name}' for name in bad]
+  assert facts['images'] == 68
 
 
-def test_what_cannot_be_read_is_found_once_and_again_after_a_change(
+@CROPS
+def test_a_truncated_jpeg_is_said_in_words_and_once(photos, told, crop, capfd):
+  _save(photos / 'train' / 'cat' / 'x.jpg', _pixels(240, 360), quality=95)
+  path = photos / 'train' / 'cat' / 'x.jpg'
+  content = path.read_bytes()
+  fields = {'augment.crop': crop, 'dataset.max_unreadable': 0.02}
+  for end in range(100, len(content), len(content) // 7):
+    path.write_bytes(content[:end])
+    told.clear()
+    assert _open(photos, **fields)[0].size == 60
+    assert 'train/cat/x.jpg (' in told.text
+    assert 'truncated' in told.text.lower() or 'no image' in told.text
+  assert capfd.readouterr().err == ''
+
+
+@CROPS
+def test_damage_in_both_splits_is_found_at_once_with_one_advice(photos, crop):
+  """The share that is advised is enough for both, rounded up."""
+  for name in ('train/cat/1.png', 'test/cat/1.png', 'test/dog/1.png'):
+    (photos / name).write_bytes(b'')
+  _save(photos / 'test' / 'cat' / 'one.png')
+  fields = {'augment.crop': crop}
+  with pytest.raises(errors.UserError) as caught:
+    _open(photos, **fields)
+  said = str(caught.value)
+  assert '1 of the 60 images' in said and 'train/cat/1.png (empty)' in said
+  assert '2 of the 11 images' in said and 'test/dog/1.png (empty)' in said
+  assert '--config.dataset.max_unreadable=0.182 or more' in said
+  fields['dataset.max_unreadable'] = 0.182
+  assert [source.size for source in _open(photos, **fields)] == [59, 9]
+
+
+def test_damage_is_looked_for_once_and_again_after_a_change(
   photos, monkeypatch
 ):
   fields = {'augment.crop': 'random_resized', 'dataset.max_unreadable': 0.2}
@@ -389,6 +425,97 @@ def test_what_cannot_be_read_is_found_once_and_again_after_a_change(
     assert _open(photos, **fields)[0].size == 59
   bad.write_bytes(EXACT['rgb.png'])
   assert _open(photos, **fields)[0].size == 60
+
+
+@pytest.fixture
+def hiccup(photos, monkeypatch):
+  """(how often, path) -> reading it fails so often with EIO."""
+  left, real = {}, open
+
+  def fail(path, *arguments, **keywords):
+    if left.get(str(path)):
+      left[str(path)] -= 1
+      raise OSError(errno.EIO, 'Input/output error')
+    return real(path, *arguments, **keywords)
+
+  monkeypatch.setattr('builtins.open', fail)
+  monkeypatch.setattr(disk, 'PAUSES', (0, 0))
+  return lambda times, path: left.update({str(path): times})
+
+
+@CROPS
+def test_a_hiccup_of_the_disk_does_not_shrink_the_set(photos, hiccup, crop):
+  path = photos / 'train' / 'cat' / '3.png'
+  fields = {'augment.crop': crop, 'dataset.max_unreadable': 0.5}
+  hiccup(2, path)
+  assert _open(photos, **fields)[0].size == 60
+
+  os.utime(path, (1, 1))  # to be looked at again
+  hiccup(99, path)
+  with pytest.raises(errors.UserError) as caught:
+    _open(photos, **fields)
+  said = str(caught.value)
+  assert said.startswith(f'{path} cannot be read (Input/output error). This is')
+  assert 'error of the disk or the network and not of the data' in said
+  hiccup(0, path)
+  assert _open(photos, **fields)[0].size == 60
+
+
+def test_a_hiccup_while_training_changes_no_batch(photos, hiccup):
+  config = _config(photos, **{'augment.crop': 'random_resized'})
+  source, _ = input_pipeline.open_sources(config)
+  path = photos / 'train' / 'cat' / '3.png'
+
+  def shown():
+    batches = input_pipeline.train_batches(source, None, config, 0)
+    return np.stack([batch['image'] for batch in batches])
+
+  expected = shown()
+  hiccup(2, path)
+  np.testing.assert_array_equal(shown(), expected)
+  hiccup(99, path)
+  with pytest.raises(errors.UserError, match='error of the disk'):
+    shown()
+
+
+def test_a_link_to_nothing_is_no_damaged_image(photos, monkeypatch):
+  monkeypatch.setattr(disk, 'PAUSES', ())
+  (photos / 'train' / 'cat' / 'x.jpg').symlink_to(photos / 'nothing')
+  with pytest.raises(errors.UserError, match='x.jpg is not there .* link to'):
+    _open(photos, **{'dataset.max_unreadable': 0.5})
+
+
+def test_one_process_looks_and_all_leave_out_what_it_says(photos):
+  """Two processes, of which the second reads one image better or worse."""
+  bad = photos / 'train' / 'cat' / '3.png'
+  content = bad.read_bytes()
+
+  def second(crop, told):
+    config = _config(photos, **{'augment.crop': crop})
+    config.dataset.max_unreadable = 0.5
+    answers = iter(told)
+    return input_pipeline.open_sources(config, lambda make: next(answers))
+
+  for crop in ('pad', 'random_resized'):
+    bad.write_bytes(b'')
+    told = []
+
+    def primary(make, told=told):
+      told.append(make())
+      return told[-1]
+
+    config = _config(photos, **{'augment.crop': crop})
+    config.dataset.max_unreadable = 0.5
+    first = input_pipeline.open_sources(config, primary)
+    bad.write_bytes(content)
+    both = first[0], second(crop, told)[0]
+    assert [source.size for source in both] == [59, 59]
+    assert both[0].facts == both[1].facts
+    np.testing.assert_array_equal(*map(_images, both))
+    np.testing.assert_array_equal(*(source.labels for source in both))
+  bad.write_bytes(b'')
+  with pytest.raises(errors.UserError, match='3.png can be decoded by the fi'):
+    second('pad', [np.empty(0, np.int64)] * 2)
 
 
 @pytest.mark.parametrize('crop', ['pad', 'random_resized', 'none'])
@@ -405,13 +532,78 @@ def test_every_kind_of_file_can_be_trained_on(photos, crop, gib):
   assert all(batch['image'].std() > 20 for batch in batches)
 
 
-def test_a_file_that_goes_away_is_said_in_one_line(photos):
+def test_a_file_that_goes_away_is_said_in_one_line(photos, monkeypatch):
+  monkeypatch.setattr(disk, 'PAUSES', ())
   config = _config(photos, **{'augment.crop': 'random_resized'})
-  source = input_pipeline.open_source(config, 'train')
-  _ = source.labels
+  source, _ = input_pipeline.open_sources(config)
   shutil.rmtree(photos)
-  with pytest.raises(errors.UserError, match='cannot be read any more'):
+  with pytest.raises(errors.UserError, match='png is not there'):
     list(input_pipeline.train_batches(source, None, config, 0))
+
+
+def test_a_file_that_is_damaged_later_is_named(photos):
+  config = _config(photos, **{'augment.crop': 'random_resized'})
+  source, _ = input_pipeline.open_sources(config)
+  (photos / 'train' / 'dog' / '4.png').write_bytes(EXACT['rgb.png'][:-40])
+  with pytest.raises(errors.UserError, match=r'train/dog/4.png \(.*truncated'):
+    list(input_pipeline.train_batches(source, None, config, 0))
+
+
+def test_links_show_no_photo_twice(photos, told):
+  """Neither in training and test, nor again in a class."""
+  (photos / 'test' / 'cat' / 'train').symlink_to(photos / 'train' / 'cat')
+  (photos / 'train' / 'dog' / 'test').symlink_to(photos / 'test' / 'dog')
+  (photos / 'train' / 'dog' / 'again.png').symlink_to('0.png')
+  sources = _open(photos)
+  assert [source.size for source in sources] == [60, 10]
+  assert f'{photos}: links lead to 36 images that are listed already' in (
+    told.text
+  )
+  farm = photos.parent / 'farm'
+  for name in ('train', 'test'):
+    farm.mkdir(exist_ok=True)
+    (farm / name).symlink_to(photos / name)
+  assert [source.size for source in _open(farm)] == [60, 10]
+
+
+@pytest.mark.parametrize(
+  'files, says',
+  [
+    (['more/cat/1.png', 'x.png'],
+     "neither trained nor tested on: 'more' (1 images), 1 images outside"),
+    (['train/Cat/1.png', 'train/Cat/2.png'],
+     "the classes 'Cat' and 'cat' are taken for different ones"),
+    (['train/eel/1.png'], "1 classes have a single image: 'eel'"),
+  ],
+)  # fmt: skip
+def test_what_may_be_a_mistake_is_said(photos, told, files, says):
+  _open(photos)
+  assert not [r for r in told.records if r.levelname == 'WARNING']
+  for file in files:
+    _save(photos / file)
+  _open(photos)
+  assert f'{photos}: {says}' in told.text
+
+
+def test_a_split_of_a_folder_without_splits_is_said(photos, told):
+  train_source, _ = _open(
+    photos / 'train', **{'dataset.train_split': 'anything'}
+  )
+  assert train_source.size == 54
+  assert "it has no splits, so all images are of dataset.train_split='any" in (
+    told.text
+  )
+
+
+def test_progress_is_said_while_files_are_read(photos, told, monkeypatch):
+  monkeypatch.setattr(disk, 'SAY_EVERY', 0)
+  table = _partly_labelled(photos)
+  _open(table, **{'augment.crop': 'random_resized'})
+  for line in (
+    f'Looking for the files of {table}: 64 of 64 files',
+    f'Decoding {table} train: 60 of 60 images',
+  ):
+    assert line in told.text
 
 
 @pytest.mark.parametrize(
@@ -433,6 +625,9 @@ def test_a_file_that_goes_away_is_said_in_one_line(photos):
     ('missing.csv', 'finetune', '4 files that are not there: a.jpg, b.jpg, '),
     ('twice.csv', 'finetune', 'lists 1 files twice: plain/1.png'),
     ('binary.csv', 'finetune', 'cannot be read as a table'),
+    ('quote.csv', 'finetune', '(line 3: a quote (") opens and is not closed'),
+    ('end.csv', 'finetune', '(line 2: unexpected end of data)'),
+    ('twins', 'pretrain', "the same images in 'train' and 'test', by links"),
     ('splits.csv', 'finetune', "'test'; it has 'dev' (1 images), 'train' (1 "),
     ('unlabelled_test.csv', 'finetune', 'No test image has a label'),
   ],
@@ -462,6 +657,13 @@ def test_mistakes_are_one_line_that_says_what_is_valid(
   _table(
     tmp_path / 'twice.csv', 'file,label', 'plain/1.png,', './plain/1.png,x'
   )
+  rows = [f'plain/{i}.png,a' for i in range(1000)]
+  _table(tmp_path / 'quote.csv', 'file,label', rows[1], '"plain/2.png,b', *rows,
+         'plain/3.png,"c"')  # fmt: skip
+  _table(tmp_path / 'end.csv', 'file,label,note', 'plain/1.png,a,"', *rows)
+  (tmp_path / 'twins').mkdir()
+  for split in ('train', 'test'):
+    (tmp_path / 'twins' / split).symlink_to(tmp_path / 'plain')
   (tmp_path / 'binary.csv').write_bytes(EXACT['rgb.png'])
   _table(
     tmp_path / 'splits.csv',

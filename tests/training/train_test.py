@@ -132,7 +132,7 @@ def test_tensorboard_has_metrics_and_pictures(finished):
 
 def test_finished_run_says_so_and_computes_nothing(finished, told, monkeypatch):
   folder = finished('pretrain')
-  monkeypatch.delattr(input_pipeline, 'open_source')
+  monkeypatch.delattr(input_pipeline, 'open_sources')
   results = train.train_and_evaluate(small_jobs.small_job('pretrain'), folder)
   assert results == json.loads((folder / 'results.json').read_text())
   assert 'is finished' in told.text

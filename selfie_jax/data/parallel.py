@@ -1,0 +1,107 @@
+"""Batches of images made on all cores, given out in their order."""
+
+import collections
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from concurrent import futures
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from selfie_jax import errors
+from selfie_jax.data import disk
+
+# So many threads make batches in memory, and so many batches lie ready.
+_WORKERS, _AHEAD = 2, 4
+
+
+def ahead(
+  function: Callable[..., np.ndarray], arguments: Iterable
+) -> Iterator[tuple[Any, np.ndarray]]:
+  """Each argument and its result, computed before it is asked for."""
+  with futures.ThreadPoolExecutor(_WORKERS, 'batches') as pool:
+    pending = collections.deque()
+    try:
+      for argument in arguments:
+        pending.append((argument, pool.submit(function, argument)))
+        if len(pending) > _AHEAD:
+          argument, future = pending.popleft()
+          yield argument, future.result()
+      while pending:
+        argument, future = pending.popleft()
+        yield argument, future.result()
+    finally:
+      for _, future in pending:
+        future.cancel()
+
+
+def decode(
+  store,
+  parts: Iterable[tuple[np.ndarray, tuple]],
+  function: Callable,
+  specs: Iterable[tf.TensorSpec],
+  batch_size: int,
+  leave_out: bool = False,
+) -> Iterator:
+  """Batches of `function(record, *arguments)`, computed by TensorFlow.
+
+  Args:
+    store: where the records are from, folder.Folder or records.Records.
+    parts: positions in the store, and (records, *arguments) of each.
+    function: gives tensors for one.
+    specs: of the arguments.
+    batch_size: of what is given out.
+    leave_out: whether an image that cannot be decoded is left out; else it is
+      an error.
+
+  Raises:
+    UserError: such an image, named; or what `parts` raises.
+  """
+  at_work, raised = collections.deque(), []
+
+  def feed():
+    try:
+      for positions, columns in parts:
+        if not leave_out:
+          at_work.append((positions, columns[0]))
+        yield columns
+    except Exception as error:  # TensorFlow would make one of its own of it
+      raised.append(error)
+
+  signature = (tf.TensorSpec([None], tf.string), *specs)
+  data = tf.data.Dataset.from_generator(feed, output_signature=signature)
+  data = data.prefetch(2).unbatch()
+  data = data.map(function, tf.data.AUTOTUNE, deterministic=True)
+  if leave_out:
+    data = data.ignore_errors()
+  finished = 0
+  try:
+    for batch in data.batch(batch_size).prefetch(2).as_numpy_iterator():
+      yield batch
+      finished += len(batch[0]) if isinstance(batch, tuple) else len(batch)
+      while at_work and len(at_work[0][0]) <= finished:
+        finished -= len(at_work.popleft()[0])
+  except tf.errors.OpError as error:
+    raise _damaged(store, at_work, error) from error
+  if raised:
+    raise raised[0]
+
+
+def _damaged(
+  store, at_work: collections.deque, error: tf.errors.OpError
+) -> errors.UserError:
+  """Says which of the images that were being decoded cannot be."""
+  while at_work:
+    positions, contents = at_work.popleft()
+    for position, content in zip(positions, contents, strict=True):
+      if why := store.why_damaged(content):
+        return errors.UserError(
+          f'an image of {store.name} cannot be decoded:'
+          f' {store.where(position)} ({why}). Put a good copy there, or prepare'
+          ' the data set again, and type the same command again'
+        )
+  return errors.UserError(
+    f'the images of {store.name} cannot be decoded ({disk.reason(error)})'
+  )
