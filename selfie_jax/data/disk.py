@@ -34,6 +34,8 @@ SAY_EVERY = 5.0  # seconds between two lines of progress
 _ERRORS = (OSError, tf.errors.OpError)
 
 Arrays = dict[str, np.ndarray]
+# Paths below a folder; how many links are on the way, and the real path.
+Files = dict[str, tuple[int, str]]
 T = TypeVar('T')
 
 
@@ -88,32 +90,30 @@ def kind(path: str) -> str:
   return patiently(path, look)
 
 
-def walk(root: str) -> dict[str, str]:
+def walk(root: str) -> Files:
   """All files below a folder but hidden ones.
 
   Links are followed. Below each folder right in `root`, a folder is walked
-  once, whatever links lead to it, and without a link if there is such a way;
-  so links in a circle come to an end.
+  once, whatever links lead to it; so links in a circle come to an end.
 
   Args:
     root: a local folder.
 
   Returns:
-    Paths below `root`, with /, sorted; with each its real path, which is the
-    same if no link leads there.
+    Paths with /, sorted.
 
   Raises:
     UserError: a folder cannot be listed.
   """
   start = os.path.realpath(root)
   files, progress = {}, Progress(f'Listing {root}', 'files')
-  for top, real, is_folder, _ in _entries(start):
+  for top, real, is_folder, is_link in _entries(start):
     if not is_folder:
-      files[top] = real
+      files[top] = int(is_link), real
       continue
-    folders, links, seen = [(top, real)], [], set()
+    folders, links, seen = [(top, real, int(is_link))], [], set()
     while folders or links:
-      prefix, folder = folders.pop() if folders else links.pop(0)
+      prefix, folder, count = folders.pop() if folders else links.pop(0)
       is_above = f'{start}{os.sep}'.startswith(f'{folder}{os.sep}')
       if folder in seen or is_above:
         continue
@@ -121,25 +121,19 @@ def walk(root: str) -> dict[str, str]:
       for name, real, is_folder, is_link in _entries(folder):
         path = f'{prefix}/{name}'
         if is_folder:
-          (links if is_link else folders).append((path, real))
+          later = links if is_link else folders
+          later.append((path, real, count + is_link))
         else:
-          files[path] = real
+          files[path] = count + is_link, real
           progress.add(1)
-  inside = start + os.sep
-  return {
-    path: real.removeprefix(inside).replace(os.sep, '/')
-    for path, real in sorted(files.items())
-  }
+  return dict(sorted(files.items()))
 
 
-def once(files: dict[str, str]) -> set[str]:
-  """Paths of `walk` without those of a file that has another one among them.
-
-  The one without a link stays, else the first.
-  """
+def once(files: Files) -> set[str]:
+  """Paths of `walk`, one of each file: by the fewest links, or the first."""
   chosen = {}
-  for path in sorted(files, key=lambda path: (files[path] != path, path)):
-    chosen.setdefault(files[path], path)
+  for path, (_, real) in sorted(files.items(), key=lambda x: (x[1][0], x[0])):
+    chosen.setdefault(real, path)
   return set(chosen.values())
 
 

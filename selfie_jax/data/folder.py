@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 _READERS = 16
 _NAMED = 5  # so many classes are named in the log
+_SHOWN, _LISTED = 3, 50  # so many damaged images are, in the log and in facts
 
 
 class Folder:
@@ -90,6 +91,26 @@ class Folder:
   def why_damaged(self, content: bytes) -> str:
     """Why a file cannot be decoded; '' if it can."""
     return images.why_damaged(content)
+
+  def names(self, positions: np.ndarray) -> list[str]:
+    """Their files, for JSON: the first, and a digest of the others."""
+    files = [self._files[i] for i in positions.tolist()]
+    if more := files[_LISTED:]:
+      digest = hashlib.sha256(repr(more).encode()).hexdigest()[:16]
+      files = [*files[:_LISTED], f'... and {len(more)} more ({digest})']
+    return files
+
+  def describe_damaged(self, positions: np.ndarray) -> str:
+    """How many images are damaged, which are the first of them and why."""
+    shown = positions[:_SHOWN]
+    named = '; '.join(
+      f'{self._files[i]} ({self.why_damaged(content)})'
+      for i, content in zip(shown.tolist(), self.read(shown), strict=True)
+    )
+    return (
+      f'{positions.size} of the {self.size} images of {self.name} cannot be'
+      f' decoded: {named}{" ..." if positions.size > _SHOWN else ""}'
+    )
 
   def _read_one(self, position: int) -> bytes:
     return disk.read(self._paths[position])

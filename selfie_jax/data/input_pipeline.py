@@ -49,19 +49,18 @@ def open_sources(
   both = tuple(
     sources.Source(stores[name], config, from_primary) for name in names
   )
-  told = [s.describe_left_out() for s in both if s.left_out.size]
-  share = max(source.share_left_out for source in both)
-  if share > config.dataset.max_unreadable or share == 1:
-    # Rounded up, so that it is enough.
-    enough = math.ceil(share * 1000) / 1000
+  shares, told = zip(*(source.check_left_out() for source in both), strict=True)
+  said = '; and '.join(filter(None, told))
+  if max(shares) == 1:
+    raise errors.UserError(f'{said}. Not one is left')
+  if max(shares) > config.dataset.max_unreadable:
+    enough = math.ceil(max(shares) * 1000) / 1000  # for both
     raise errors.UserError(
-      f'{"; and ".join(told)}. Mend them, take them away, or leave them out'
-      f' with --config.dataset.max_unreadable={enough:g} or more'
-      if share < 1
-      else f'{"; and ".join(told)}. Not one is left'
+      f'{said}. Mend them, take them away, or leave them out with'
+      f' --config.dataset.max_unreadable={enough:g} or more'
     )
-  for line in told:
-    logger.warning('%s. They are left out', line)
+  if said:
+    logger.warning('%s. They are left out', said)
   return both
 
 

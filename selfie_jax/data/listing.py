@@ -94,37 +94,26 @@ def find(path: str, train_split: str, test_split: str) -> Listing:
       f'dataset.path={path} is neither a folder nor a .csv file on this'
       f' machine. {LAYOUTS}: type --config.dataset.path=DIR or =FILE.csv'
     )
-  entries = sorted(entries, key=lambda entry: entry.file)
   by_split, warnings = collections.defaultdict(list), []
-  for entry in entries:
+  for entry in sorted(entries, key=lambda entry: entry.file):
     by_split[entry.split].append(entry)
   if set(by_split) == {''}:
-    by_split = {train_split: entries}
+    by_split = {train_split: by_split['']}
     if train_split != 'train':
       warnings.append(
-        f'it has no splits, so all images are of dataset.train_split='
-        f"'{train_split}' and of none of its folders or values"
+        f"it has no splits, so dataset.train_split='{train_split}' chooses none"
       )
-  chosen = _choose_splits(path, by_split, train_split, test_split)
-  if others_splits := _counted(by_split, set(by_split) - set(chosen)):
-    warnings.append(f'neither trained nor tested on: {others_splits}')
-  once = disk.once(
-    {e.file: real.get(e.file, e.file) for part in chosen.values() for e in part}
-  )
+  parts = _choose_splits(path, by_split, train_split, test_split)
+  if unused := _counted(by_split, set(by_split) - set(parts)):
+    warnings.append(f'neither trained nor tested on: {unused}')
+  files = [entry.file for part in parts.values() for entry in part]
+  once = disk.once({file: real.get(file, (0, file)) for file in files})
+  if again := len(files) - len(once):
+    warnings.append(f'{again} images are there twice, by links; taken once')
   parts = {
     split: [entry for entry in part if entry.file in once]
-    for split, part in chosen.items()
+    for split, part in parts.items()
   }
-  if again := sum(map(len, chosen.values())) - len(once):
-    warnings.append(
-      f'links lead to {again} images that are listed already; each is taken'
-      ' once'
-    )
-  if not all(parts.values()):
-    raise errors.UserError(
-      f"{path} has the same images in '{train_split}' and '{test_split}', by"
-      ' links; those to test on must be others'
-    )
   if test_split not in parts:
     both = parts[train_split]
     held_out = splits.hold_out({entry.file: entry.label for entry in both})
@@ -132,10 +121,10 @@ def find(path: str, train_split: str, test_split: str) -> Listing:
       train_split: [entry for entry in both if entry.file not in held_out],
       test_split: [entry for entry in both if entry.file in held_out],
     }
-  if not parts[test_split]:
+  if not all(parts.values()):
     raise errors.UserError(
-      f'{path} holds {len(parts[train_split])} image(s), too few to train on'
-      f' some and test on others. {LAYOUTS}'
+      f'{path} holds {len(once)} image(s), links not counted, too few to train'
+      f' on some and test on others. {LAYOUTS}'
     )
   names = {entry.label for part in parts.values() for entry in part} - {''}
   return Listing(root, parts, sorted(names), others, warnings)
@@ -148,19 +137,15 @@ def _choose_splits(
   test_split: str,
 ) -> dict[str, list[Entry]]:
   """The training images and, if they are listed apart, those to test on."""
-  there = _counted(by_split, set(by_split) - {''})
-  if train_split not in by_split:
-    raise errors.UserError(
-      f"{path} has no images of the split '{train_split}'; it has {there}:"
-      ' type --config.dataset.train_split=NAME and'
-      ' --config.dataset.test_split=NAME (parts such as NAME[:10%] are for'
-      ' tfds sets only)'
-    )
-  if test_split not in by_split and set(by_split) - {'', train_split}:
-    raise errors.UserError(
-      f"{path} has no images of the split '{test_split}'; it has {there}:"
-      ' type --config.dataset.test_split=NAME'
-    )
+  named = set(by_split) - {''}
+  for split in (train_split, test_split):
+    if split not in named and named != {train_split}:
+      raise errors.UserError(
+        f"{path} has no images of the split '{split}'; it has"
+        f' {_counted(by_split, named)}: type --config.dataset.train_split=NAME'
+        ' and --config.dataset.test_split=NAME (parts such as NAME[:10%] are'
+        ' for tfds sets only)'
+      )
   return {
     split: by_split[split]
     for split in (train_split, test_split)
@@ -179,7 +164,7 @@ def _counted(by_split: dict[str, list[Entry]], names: set[str]) -> str:
 
 def _list_folder(
   path: str, names: tuple[str, str]
-) -> tuple[list[Entry], dict[str, str], str]:
+) -> tuple[list[Entry], disk.Files, str]:
   """The images, all files' real paths, and in words the other files.
 
   Split and class of an image are the first two folders that it lies in.
@@ -231,13 +216,17 @@ def _read_table(path: str, train_split: str) -> list[Entry]:
     for row in rows:
       cells = [(row.get(name) or '').strip() for name in Entry.__annotations__]
       if any('\n' in cell or '\r' in cell for cell in cells):
-        raise csv.Error('a quote (") opens and is not closed on this line')
+        raise csv.Error('a cell with several lines')
       entries.append(Entry(posixpath.normpath(cells[0] or '.'), *cells[1:]))
       line = rows.line_num + 1
-  except (UnicodeDecodeError, csv.Error) as error:
+  except UnicodeDecodeError as error:
     raise errors.UserError(
-      f'{path} cannot be read as a table (line {line}: {error}); save it as CSV'
-      ' with commas, in UTF-8'
+      f'{path} cannot be read as a table; save it as CSV with commas, in UTF-8'
+    ) from error
+  except csv.Error as error:
+    raise errors.UserError(
+      f'{path} cannot be read from line {line} on ({error}): is a quote (") not'
+      ' closed there?'
     ) from error
   if not entries:
     raise errors.UserError(f'{path} lists no image. {LAYOUTS}')

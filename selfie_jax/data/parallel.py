@@ -89,6 +89,33 @@ def decode(
     raise raised[0]
 
 
+def decode_all(
+  store, function: Callable[[tf.Tensor], tf.Tensor]
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+  """Batches (positions, labels, function(encoded image)) of a whole store.
+
+  Damaged images are left out where the store says so; else see `decode`.
+  """
+
+  def parts():
+    end = 0
+    for labels, some in store.in_order():
+      first, end = end, end + len(labels)
+      positions = np.arange(first, end)
+      yield positions, (some, positions, labels)
+
+  def decode_one(record, position, label):
+    return position, label, function(store.encoded_image(record))
+
+  specs = [tf.TensorSpec([None], dtype) for dtype in (tf.int64, tf.int32)]
+  progress = disk.Progress(f'Decoding {store.name}', 'images', store.size)
+  for batch in decode(
+    store, parts(), decode_one, specs, 1024, store.may_be_damaged
+  ):
+    progress.add(len(batch[0]))
+    yield batch
+
+
 def _damaged(
   store, at_work: collections.deque, error: tf.errors.OpError
 ) -> errors.UserError:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 import dataclasses
 import functools
-import hashlib
 import itertools
 import logging
 
@@ -15,15 +14,12 @@ import tensorflow as tf
 
 from selfie_jax import errors
 from selfie_jax.data import augment
-from selfie_jax.data import disk
 from selfie_jax.data import folder
 from selfie_jax.data import parallel
 from selfie_jax.data import records
 
 logger = logging.getLogger(__name__)
 
-# So many of the images left out are named in the log, and in the facts.
-_NAMED, _LISTED = 3, 50
 # Calls a function in the primary process and gives its result to all.
 FromPrimary = Callable[[Callable[[], np.ndarray]], np.ndarray]
 
@@ -98,32 +94,18 @@ class Source:
     return self._decoded[2] if self.in_memory else self._damaged
 
   @property
-  def share_left_out(self) -> float:
-    return self.left_out.size / self._store.size
-
-  @property
   def facts(self) -> dict[str, object]:
     """Numbers and names, for JSON, by which to know the data again."""
     if not self._store.may_be_damaged:
       return self._store.facts
-    names = [self._store.where(i) for i in self.left_out.tolist()]
-    if more := names[_LISTED:]:
-      digest = hashlib.sha256(repr(more).encode()).hexdigest()[:16]
-      names = [*names[:_LISTED], f'... and {len(more)} more ({digest})']
-    return self._store.facts | {'left_out': names}
+    return self._store.facts | {'left_out': self._store.names(self.left_out)}
 
-  def describe_left_out(self) -> str:
-    """How many images are left out, which were the first and why."""
-    named = []
-    for position in self.left_out[:_NAMED].tolist():
-      (content,) = self._store.read(np.array([position]))
-      why = self._store.why_damaged(content)
-      named.append(f'{self._store.where(position)} ({why})')
-    more = ' ...' if self.left_out.size > _NAMED else ''
-    return (
-      f'{self.left_out.size} of the {self._store.size} images of {self.name}'
-      f' cannot be decoded: {"; ".join(named)}{more}'
-    )
+  def check_left_out(self) -> tuple[float, str]:
+    """The share of images that are left out; and which, in words."""
+    if not self.left_out.size:
+      return 0.0, ''
+    share = self.left_out.size / self._store.size
+    return share, self._store.describe_damaged(self.left_out)
 
   def eval_images(self, parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Images without augmentation.
@@ -188,10 +170,8 @@ class Source:
       decode = functools.partial(
         augment.decode_padded_crop, padding=padding, border=config.border
       )
-    specs = (
-      tf.TensorSpec([None, 2], tf.int32 if self._crops_encoded else tf.int64),
-      tf.TensorSpec([None], tf.bool),
-    )
+    edge = tf.int32 if self._crops_encoded else tf.int64
+    specs = tf.TensorSpec([None, 2], edge), tf.TensorSpec([None], tf.bool)
     for images in self._decode(columns(), decode, *specs):
       yield begun.popleft(), images
 
@@ -202,8 +182,8 @@ class Source:
     images = np.empty((total, side, side, 3), np.uint8)
     labels = np.empty(total, np.int32)
     positions, end = np.empty(total, np.int64), 0
-    for some, label, image in self._decode_all(
-      lambda encoded: augment.decode_whole(encoded, side)
+    for some, label, image in parallel.decode_all(
+      self._store, lambda encoded: augment.decode_whole(encoded, side)
     ):
       first, end = end, end + len(some)
       positions[first:end], labels[first:end] = some, label
@@ -238,36 +218,12 @@ class Source:
         self._store.size,
         self.name,
       )
-      found = [some for some, _, _ in self._decode_all(augment.full_shape)]
+      batches = parallel.decode_all(self._store, augment.full_shape)
+      found = [positions for positions, _, _ in batches]
       everything = np.arange(self._store.size)
       return np.setdiff1d(everything, np.concatenate([*found, everything[:0]]))
 
     return self._from_primary(lambda: self._store.remembered('damaged', look))
-
-  def _decode_all(
-    self, decode: Callable[[tf.Tensor], tf.Tensor]
-  ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Batches (positions, labels, decode(image)); leaves out as it has to."""
-
-    def parts():
-      end = 0
-      for labels, some in self._store.in_order():
-        first, end = end, end + len(labels)
-        positions = np.arange(first, end)
-        yield positions, (some, positions, labels)
-
-    def decode_one(record, position, label):
-      return position, label, decode(self._store.encoded_image(record))
-
-    specs = [tf.TensorSpec([None], dtype) for dtype in (tf.int64, tf.int32)]
-    progress = disk.Progress(
-      f'Decoding {self.name}', 'images', self._store.size
-    )
-    for batch in parallel.decode(
-      self._store, parts(), decode_one, specs, 1024, self._store.may_be_damaged
-    ):
-      progress.add(len(batch[0]))
-      yield batch
 
   def _decode(
     self,

@@ -86,8 +86,8 @@ def test_links_in_a_circle_come_to_an_end(tmp_path):
   (tmp_path / 'a' / 'up').symlink_to('..')
   (tmp_path / 'itself').symlink_to('itself')
   found = disk.walk(str(tmp_path))
-  assert found.pop('itself') == 'itself'
-  assert found['a/tob/3.png'] == 'b/3.png'
+  assert found.pop('itself') == (1, str(tmp_path / 'itself'))
+  assert found['a/tob/3.png'] == (1, str(tmp_path / 'b' / '3.png'))
   assert len(found) == 40
   assert disk.once(found) == {f'{x}/{i}.png' for x in 'ab' for i in range(10)}
 
@@ -100,7 +100,9 @@ def test_the_walk_is_the_same_whatever_the_order_of_the_folder(
     (tmp_path / name).symlink_to('c')
   (tmp_path / 'c' / 'again').symlink_to('d')
   expected = {
-    **{f'{x}/{y}': f'c/{y}' for x in 'abc' for y in ('1.png', 'd/2.png')},
+    f'{top}/{file}': (int(top != 'c'), str(tmp_path / 'c' / file))
+    for top in 'abc'
+    for file in ('1.png', 'd/2.png')
   }
   found = disk.walk(str(tmp_path))
   assert found == expected and list(found) == sorted(found)

@@ -556,9 +556,7 @@ def test_links_show_no_photo_twice(photos, told):
   (photos / 'train' / 'dog' / 'again.png').symlink_to('0.png')
   sources = _open(photos)
   assert [source.size for source in sources] == [60, 10]
-  assert f'{photos}: links lead to 36 images that are listed already' in (
-    told.text
-  )
+  assert f'{photos}: 36 images are there twice, by links' in told.text
   farm = photos.parent / 'farm'
   for name in ('train', 'test'):
     farm.mkdir(exist_ok=True)
@@ -590,7 +588,7 @@ def test_a_split_of_a_folder_without_splits_is_said(photos, told):
     photos / 'train', **{'dataset.train_split': 'anything'}
   )
   assert train_source.size == 54
-  assert "it has no splits, so all images are of dataset.train_split='any" in (
+  assert "it has no splits, so dataset.train_split='anything' chooses none" in (
     told.text
   )
 
@@ -612,10 +610,10 @@ def test_progress_is_said_while_files_are_read(photos, told, monkeypatch):
     ('nowhere', 'pretrain', 'neither a folder nor a .csv file'),
     ('empty', 'pretrain', 'holds no image (it is empty)'),
     ('heic', 'pretrain', 'holds no image (2 .heic); images end in .jpg'),
-    ('one', 'pretrain', '1 image(s), too few'),
+    ('one', 'pretrain', '1 image(s), links not counted, too few'),
     ('lonely', 'finetune', "only 'cat'"),
     ('plain', 'finetune', 'has none'),
-    ('val', 'pretrain', "'val' (2 images): type --config.dataset.test_split"),
+    ('val', 'pretrain', "'val' (2 images): type --config.dataset.train_split"),
     ('training', 'pretrain', "of the split 'train'; it has 'training'"),
     ('extra', 'finetune', 'no training image of the classes dog'),
     ('no_label.csv', 'finetune', "no_label.csv is 'file,class'"),
@@ -625,9 +623,9 @@ def test_progress_is_said_while_files_are_read(photos, told, monkeypatch):
     ('missing.csv', 'finetune', '4 files that are not there: a.jpg, b.jpg, '),
     ('twice.csv', 'finetune', 'lists 1 files twice: plain/1.png'),
     ('binary.csv', 'finetune', 'cannot be read as a table'),
-    ('quote.csv', 'finetune', '(line 3: a quote (") opens and is not closed'),
-    ('end.csv', 'finetune', '(line 2: unexpected end of data)'),
-    ('twins', 'pretrain', "the same images in 'train' and 'test', by links"),
+    ('quote.csv', 'finetune', "cannot be read from line 3 on (',' expected"),
+    ('end.csv', 'finetune', 'line 2 on (unexpected end of data): is a quo'),
+    ('twins', 'pretrain', 'holds 3 image(s), links not counted, too few'),
     ('splits.csv', 'finetune', "'test'; it has 'dev' (1 images), 'train' (1 "),
     ('unlabelled_test.csv', 'finetune', 'No test image has a label'),
   ],
