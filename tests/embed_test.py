@@ -14,8 +14,10 @@ import pytest
 from selfie_jax import command_line
 from selfie_jax import embed
 from selfie_jax import errors
+from selfie_jax.data import disk
 from selfie_jax.inference import columns
 from selfie_jax.inference import model as model_lib
+from selfie_jax.inference import samples
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -34,6 +36,10 @@ def folder(tmp_path):
   (folder / 'dog' / 'broken.png').write_bytes(b'no image')
   (folder / 'dog' / 'notes.txt').write_text('no image')
   (folder / 'dog' / 'loop').symlink_to(folder)
+  (folder / 'dog' / 'young').symlink_to(folder / 'cat' / 'young')
+  (folder / 'dog' / '._01.png').write_bytes(b'of macOS')
+  (folder / '.trash').mkdir()
+  (folder / '.trash' / '00.png').write_bytes(b'')
   return folder
 
 
@@ -68,6 +74,19 @@ def test_every_file_has_its_vector_label_and_prediction(
   best = expected['probabilities'].argmax(axis=1)
   assert found['predictions'].tolist() == [str(i) for i in best]
   assert sorted(os.listdir(tmp_path)) == ['images', f'out.{suffix}']
+
+
+def test_a_disk_that_fails_is_no_damaged_image(
+  finished, folder, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(disk, 'PAUSES', ())
+  (folder / 'dog' / 'gone.png').symlink_to(folder / 'nothing')
+  out = tmp_path / 'out.npz'
+  with pytest.raises(errors.UserError, match='gone.png is not there'):
+    embed.embed_folder(finished('pretrain'), folder, str(out))
+  assert not out.exists()
+  with pytest.raises(errors.UserError, match='gone.png is not there'):
+    samples.read_folder(folder, model_lib.load(finished('pretrain')).config)
 
 
 def test_images_beside_folders_have_no_labels():

@@ -139,7 +139,10 @@ def test_no_network_is_found_out_at_once(tmp_path, dead_network):
 def test_set_to_be_fetched_by_hand(tmp_path, dead_network):
   message = _message(_dataset('imagenet2012', tmp_path))
   assert not dead_network
+  assert f'by hand into {tmp_path}/downloads/manual: ' in message
   assert 'ILSVRC2012_img_train.tar' in message
+  assert 'to get the link to download the dataset' in message  # to its end
+  assert not os.listdir(tmp_path)
   assert 'configs/digits_pretrain.py' in message
 
 

@@ -4,7 +4,11 @@ import errno
 import io
 import json
 import os
+import pathlib
+import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 from PIL import Image
@@ -26,6 +30,7 @@ from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.training import evaluation
 from selfie_jax.training import train
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 JOBS = {'pretrain': photos_pretrain, 'finetune': photos_finetune}
 
 
@@ -593,6 +598,31 @@ def test_a_split_of_a_folder_without_splits_is_said(photos, told):
   )
 
 
+def test_the_shrinking_of_the_documents_leaves_bad_photos_out(tmp_path):
+  text = (ROOT / 'docs' / 'own_images.md').read_text()
+  code = re.search(r"python - photos small <<'EOF'\n(.*?)\nEOF", text, re.S)[1]
+  _save(tmp_path / 'photos' / 'a' / '1.JPEG', _pixels(900, 600))
+  _save(tmp_path / 'photos' / 'a' / '2.png')
+  _bad_files(tmp_path / 'photos' / 'b')
+  (tmp_path / 'photos' / 'b' / '._2.png').write_bytes(b'of macOS')
+  done = subprocess.run(
+    [sys.executable, '-c', code, 'photos', 'small'],
+    cwd=tmp_path,
+    text=True,
+    capture_output=True,
+    check=True,
+  )
+  made = sorted((tmp_path / 'small').rglob('*.*'))
+  assert [str(path.relative_to(tmp_path / 'small')) for path in made] == [
+    'a/1.JPEG',
+    'a/2.png',
+    'b/good.jpg',
+  ]
+  with Image.open(made[0]) as image:
+    assert image.size == (341, 512)
+  assert done.stdout.count('left out: photos/b/') == 4
+
+
 def test_progress_is_said_while_files_are_read(photos, told, monkeypatch):
   monkeypatch.setattr(disk, 'SAY_EVERY', 0)
   table = _partly_labelled(photos)
@@ -737,10 +767,15 @@ def test_images_are_known_again_where_they_were_moved(photos, tmp_path):
 
   def refused():
     with pytest.raises(errors.UserError, match='other data') as caught:
-      config_lib.check_same_data({'train': _open(moved)[0].facts}, workdir)
+      source, _ = _open(moved, **{'dataset.max_unreadable': 0.1})
+      config_lib.check_same_data({'train': source.facts}, workdir)
     return str(caught.value)
 
   cat = moved / 'train' / 'cat'
+  content = (cat / '3.png').read_bytes()
+  (cat / '3.png').write_bytes(b'')
+  assert "train left_out ([] -> ['train/cat/3.png'])" in refused()
+  (cat / '3.png').write_bytes(content)
   os.rename(cat / '3.png', cat / '33.png')
   assert 'train files (' in refused() and 'train images' not in refused()
   os.rename(cat, moved / 'train' / 'fox')

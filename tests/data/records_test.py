@@ -1,11 +1,14 @@
 """Random access finds the bytes and labels that tfds reads in order."""
 
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
 from selfie_jax import errors
 from selfie_jax.data import digits
+from selfie_jax.data import disk
 from selfie_jax.data import records
 
 
@@ -71,6 +74,77 @@ def test_every_record_is_found(builder, split):
   assert [source.encoded_image(record).numpy() for record in read] == [
     expected[i]['image'] for i in order
   ]
+
+
+def test_all_examples_come_in_order(builder):
+  for name in ('train', 'train[15:33]', 'train[40:]+train[:3]'):
+    source = records.Records(builder, builder.info.splits[name])
+    labels, read = zip(*source.in_order(), strict=True)
+    assert np.concatenate(labels).tolist() == source.labels.tolist()
+    assert sum(read, []) == source.read(np.arange(source.size))
+
+
+@pytest.fixture
+def hiccup(monkeypatch):
+  """Takes a file away, which is there again when it is looked for once more."""
+
+  def hiccup(path):
+    away = path.with_name('away')
+    path.rename(away)
+
+    def back(seconds):
+      if away.exists():
+        away.rename(path)
+
+    monkeypatch.setattr(disk.time, 'sleep', back)
+    return away
+
+  return hiccup
+
+
+@pytest.mark.parametrize('file', [0, 1, 3])
+def test_a_hiccup_of_the_disk_changes_nothing(
+  builder, hiccup, file, monkeypatch
+):
+  monkeypatch.setattr(records, '_CHUNK', 5)
+  split = builder.info.splits['train']
+  path = split.filepaths[file]
+  whole = records.Records(builder, split)
+  expected = whole.read(np.arange(50)), whole.labels.tolist()
+
+  shutil.rmtree(disk.cache_folder())
+  away = hiccup(path)
+  source = records.Records(builder, split)
+  assert source.labels.tolist() == expected[1] and not away.exists()
+
+  away = hiccup(path)
+  assert source.read(np.arange(50)) == expected[0] and not away.exists()
+
+  reading = source.in_order()
+  read = [next(reading)[1]]
+  away = hiccup(path)  # not all of it is in the buffers
+  for _, some in reading:
+    read.append(some)
+  assert sum(read, []) == expected[0]
+  if file == 3:
+    assert not away.exists()
+
+
+def test_a_disk_that_stays_away_is_one_line(builder, hiccup, monkeypatch):
+  source = records.Records(builder, builder.info.splits['train'])
+  _ = source.labels
+  path = builder.info.splits['train'].filepaths[1]
+  hiccup(path)
+  monkeypatch.setattr(disk, 'PAUSES', (0, 0))
+  monkeypatch.setattr(disk.time, 'sleep', lambda seconds: None)
+  for read in (
+    lambda: source.read(np.arange(50)),
+    lambda: list(source.in_order()),
+    lambda: records.Records(builder, builder.info.splits['train']).labels,
+  ):
+    with pytest.raises(errors.UserError, match='is not there') as caught:
+      read()
+    assert '\n' not in str(caught.value)
 
 
 def test_index_is_kept_and_follows_the_files(builder, tmp_path, monkeypatch):

@@ -4,6 +4,8 @@ import contextlib
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import jax
@@ -86,6 +88,62 @@ def test_two_processes_stop_die_and_go_on_as_one_would(tmp_path):
   assert results['step'] == 60
   train.train_and_evaluate(config, tmp_path / 'whole')
   small_jobs.same_end(tmp_path / 'whole', workdir)
+
+
+SHARING = """
+import sys
+import jax
+import numpy as np
+from selfie_jax import distributed
+from selfie_jax import errors
+
+jax.config.update('jax_cpu_collectives_implementation', 'gloo')
+me = int(sys.argv[2])
+jax.distributed.initialize(f'localhost:{sys.argv[1]}', 2, me)
+
+def look():
+  assert me == 0
+  return np.array([3, 2**40 + 1, -5])
+
+def fail():
+  raise errors.UserError('the disk has failed')
+
+def attempt(function, *arguments):
+  try:
+    return function(*arguments)
+  except errors.UserError as error:
+    return f'error: {error}'
+
+print(distributed.from_primary(look).tolist())
+print(distributed.from_primary(lambda: np.empty(0, np.int64)).tolist())
+print(attempt(distributed.from_primary, fail))
+print(attempt(distributed.check_equal, {'images': 7}, 'images'))
+print(attempt(distributed.check_equal, {'images': me}, 'images'))
+"""
+
+
+def test_one_process_looks_and_tells_the_other():
+  port = free_port()
+  both = [
+    subprocess.Popen(
+      [sys.executable, '-c', SHARING, str(port), str(i)],
+      stdout=subprocess.PIPE,
+      text=True,
+    )
+    for i in range(2)
+  ]
+  told = [
+    [
+      line
+      for line in process.communicate()[0].splitlines()
+      if not line.startswith('[Gloo]')
+    ]
+    for process in both
+  ]
+  expected = [str([3, 2**40 + 1, -5]), '[]', 'error: the disk has failed']
+  assert told[0] == [*expected, 'None', 'None']
+  assert told[1][:4] == [*expected, 'None']
+  assert 'process 1 of the job sees other images' in told[1][4]
 
 
 @pytest.fixture
