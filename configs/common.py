@@ -238,9 +238,6 @@ def _job(mode: str) -> ConfigDict:
   optimizer.nesterov = True
   # L2 decay, added to the gradient. [R]
   optimizer.weight_decay = 1e-4
-  # How many steps in a row may be left out because their gradient is not
-  # finite; 0 stops the run at the first.
-  optimizer.skip_nonfinite = 0
   # Whether norms, biases and u0 decay too. [O]
   optimizer.decay_norms_and_biases = False
   return config

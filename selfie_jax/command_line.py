@@ -29,7 +29,7 @@ def one_line(stopped: str = 'stopped; nothing was written') -> Iterator[None]:
     yield
   except errors.UserError as mistake:
     sys.stderr.write(f'error: {mistake}\n')
-    sys.exit(2)
+    sys.exit(mistake.exit_code)
   except errors.Preempted as notice:
     sys.stderr.write(f'{notice}\n')
     sys.exit(143)

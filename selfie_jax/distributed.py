@@ -125,7 +125,7 @@ def ending_together() -> Iterator[None]:
         'checkpoint\n'
       )
     sys.stderr.flush()
-    os._exit(2 if isinstance(error, errors.UserError) else 1)
+    os._exit(getattr(error, 'exit_code', 1))
 
 
 def is_primary() -> bool:

@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 import contextlib
 import fcntl
+import json
 import logging
 import os
 import socket
+from typing import Any
 
 from etils import epath
 
@@ -68,6 +70,12 @@ def write(path: epath.Path, text: str) -> None:
   temporary = path.parent / f'{path.name}.tmp'
   temporary.write_text(text)
   temporary.replace(path)
+
+
+def write_json(path: epath.Path, value: Any, indent: int | None = 2) -> None:
+  """Likewise, a value as JSON that every program can read: without NaN."""
+  text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+  write(path, text + '\n')
 
 
 @contextlib.contextmanager

@@ -1,11 +1,10 @@
 """SGD with Nesterov momentum, warm-up + cosine, L2 decay."""
 
-import functools
-
 import jax
-import jax.numpy as jnp
 import ml_collections
 import optax
+
+DECAYED = ('kernel', 'places', 'rows', 'columns')  # names of parameters
 
 
 def schedule(config: ml_collections.ConfigDict) -> optax.Schedule:
@@ -25,16 +24,18 @@ def schedule(config: ml_collections.ConfigDict) -> optax.Schedule:
 def create(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
   """The paper's optimiser; the decay joins the gradient before the momentum.
 
-  `optimizer.decay_norms_and_biases` says whether the vectors (norms, biases,
-  u0) decay too; kernels and position tables always do. Gradients that are not
-  finite are left out as `optimizer.skip_nonfinite` says, see `_if_finite`.
+  Kernels and position tables decay; norms, biases and u0 do so only with
+  `optimizer.decay_norms_and_biases`.
   """
 
   def decayed(params):
     everything = config.optimizer.decay_norms_and_biases
-    return jax.tree.map(lambda x: everything or x.ndim > 1, params)
+    # By name, for the biases of query, key and value are matrices.
+    return jax.tree_util.tree_map_with_path(
+      lambda path, _: everything or path[-1].key in DECAYED, params
+    )
 
-  sgd = optax.chain(
+  return optax.chain(
     optax.add_decayed_weights(config.optimizer.weight_decay, mask=decayed),
     optax.sgd(
       schedule(config),
@@ -42,34 +43,3 @@ def create(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
       nesterov=config.optimizer.nesterov,
     ),
   )
-  return _if_finite(sgd, config.optimizer.skip_nonfinite)
-
-
-def _if_finite(
-  inner: optax.GradientTransformation, most_in_a_row: int
-) -> optax.GradientTransformation:
-  """optax.apply_if_finite, with its state, by selection.
-
-  That one branches, and on the TPU weights and momentum then go through memory
-  once more (docs/performance.md). A gradient counts as finite if its norm is,
-  which is computed anyway.
-  """
-
-  def init(params):
-    return optax.apply_if_finite(inner, most_in_a_row).init(params)
-
-  def update(updates, state, params=None):
-    finite = jnp.isfinite(optax.tree.norm(updates))
-    in_a_row = jnp.where(finite, 0, state.notfinite_count + 1)
-    pick = functools.partial(jnp.where, finite | (in_a_row > most_in_a_row))
-    updates, inner_state = inner.update(updates, state.inner_state, params)
-    return jax.tree.map(
-      lambda update: pick(update, jnp.zeros_like(update)), updates
-    ), optax.ApplyIfFiniteState(
-      notfinite_count=in_a_row,
-      last_finite=finite,
-      total_notfinite=state.total_notfinite + ~finite,
-      inner_state=jax.tree.map(pick, inner_state, state.inner_state),
-    )
-
-  return optax.GradientTransformation(init, update)

@@ -105,9 +105,7 @@ def update(
       means of this device's examples, new batch statistics)).
 
   Returns:
-    The new state and the metrics, both the same on every device. A gradient
-    that is not finite counts in `nonfinite_in_a_row` and, up to
-    config.optimizer.skip_nonfinite of them, changes nothing but the step.
+    The new state and the metrics, both the same on every device.
   """
   grads, (metrics, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params)
   # One tree, so that the compiler makes one all-reduce of it. Statistics that
@@ -115,20 +113,11 @@ def update(
   grads, metrics, batch_stats = jax.lax.pmean(
     (grads, metrics, batch_stats), AXIS
   )
-  skipped = state.opt_state.total_notfinite
   metrics |= {
-    'learning_rate': optimizer.schedule(config)(state.step - skipped),
+    'learning_rate': optimizer.schedule(config)(state.step),
     'gradient_norm': optax.tree.norm(grads),
   }
-  new = state.apply_gradients(grads=grads)
-  # What optax leaves out of the parameters stays out of the statistics too.
-  batch_stats = jax.tree.map(
-    functools.partial(jnp.where, new.opt_state.last_finite),
-    batch_stats,
-    state.batch_stats,
-  )
-  metrics['nonfinite_in_a_row'] = new.opt_state.notfinite_count
-  return new.replace(batch_stats=batch_stats), metrics
+  return state.apply_gradients(grads=grads, batch_stats=batch_stats), metrics
 
 
 def totals(

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 import contextlib
 import importlib.metadata
-import json
 import logging
 import math
 import platform
@@ -30,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class NonFinite(Exception):
-  """Says at which step the numbers went wrong."""
+  """Says at which step which number went wrong."""
 
 
 class Reporter:
@@ -52,7 +51,8 @@ class Reporter:
     )
     self._created = self._clock = time.perf_counter()
     self._steps, self._seconds = 0, 0.0  # since a row, for the rate
-    self._all_steps, self._all_seconds = 0, 0.0
+    # Of the run, over all processes that led to its present state.
+    self._all_steps, self._all_seconds, self._wall_before = 0, 0.0, 0.0
 
   def __enter__(self) -> 'Reporter':
     return self
@@ -74,12 +74,27 @@ class Reporter:
     """
     self._fetch_window()
     # Copies, for they are written in the background while the run goes on.
-    return {'history': list(self.history), 'window': list(self._window)}
+    return {
+      'history': list(self.history),
+      'window': list(self._window),
+      'timing': {
+        'steps': self._all_steps,
+        'seconds': self._all_seconds,
+        'wall_seconds': self._wall_seconds,
+      },
+    }
 
   def restore(self, progress: dict[str, Any]) -> None:
     """Goes on from what `progress` was when a checkpoint was saved."""
     self.history = progress['history']
     self._window = progress['window']
+    timing = progress['timing']
+    self._all_steps, self._all_seconds = timing['steps'], timing['seconds']
+    self._wall_before = timing['wall_seconds']
+
+  @property
+  def _wall_seconds(self) -> float:
+    return self._wall_before + time.perf_counter() - self._created
 
   @contextlib.contextmanager
   def bar(self, first_step: int) -> Iterator[tqdm.tqdm]:
@@ -119,19 +134,15 @@ class Reporter:
     """Makes a row of the means over the steps since the last such row.
 
     Raises:
-      NonFinite: more steps in a row than config.optimizer.skip_nonfinite had
-        a gradient that was not finite.
+      NonFinite: a loss or a gradient of them is not finite.
     """
     self._fetch_window()
-    rows = [row for row in self._window if not row['nonfinite_in_a_row']]
+    rows, self._window = self._window, []
     values = {
       name: sum(row[name] for row in rows) / len(rows)
-      for name in (rows[0] if rows else ())
-      if name not in ('step', 'nonfinite_in_a_row')
+      for name in rows[0]
+      if name != 'step'
     }
-    if skipped := len(self._window) - len(rows):
-      values['skipped_steps'] = skipped
-    self._window = []
     with self.pause():
       self.row(step, 'train', values, **self._rate())
 
@@ -140,13 +151,24 @@ class Reporter:
   ) -> None:
     """Adds a row to the history and shows it, the latter with `timing`.
 
-    The log's record has the row of the history as its attribute `row`.
+    The log's record has the row of the history as its attribute `row`. With
+    an evaluation history.json is written anew, to be read meanwhile.
+
+    Raises:
+      NonFinite: a value is not finite.
     """
     values = {name: values[name] for name in sorted(values, key=_place)}
+    for name, value in values.items():
+      if not math.isfinite(value):
+        raise NonFinite(
+          f'{part} {name} ({value:.4g}) is not finite at step {step}'
+        )
     self.history.append({'step': step, 'part': part} | values)
     scalars = {f'{part}/{k}': value for k, value in (values | timing).items()}
     with workdir_lib.writing(self._workdir):
       self._writer.write_scalars(step, scalars)
+      if part != 'train':
+        self._write_history()
     logger.info(
       'step %d %s: %s',
       step,
@@ -168,9 +190,8 @@ class Reporter:
       for row in jax.device_get(self._window)
     ]
     for row in self._window:
-      count = row['nonfinite_in_a_row']
-      if count > self._config.optimizer.skip_nonfinite or (
-        not count and not math.isfinite(row['loss'])
+      if not (
+        math.isfinite(row['loss']) and math.isfinite(row['gradient_norm'])
       ):
         raise NonFinite(
           f'the loss ({row["loss"]:.4g}) or its gradient (norm '
@@ -222,20 +243,23 @@ class Reporter:
       'images_per_second': (
         self._all_steps * config.batch_size / seconds if seconds else None
       ),
-      'wall_seconds': time.perf_counter() - self._created,
+      'wall_seconds': self._wall_seconds,
     } | environment()
     if distributed.is_primary():
       folder = self._workdir / 'figures'
       path = self._workdir / 'results.json'
       with workdir_lib.writing(self._workdir):
         self._draw(figures, folder)
-        workdir_lib.write(
-          self._workdir / 'history.json', json.dumps(self.history) + '\n'
-        )
-        workdir_lib.write(path, json.dumps(results, indent=2) + '\n')
+        self._write_history()
+        workdir_lib.write_json(path, results)
       logger.info('Finished: %s', _line(metrics))
       logger.info('Results: %s  Pictures: %s', path, folder)
     return results
+
+  def _write_history(self) -> None:
+    if distributed.is_primary():
+      path = self._workdir / 'history.json'
+      workdir_lib.write_json(path, self.history, indent=None)
 
   def _draw(
     self, figures: dict[str, mpl_figure.Figure], folder: epath.Path

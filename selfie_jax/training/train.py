@@ -61,7 +61,8 @@ def train_and_evaluate(
   Raises:
     UserError: the config cannot work, the workdir holds another job or cannot
       be written to, another process runs in it, no checkpoint can be read, or
-      the loss is no longer finite.
+      the job has run there on other images.
+    Diverged: a loss, a gradient or an evaluation is not finite.
     Preempted: SIGTERM came; all is saved.
   """
   return job.run(config, workdir, _run)
@@ -133,11 +134,11 @@ def _run(
       process_index=jax.process_index(),
       process_count=jax.process_count(),
     )
-    state = _train(task, config, state, batches, monitors, manager, reporter)
-
-    state, evaluations = _choose_and_test(
-      state, monitored, evaluate, manager, reporter
-    )
+    with _explained(manager):
+      state = _train(task, config, state, batches, monitors, manager, reporter)
+      state, evaluations = _choose_and_test(
+        state, monitored, evaluate, manager, reporter
+      )
     pictured = next(
       input_pipeline.eval_batches(
         test_source, np.arange(min(PICTURED, test_source.size)), PICTURED
@@ -196,7 +197,6 @@ def _train(
   with (
     reporter.bar(first_step) as bar,
     preemption.Notice() as notice,
-    _explained(manager),
   ):
     if first_step:
       monitor(first_step)
@@ -262,19 +262,18 @@ def _choose_and_test(
 
 @contextlib.contextmanager
 def _explained(manager) -> Iterator[None]:
-  """Says which checkpoint is good when the numbers have gone wrong."""
+  """Says which checkpoint is the last when the numbers have gone wrong."""
   try:
     yield
   except reporting.NonFinite as error:
     checkpoints.wait(manager)
     good = manager.latest_step()
-    raise errors.UserError(
+    raise errors.Diverged(
       f'{error}. The run was stopped; '
       + (
-        f'nothing was saved since, and the checkpoint of step {good} is good'
+        f'the last checkpoint is that of step {good}'
         if good
         else 'there was no checkpoint yet'
       )
-      + '. Try a lower --config.optimizer.learning_rate in another --workdir, '
-      'or go on without such steps: --config.optimizer.skip_nonfinite=10'
+      + '. Try a lower --config.optimizer.learning_rate in another --workdir'
     ) from error

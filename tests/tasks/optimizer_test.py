@@ -1,14 +1,14 @@
 """The optimiser is the paper's: checked against SGD written out."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from selfie_jax.tasks import finetune
 from selfie_jax.tasks import optimizer
+from selfie_jax.tasks import pretrain
 
 
 def test_warm_up_then_cosine_to_zero(pretrain_config):
@@ -54,33 +54,35 @@ def test_nesterov_with_decay_before_the_momentum(pretrain_config, everything):
     )
 
 
-@pytest.mark.parametrize('most', [0, 1, 2])
-def test_nonfinite_gradients_are_left_out_as_optax_does(pretrain_config, most):
-  """The same updates and the same state, whatever comes in a row."""
-  config = pretrain_config
-  config.optimizer.skip_nonfinite = most
-  ours = optimizer.create(config)
-  config.optimizer.skip_nonfinite = 0
-  inner = optax.chain(
-    optax.add_decayed_weights(1e-4),
-    optax.sgd(optimizer.schedule(config), 0.9, nesterov=True),
+@pytest.mark.parametrize(
+  'network', ['selfie', 'resnet50', 'resnet36_attention']
+)
+@pytest.mark.parametrize('positions', ['flat', 'row_column'])
+def test_kernels_and_position_tables_decay_and_nothing_else(
+  network, positions, pretrain_config, finetune_config
+):
+  """With no gradient, what moves is what decays; on the trees that train."""
+  task, config = finetune, finetune_config
+  if network == 'selfie':
+    task, config = pretrain, pretrain_config
+  config.model.name = network
+  config.model.positions = positions
+  config.model.context_positions = True
+  config.optimizer.warmup_steps = 0
+  shapes = jax.eval_shape(lambda: task.create_state(config, 10)).params
+  params = jax.tree.map(lambda x: np.ones(x.shape, np.float32), shapes)
+  tx = optimizer.create(config)
+  none = jax.tree.map(np.zeros_like, params)
+  updates, _ = tx.update(none, tx.init(params), params)
+  names = {True: set(), False: set()}
+  for path, update in jax.tree_util.tree_leaves_with_path(updates):
+    assert (update != 0).all() or (update == 0).all()
+    names[bool((update != 0).any())].add(path[-1].key)
+  tables = {'flat': {'places'}, 'row_column': {'rows', 'columns'}}
+  has_attention = network != 'resnet50'
+  assert names[True] == {'kernel'} | (
+    tables[positions] if has_attention else set()
   )
-  theirs = optax.apply_if_finite(inner, most)
-  params = {'kernel': jnp.full((2, 2), 2.0)}
-  states = [tx.init(params) for tx in (ours, theirs)]
-  for value in (1.0, jnp.nan, 2.0, jnp.inf, jnp.nan, 3.0):
-    gradients = {'kernel': jnp.array([[1.0, value], [0.5, -1.0]])}
-    (u1, states[0]), (u2, states[1]) = [
-      tx.update(gradients, state, params)
-      for tx, state in zip((ours, theirs), states, strict=True)
-    ]
-    jax.tree.map(
-      functools.partial(np.testing.assert_allclose, rtol=1e-6), u1, u2
-    )
-    for name in ('notfinite_count', 'last_finite', 'total_notfinite'):
-      assert getattr(states[0], name) == getattr(states[1], name), (name, value)
-    jax.tree.map(
-      functools.partial(np.testing.assert_allclose, rtol=1e-6),
-      jax.tree.leaves(states[0].inner_state),
-      jax.tree.leaves(states[1].inner_state),
-    )
+  assert names[False] == {'scale', 'bias'} | (
+    {'u0'} if has_attention else set()
+  )

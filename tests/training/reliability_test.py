@@ -7,7 +7,6 @@ import shutil
 import signal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from small_jobs import same_end
@@ -17,8 +16,6 @@ from selfie_jax import errors
 from selfie_jax.data import input_pipeline
 from selfie_jax.storage import checkpoints
 from selfie_jax.storage import workdir as workdir_lib
-from selfie_jax.tasks import optimizer
-from selfie_jax.tasks import train_state
 from selfie_jax.training import reporting
 from selfie_jax.training import train
 
@@ -175,65 +172,33 @@ def test_numbers_that_go_wrong_end_the_run_and_are_not_saved(tmp_path):
   config.optimizer.learning_rate = 1e30
   config.optimizer.warmup_steps = 4  # the rate is 0 at the first step
   config.checkpoint_every = 1
-  with pytest.raises(errors.UserError) as error:
-    train.train_and_evaluate(config, tmp_path)
-  said = str(error.value)
+  for _ in range(2):  # and says the same when it is started again
+    with pytest.raises(errors.Diverged) as error:
+      train.train_and_evaluate(config, tmp_path)
+    said = str(error.value)
   assert 'is not finite at step 3, where the learning rate was 5e+29' in said
-  assert 'the checkpoint of step 2 is good' in said
+  assert 'the last checkpoint is that of step 2' in said
   with checkpoints.open_manager(workdir_lib.run_path(tmp_path)) as manager:
     assert max(manager.all_steps()) == 2
-  # The one field that may change then; now three of these are borne in vain.
-  config.optimizer.skip_nonfinite = 3
-  with pytest.raises(errors.UserError, match='not finite at step 6'):
-    train.train_and_evaluate(config, tmp_path)
 
 
-def test_a_skipped_step_changes_nothing_and_is_counted(pretrain_config):
-  config = pretrain_config
-  config.optimizer.skip_nonfinite = 1
+def test_an_evaluation_that_is_not_finite_ends_the_run(tmp_path):
+  """The last step's loss is finite, and the weights that it leaves are not."""
+  config = small_job('finetune')
   config.optimizer.warmup_steps = 0
-  state = train_state.TrainState.create(
-    apply_fn=None,
-    params={'w': jnp.ones(3)},
-    batch_stats={'mean': jnp.zeros(3)},
-    tx=optimizer.create(config),
-  )
-
-  def step(state, wrong):
-    def loss_fn(params):
-      loss = (params['w'] ** 2).sum() * jnp.where(wrong[0], jnp.nan, 1.0)
-      return loss, ({'loss': loss}, {'mean': loss + state.batch_stats['mean']})
-
-    return train_state.update(state, config, loss_fn)
-
-  step = jax.pmap(step, train_state.AXIS, in_axes=(None, 0), out_axes=None)
-  # Of two devices one goes wrong, and both leave the step out.
-  before, metrics = step(state, np.array([[False], [False]]))
-  assert metrics['nonfinite_in_a_row'] == 0
-  after, metrics = step(before, np.array([[False], [True]]))
-  assert metrics['nonfinite_in_a_row'] == 1
-  assert after.step == before.step + 1
-  jax.tree.map(np.testing.assert_array_equal, after.params, before.params)
-  np.testing.assert_array_equal(
-    after.batch_stats['mean'], before.batch_stats['mean']
-  )
-  after, metrics = step(after, np.array([[False], [False]]))
-  assert metrics['nonfinite_in_a_row'] == 0
-  assert metrics['learning_rate'] == optimizer.schedule(config)(1)
-  assert (after.params['w'] != before.params['w']).all()
+  config.optimizer.learning_rate = 1e30
+  config.total_steps = config.log_every = config.eval_every = 1
+  for _ in range(2):
+    with pytest.raises(errors.Diverged, match='validation loss .* at step 1'):
+      train.train_and_evaluate(config, tmp_path)
+  assert not (tmp_path / 'results.json').exists()
 
 
-def test_skipped_steps_are_left_out_of_the_means_and_counted(tmp_path):
-  config = small_job('pretrain')
-  config.optimizer.skip_nonfinite = 1
-  row = {'loss': 1.0, 'gradient_norm': 1.0, 'learning_rate': 0.1}
-  with reporting.Reporter(config, workdir_lib.run_path(tmp_path)) as reporter:
-    for step, (loss, wrong) in enumerate([(1, 0), (np.nan, 1), (2, 0)]):
-      reporter.step(step, row | {'loss': loss, 'nonfinite_in_a_row': wrong})
-    reporter.train_row(2)
-    assert reporter.history[0]['loss'] == 1.5
-    assert reporter.history[0]['skipped_steps'] == 1
-    assert json.dumps(reporter.progress, allow_nan=False)
+def test_json_is_what_every_program_can_read(tmp_path):
+  path = workdir_lib.run_path(tmp_path) / 'results.json'
+  with pytest.raises(ValueError, match='JSON compliant'):
+    workdir_lib.write_json(path, {'loss': float('nan')})
+  assert not path.exists()
 
 
 def test_results_on_a_full_disk_are_one_error_and_are_written_later(
