@@ -18,7 +18,7 @@ from selfie_jax.data import images as images_lib
 from selfie_jax.models import patches
 from selfie_jax.models import resnet
 from selfie_jax.models import selfie
-from selfie_jax.storage import checkpoints
+from selfie_jax.storage import weights as weights_lib
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.tasks import finetune
 from selfie_jax.tasks import pretrain
@@ -180,7 +180,7 @@ def load(
       f'{run} is a run of mode=probe, which has no network of its own; give '
       f'the one that it probed, {config.init_from}'
     )
-  variables = checkpoints.restore_weights(os.fspath(run), step)
+  variables = weights_lib.restore(os.fspath(run), step)
   step = int(variables.pop('step'))
   class_names = None
   if config.mode == 'finetune':

@@ -2,21 +2,23 @@
 
 A checkpoint has two items: `state` (all that training needs to go on, and all
 that others need of a network) and `progress` (JSON: the history of the
-metrics). Beside them lies the list of its files with their checksums, so that
-one that was damaged is known before anything is read from it.
+metrics, and the checksums by which damage is known). Arrays go in and come out
+as those of the host, so each process reads what another number wrote.
 """
 
 from collections.abc import Callable
-import functools
-import json
+from collections.abc import Iterator
+import contextlib
 import logging
 from typing import Any
 
 from etils import epath
 from flax import serialization
+from flax.training import train_state
 import jax
 from jax.experimental import multihost_utils
 import ml_collections
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
@@ -24,13 +26,13 @@ from selfie_jax import config as config_lib
 from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.storage import checksums
+from selfie_jax.storage import restoring
 from selfie_jax.storage import workdir as workdir_lib
-from selfie_jax.tasks import train_state
 
 logger = logging.getLogger(__name__)
 
 FOLDER = 'checkpoints'
-_WEIGHTS = ('step', 'params', 'batch_stats')
+DAMAGED = 'damaged'
 
 
 def open_manager(
@@ -52,14 +54,6 @@ def open_manager(
       cleanup_tmp_directories=True,
       preservation_policy=preservation_policy.AnyPreservationPolicy(
         [preservation_policy.LatestN(keep), _Preserve(best_step)]
-      ),
-      # Called when all files are there, but not yet under their final name.
-      async_options=ocp.AsyncOptions(
-        post_finalization_callback=functools.partial(
-          checksums.list_newest, workdir / FOLDER
-        )
-        if distributed.is_primary()
-        else None
       ),
     )
   return ocp.CheckpointManager(
@@ -86,22 +80,15 @@ def save(
   step = int(state.step)
   if step in manager.all_steps():
     return
-  arrays = serialization.to_state_dict(state)
-  if jax.process_count() > 1:
-    arrays = multihost_utils.host_local_array_to_global_array(
-      arrays, *_everywhere()
-    )
-  _writing(
-    manager,
-    lambda: manager.save(
-      step,
-      args=ocp.args.Composite(
-        state=ocp.args.PyTreeSave(arrays),
-        progress=ocp.args.JsonSave(progress),
-      ),
-      force=True,
-    ),
+  arrays = jax.tree.map(
+    np.asarray, jax.device_get(serialization.to_state_dict(state))
   )
+  args = ocp.args.Composite(
+    state=ocp.args.PyTreeSave(arrays),
+    progress=ocp.args.JsonSave(checksums.seal(progress, arrays)),
+  )
+  with _writing(manager):
+    manager.save(step, args=args, force=True)
 
 
 def wait(manager: ocp.CheckpointManager) -> None:
@@ -110,7 +97,8 @@ def wait(manager: ocp.CheckpointManager) -> None:
   Raises:
     UserError: it cannot be written.
   """
-  _writing(manager, manager.wait_until_finished)
+  with _writing(manager):
+    manager.wait_until_finished()
 
 
 def resume(
@@ -121,99 +109,58 @@ def resume(
   Newer ones that are damaged are named and put aside.
 
   Raises:
-    UserError: there are checkpoints, but not one of them is whole.
+    UserError: there are checkpoints, but not one of them is whole; or the disk
+      cannot be read; or they are of another version of the program.
   """
   steps = sorted(manager.all_steps(), reverse=True)
-  if not steps:
+  if not distributed.choose(len(steps)):
     return None
-  place = 0
-  if distributed.is_primary():
-    place = next(
-      (i for i, step in enumerate(steps) if is_whole(manager, step)), -1
-    )
-  place = distributed.choose(place)
-  if place < 0:
+  found = restoring.first_whole(manager, steps)
+  if found is None:
     raise errors.UserError(
       f'none of the checkpoints in {manager.directory} can be read '
       f'({", ".join(map(str, steps))}). Put back a copy of one, or delete that '
       'folder to start at step 0 again'
     )
-  if place:
+  step, arrays, progress = found
+  restored = _like(state, arrays, manager.directory / str(step))
+  if distributed.choose(steps.index(step) if distributed.is_primary() else 0):
     if distributed.is_primary():
-      for step in steps[:place]:
-        checksums.put_aside(manager.directory / str(step))
+      for damaged in steps[: steps.index(step)]:
+        _put_aside(manager.directory / str(damaged))
     multihost_utils.sync_global_devices('damaged checkpoints put aside')
     manager.reload()
-    logger.warning('Going back to the checkpoint of step %d', steps[place])
-  return restore(manager, state, steps[place])
+    logger.warning('Going back to the checkpoint of step %d', step)
+  return restored, progress
 
 
-def restore(
-  manager: ocp.CheckpointManager, state: train_state.TrainState, step: int
-) -> tuple[train_state.TrainState, dict[str, Any]]:
-  """Reads step `step` into the shape of `state`; returns it and progress."""
-  mesh, spec = _everywhere()
-  sharding = jax.sharding.NamedSharding(mesh, spec)
-  arrays = serialization.to_state_dict(state)
-  read = _read(manager, step, jax.tree.map(lambda _: sharding, arrays))
-  local = multihost_utils.global_array_to_host_local_array(
-    read.state, mesh, spec
-  )
-  # Laid out as the steps return it, so that they are compiled once.
-  local = jax.device_put(local, jax.tree.map(lambda x: x.sharding, arrays))
-  return serialization.from_state_dict(state, local), read.progress
-
-
-def restore_weights(run: str, step: int = -1) -> dict[str, Any]:
-  """Parameters and batch statistics of a run.
-
-  Args:
-    run: the run's folder.
-    step: of the checkpoint; -1 for the one that the run's results are of if it
-      is finished, else the newest.
-
-  Returns:
-    {'step': ..., 'params': ..., 'batch_stats': ...} on one device, whatever
-    number of devices wrote them.
+def restore_best(
+  manager: ocp.CheckpointManager,
+  state: train_state.TrainState,
+  history: list[dict[str, Any]],
+) -> train_state.TrainState:
+  """The whole checkpoint that is best on the validation part.
 
   Raises:
-    UserError: there is no checkpoint (of that step), or none that can be read.
+    UserError: none of them is whole, or the disk cannot be read.
   """
-  workdir = workdir_lib.run_path(run)
-  if not (workdir / FOLDER).exists():
+  steps = [step for step in _ranked(history) if step in manager.all_steps()]
+  found = restoring.first_whole(manager, steps)
+  if found is None:
     raise errors.UserError(
-      f'{run} has no checkpoint yet; they come each '
-      '--config.checkpoint_every=STEPS. Type its command again, and wait for '
-      'the first'
+      f'none of the checkpoints in {manager.directory} can be read; type the '
+      'same command again'
     )
-  with open_manager(workdir) as manager:
-    steps = sorted(manager.all_steps(), reverse=True)
-    if step != -1 and step not in steps:
-      raise errors.UserError(
-        f'{run} has no checkpoint of step {step}, but of '
-        f'{", ".join(map(str, sorted(steps)))}; a run keeps its newest '
-        '--config.keep_checkpoints=N, one each --config.checkpoint_every=STEPS'
-      )
-    chosen = _chosen_step(workdir)
-    # The chosen one is tried first, then from the newest to the oldest.
-    steps.sort(key=lambda step: step != chosen)
-    steps = steps if step == -1 else [step]
-    step = next((step for step in steps if is_whole(manager, step)), None)
-    if step is None:
-      raise errors.UserError(
-        f'none of the checkpoints of {run} can be read; run its job again with '
-        '--workdir=SOMEWHERE_ELSE'
-      )
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    tree = manager.item_metadata(step)['state'].tree
-    shardings = {
-      name: jax.tree.map(lambda _: device, tree[name]) for name in _WEIGHTS
-    }
-    return _read(manager, step, shardings).state
+  return _like(state, found[1], manager.directory / str(found[0]))
 
 
 def best_step(history: list[dict[str, Any]]) -> int | None:
   """The step best on the validation part (the later of two equals), if any."""
+  return next(iter(_ranked(history)), None)
+
+
+def _ranked(history: list[dict[str, Any]]) -> list[int]:
+  """Steps with an accuracy on the validation part, the best first."""
   accuracies = [
     (value, row['step'])
     for row in history
@@ -221,12 +168,7 @@ def best_step(history: list[dict[str, Any]]) -> int | None:
     for name, value in row.items()
     if name.endswith('accuracy')
   ]
-  return max(accuracies)[1] if accuracies else None
-
-
-def is_whole(manager: ocp.CheckpointManager, step: int) -> bool:
-  """Whether all files of a checkpoint are what was saved; says if not."""
-  return checksums.is_whole(manager.directory / str(step))
+  return [step for _, step in sorted(accuracies, reverse=True)]
 
 
 def pretraining_config(run: str) -> ml_collections.ConfigDict:
@@ -245,14 +187,6 @@ def pretraining_config(run: str) -> ml_collections.ConfigDict:
   return saved
 
 
-def _chosen_step(workdir: epath.Path) -> int | None:
-  """The step that the run's results are of, if it is finished."""
-  path = workdir / 'results.json'
-  return (
-    json.loads(path.read_text()).get('checkpoint') if path.exists() else None
-  )
-
-
 class _Preserve(preservation_policy.PreservationPolicy):
   """Keeps one step, which is asked for anew each time."""
 
@@ -265,29 +199,34 @@ class _Preserve(preservation_policy.PreservationPolicy):
     return [checkpoint.step == step for checkpoint in checkpoints]
 
 
-def _everywhere():
-  """A mesh of all devices of all processes, and the same data on each."""
-  mesh = jax.sharding.Mesh(jax.devices(), (train_state.AXIS,))
-  return mesh, jax.sharding.PartitionSpec()
-
-
-def _read(manager: ocp.CheckpointManager, step: int, shardings=None):
-  """The items of a step: progress, and of state what `shardings` names."""
-  items = {'progress': ocp.args.JsonRestore()}
-  if shardings is not None:
-    items['state'] = ocp.args.PyTreeRestore(
-      item=shardings,
-      restore_args=jax.tree.map(
-        lambda sharding: ocp.ArrayRestoreArgs(sharding=sharding), shardings
-      ),
-      partial_restore=True,
+def _like(
+  state: train_state.TrainState, arrays: dict[str, Any], path: epath.Path
+) -> train_state.TrainState:
+  """What was read from `path`, in the shape and on the devices of `state`."""
+  wanted = serialization.to_state_dict(state)
+  found, names = checksums.by_name(arrays), checksums.by_name(wanted)
+  shapes = [{k: np.shape(v) for k, v in x.items()} for x in (found, names)]
+  if shapes[0] != shapes[1]:
+    name = min(k for k, v in shapes[0].items() ^ shapes[1].items())
+    raise errors.UserError(
+      f'{path} cannot be gone on with: it is of another version of this '
+      f'program, which has {name} otherwise. Start a new run with '
+      '--workdir=SOMEWHERE_ELSE; the weights can be used as before'
     )
-  return manager.restore(step, args=ocp.args.Composite(**items))
+  placed = jax.tree.map(
+    # Laid out as the steps return it, so that they are compiled once.
+    lambda name, x: jax.device_put(found[name], x.sharding),
+    jax.tree.unflatten(jax.tree.structure(wanted), names),
+    wanted,
+  )
+  return serialization.from_state_dict(state, placed)
 
 
-def _writing(manager: ocp.CheckpointManager, action: Callable) -> None:
+@contextlib.contextmanager
+def _writing(manager: ocp.CheckpointManager) -> Iterator[None]:
+  """Turns whatever keeps a checkpoint from being written into one error."""
   try:
-    action()
+    yield
   # What a full disk raises depends on which of several libraries meets it.
   except Exception as error:
     good = max((s for s in _steps_on_disk(manager)), default=None)
@@ -302,3 +241,13 @@ def _writing(manager: ocp.CheckpointManager, action: Callable) -> None:
 def _steps_on_disk(manager: ocp.CheckpointManager) -> list[int]:
   names = [path.name for path in manager.directory.iterdir()]
   return [int(name) for name in names if name.isdigit()]
+
+
+def _put_aside(checkpoint: epath.Path) -> None:
+  """Moves workdir/checkpoints/STEP to workdir/damaged/STEP."""
+  aside = checkpoint.parent.parent / DAMAGED / checkpoint.name
+  aside.parent.mkdir(exist_ok=True)
+  if aside.exists():
+    aside.rmtree()
+  checkpoint.rename(aside)
+  logger.warning('Moved the damaged checkpoint to %s', aside)

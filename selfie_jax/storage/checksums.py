@@ -1,94 +1,62 @@
-"""Whether the files of a checkpoint are what was saved.
+"""Checksums of what a checkpoint holds, kept in its progress.
 
-Each checkpoint holds a list of its files with their sizes and checksums,
-written before the checkpoint gets its final name. So what has been truncated,
-emptied or partly deleted is known before anything is read from it.
+Taken when it is saved and compared when it has been read: orbax notices a file
+that is missing or truncated, but not a bit that has changed.
 """
 
-from collections.abc import Iterator
 import json
-import logging
-import os
+from typing import Any
 import zlib
 
-from etils import epath
+import jax
+import numpy as np
 
-logger = logging.getLogger(__name__)
-
-LIST = 'checksums.json'
-DAMAGED = 'damaged'
-_METADATA = '_CHECKPOINT_METADATA'  # orbax adds the time of the commit later
-_CHUNK = 1 << 24
+ARRAYS, REST = 'checksums', 'checksum'
 
 
-def list_newest(checkpoints: epath.Path) -> None:
-  """Writes the list of the newest step in a folder of checkpoints.
+def seal(progress: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
+  """`progress` with the checksums of a tree of host arrays, and its own."""
+  progress = progress | {ARRAYS: _of_arrays(arrays)}
+  return progress | {REST: _of_json(progress)}
+
+
+def find_damage(progress: dict[str, Any], arrays: dict[str, Any]) -> str | None:
+  """Says what is not as it was sealed; None if all is.
 
   Args:
-    checkpoints: holds a folder for each step, named by its number; the one
-      that is being written may have more after the number.
+    progress: as read; one without checksums, of an older version, passes.
+    arrays: as read, some or all branches of the tree.
   """
-  folders = [path for path in checkpoints.iterdir() if path.is_dir()]
-  newest = max(folders, key=lambda path: int(path.name.partition('.')[0]))
-  files = {
-    os.path.relpath(path, newest): _checksum(path)
-    for path in _files(newest)
-    if path.name != _METADATA
-  }
-  (newest / LIST).write_text(json.dumps(files, indent=1))
-
-
-def is_whole(checkpoint: epath.Path) -> bool:
-  """Whether a checkpoint's files are what was saved; says which is not."""
-  reason = _damage(checkpoint)
-  if reason:
-    logger.warning('The checkpoint %s cannot be read: %s', checkpoint, reason)
-  return not reason
-
-
-def put_aside(checkpoint: epath.Path) -> None:
-  """Moves workdir/checkpoints/STEP to workdir/damaged/STEP."""
-  aside = checkpoint.parent.parent / DAMAGED / checkpoint.name
-  aside.parent.mkdir(exist_ok=True)
-  if aside.exists():
-    aside.rmtree()
-  checkpoint.rename(aside)
-  logger.warning('Moved the damaged checkpoint to %s', aside)
-
-
-def _damage(checkpoint: epath.Path) -> str | None:
-  name = LIST
-  try:
-    listed = json.loads((checkpoint / LIST).read_text())
-    for name, (size, value) in listed.items():
-      found = _checksum(checkpoint / name)
-      if found[0] != size:
-        return f'{name} has {found[0]} bytes instead of {size}'
-      if found[1] != value:
-        return f'{name} is not what was written'
-    name = _METADATA
-    json.loads((checkpoint / name).read_text())
-  except FileNotFoundError:
-    return f'{name} is missing'
-  except OSError as error:
-    return str(error)
-  except ValueError:
-    return f'{name} is damaged'
+  if not {ARRAYS, REST} & progress.keys():
+    return None
+  rest = {name: value for name, value in progress.items() if name != REST}
+  if progress.get(REST) != _of_json(rest):
+    return 'its progress is not what was written'
+  found = _of_arrays(arrays)
+  for name, value in progress[ARRAYS].items():
+    if name.partition('/')[0] in arrays and found.get(name) != value:
+      return f'{name} is not what was written'
   return None
 
 
-def _files(folder: epath.Path) -> Iterator[epath.Path]:
-  for path in sorted(folder.iterdir()):
-    if path.is_dir():
-      yield from _files(path)
-    else:
-      yield path
+def by_name(tree: Any) -> dict[str, Any]:
+  """{'params/stem/conv/kernel': leaf, ...}."""
+  return {
+    jax.tree_util.keystr(path, simple=True, separator='/'): leaf
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
 
 
-def _checksum(path: epath.Path) -> list[int]:
-  """Size in bytes and CRC-32."""
-  size, value = 0, 0
-  with path.open('rb') as file:
-    while chunk := file.read(_CHUNK):
-      size, value = size + len(chunk), zlib.crc32(chunk, value)
-  return [size, value]
+def _of_arrays(arrays: dict[str, Any]) -> dict[str, int]:
+  """CRC-32 of data type, shape and bytes."""
+  return {
+    name: zlib.crc32(
+      np.ascontiguousarray(x).reshape(-1).view(np.uint8),
+      zlib.crc32(f'{x.dtype}{x.shape}'.encode()),
+    )
+    for name, x in by_name(arrays).items()
+  }
+
+
+def _of_json(value: dict[str, Any]) -> int:
+  return zlib.crc32(json.dumps(value, sort_keys=True).encode())

@@ -15,6 +15,7 @@ from selfie_jax import errors
 from selfie_jax.models import classifier
 from selfie_jax.storage import checkpoints
 from selfie_jax.storage import timm_weights
+from selfie_jax.storage import weights as weights_lib
 from selfie_jax.tasks import train_state
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def create_state(
   )
   if not config.init_from:
     return state
-  read = timm_weights.read if _is_file(config) else checkpoints.restore_weights
+  read = timm_weights.read if _is_file(config) else weights_lib.restore
   pretrained = read(config.init_from)
   params = _transfer(pretrained['params'], state.params, config)
   stats = _transfer(pretrained['batch_stats'], state.batch_stats, config)

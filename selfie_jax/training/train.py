@@ -246,14 +246,11 @@ def _choose_and_test(
   rows = [row for row in reporter.history if row['part'] == monitored]
   if monitored == 'test':
     return state, {'test': rows[-1]}
-  whole = [s for s in manager.all_steps() if checkpoints.is_whole(manager, s)]
-  step = checkpoints.best_step(
-    [row for row in reporter.history if row['step'] in whole]
-  )
+  state = checkpoints.restore_best(manager, state, reporter.history)
+  step = int(state.step)
   logger.info(
     'Testing the checkpoint of step %d, the best on the validation part', step
   )
-  state, _ = checkpoints.restore(manager, state, step)
   values = evaluate(state, 'test')
   reporter.row(step, 'test', values)
   best = next(row for row in rows if row['step'] == step)

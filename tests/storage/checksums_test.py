@@ -1,82 +1,62 @@
-"""A checkpoint that was damaged is known before anything is read from it."""
+"""What was changed since it was saved is known, and old ones are let pass."""
 
 import json
-import shutil
 
-from etils import epath
+import numpy as np
 import pytest
 
 from selfie_jax.storage import checksums
 
 
 @pytest.fixture
-def checkpoint(tmp_path):
-  """A folder as orbax leaves it, listed before its last renaming."""
-  checkpoints = epath.Path(tmp_path) / 'checkpoints'
-  for name in ('20', '100.orbax-checkpoint-tmp'):
-    folder = checkpoints / name
-    (folder / 'state' / 'd').mkdir(parents=True)
-    (folder / 'state' / 'd' / 'data').write_bytes(bytes(range(200)))
-    (folder / 'progress').write_text('{}')
-    (folder / '_CHECKPOINT_METADATA').write_text('{}')
-  checksums.list_newest(checkpoints)
-  (checkpoints / '100.orbax-checkpoint-tmp').rename(checkpoints / '100')
-  # Written again by orbax after the list.
-  (checkpoints / '100' / '_CHECKPOINT_METADATA').write_text('{"commit": 1}')
-  return checkpoints / '100'
+def arrays():
+  return {
+    'step': np.asarray(3),
+    'params': {'a': np.arange(6.0).reshape(2, 3), 'b': np.float32([1, 2])},
+    'opt_state': {'0': {}, '1': {'a': np.zeros((2, 3))}},
+  }
 
 
-def flip_a_bit(checkpoint):
-  path = checkpoint / 'state' / 'd' / 'data'
-  content = bytearray(path.read_bytes())
-  content[77] ^= 4
-  path.write_bytes(bytes(content))
+@pytest.fixture
+def progress(arrays):
+  rows = [{'step': 3, 'part': 'train', 'loss': 0.1 + 0.2}]
+  sealed = checksums.seal({'history': rows, 'window': []}, arrays)
+  return json.loads(json.dumps(sealed))
 
 
-def empty_all_files(checkpoint):
-  for path in checksums._files(checkpoint):
-    path.write_bytes(b'')
+def test_what_was_saved_passes_whole_or_in_part(arrays, progress):
+  assert checksums.find_damage(progress, arrays) is None
+  assert checksums.find_damage(progress, {'params': arrays['params']}) is None
 
 
-DAMAGES = {
-  'shorter': (
-    lambda c: (c / 'state' / 'd' / 'data').write_bytes(bytes(50)),
-    'state/d/data has 50 bytes instead of 200',
-  ),
-  'a bit': (flip_a_bit, 'state/d/data is not what was written'),
-  'emptied': (empty_all_files, 'damaged'),
-  'a file gone': (lambda c: (c / 'progress').unlink(), 'progress is missing'),
-  'a folder gone': (lambda c: (c / 'state').rmtree(), 'data is missing'),
-  'nothing left': (lambda c: (c.rmtree(), c.mkdir()), 'json is missing'),
-  'no list': (lambda c: (c / checksums.LIST).unlink(), 'json is missing'),
-  'no metadata': (
-    lambda c: (c / '_CHECKPOINT_METADATA').write_text(''),
-    '_CHECKPOINT_METADATA is damaged',
-  ),
-}
+@pytest.mark.parametrize(
+  'change',
+  [
+    lambda x: np.nextafter(x, 9),
+    lambda x: -x,  # also where it is 0
+    lambda x: x.view(np.int64),
+    lambda x: x.reshape(3, 2),
+    lambda x: np.asfortranarray(x.T),
+  ],
+)
+def test_a_changed_array_is_named(arrays, progress, change):
+  arrays['params']['a'] = change(arrays['params']['a'])
+  assert 'params/a is not' in checksums.find_damage(progress, arrays)
 
 
-def test_whole_one_is_whole_and_only_the_newest_is_listed(checkpoint):
-  assert checksums.is_whole(checkpoint)
-  listed = json.loads((checkpoint / checksums.LIST).read_text())
-  assert sorted(listed) == ['progress', 'state/d/data']
-  assert not (checkpoint.parent / '20' / checksums.LIST).exists()
+def test_a_missing_array_is_named(arrays, progress):
+  del arrays['params']['b']
+  assert 'params/b is not' in checksums.find_damage(progress, arrays)
 
 
-@pytest.mark.parametrize('damage', DAMAGES)
-def test_damage_is_found_and_named(checkpoint, damage, caplog):
-  do, said = DAMAGES[damage]
-  do(checkpoint)
-  assert not checksums.is_whole(checkpoint)
-  assert said in caplog.text and str(checkpoint) in caplog.text
+@pytest.mark.parametrize('name', ['history', 'checksums', 'checksum'])
+def test_every_word_of_the_progress_is_held(arrays, progress, name):
+  value = progress.pop(name)
+  assert 'progress is not' in checksums.find_damage(progress, arrays)
+  # As a bit that changed in the name would leave it.
+  renamed = progress | {chr(ord(name[0]) ^ 1) + name[1:]: value}
+  assert 'progress is not' in checksums.find_damage(renamed, arrays)
 
 
-def test_put_aside_twice_keeps_the_later(checkpoint):
-  copy = checkpoint.parent / 'copy'
-  shutil.copytree(checkpoint, copy)
-  checksums.put_aside(checkpoint)
-  copy.rename(checkpoint)
-  (checkpoint / 'mark').write_text('')
-  checksums.put_aside(checkpoint)
-  assert not checkpoint.exists()
-  assert (checkpoint.parent.parent / 'damaged' / '100' / 'mark').exists()
+def test_progress_of_before_has_none_and_passes(arrays):
+  assert checksums.find_damage({'history': [], 'window': []}, arrays) is None

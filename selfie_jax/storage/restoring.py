@@ -1,0 +1,121 @@
+"""A checkpoint as it was saved: read, tried again, and held to its checksums.
+
+An error of the disk is none of the checkpoint: damaged is one whose files can
+all be read to the end and are not what was written.
+"""
+
+from collections.abc import Sequence
+import logging
+import time
+from typing import Any
+
+from etils import epath
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from selfie_jax import distributed
+from selfie_jax import errors
+from selfie_jax.storage import checksums
+
+logger = logging.getLogger(__name__)
+
+_PAUSES = (0.2, 1.0)  # seconds, before what failed is read again
+
+
+def first_whole(
+  manager: ocp.CheckpointManager,
+  steps: Sequence[int],
+  names: Sequence[str] | None = None,
+) -> tuple[int, dict[str, Any], dict[str, Any]] | None:
+  """The first of the steps that is whole, its arrays and its progress.
+
+  The primary process chooses, and tells the others. `names` are the branches
+  of the state to read; None for all.
+  """
+  none = -1
+  step, found, error = none, None, None
+  if distributed.is_primary():
+    try:
+      for step in steps:
+        if found := _read_whole(manager, step, names):
+          break
+      else:
+        step = none
+    except errors.UserError as caught:
+      error = caught
+  distributed.raise_everywhere(error)
+  step = distributed.choose(step)
+  if step == none:
+    return None
+  found = found or _read_whole(manager, step, names)
+  if found is None:
+    raise errors.UserError(
+      f'process {jax.process_index()} cannot read the checkpoint of step '
+      f'{step} in {manager.directory}, which process 0 can; see to it that '
+      'all processes see the same files'
+    )
+  return step, *found
+
+
+def _read_whole(
+  manager: ocp.CheckpointManager, step: int, names: Sequence[str] | None
+) -> tuple[dict[str, Any], dict[str, Any]] | None:
+  """Arrays and progress of a step; None if it is damaged, which is said.
+
+  It is damaged if all of its files can be read, but not as what was saved.
+
+  Raises:
+    UserError: the disk cannot be read, several times.
+  """
+  folder = manager.directory / str(step)
+  for pause in (0.0, *_PAUSES):
+    time.sleep(pause)
+    try:
+      arrays, progress = _read(manager, step, names)
+      damage = checksums.find_damage(progress, arrays)
+      if not damage:
+        return arrays, progress
+    # Each of several libraries has exceptions of its own.
+    except Exception as error:
+      damage = ' '.join(str(error).split())[:300]
+    try:
+      disk_error = None
+      _read_files(folder)
+    except Exception as error:  # buckets have exceptions of their own
+      disk_error = error
+  if disk_error:
+    raise errors.UserError(
+      f'{folder} cannot be read ({disk_error}). Nothing was changed; mend the '
+      'disk, then type the same command again'
+    ) from disk_error
+  logger.warning('The checkpoint %s is damaged: %s', folder, damage)
+  return None
+
+
+def _read(
+  manager: ocp.CheckpointManager, step: int, names: Sequence[str] | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Arrays of the host, and progress."""
+  tree = manager.item_metadata(step)['state'].tree
+  if names is not None:
+    tree = {name: tree[name] for name in names}
+  tree = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+  read = manager.restore(
+    step,
+    args=ocp.args.Composite(
+      progress=ocp.args.JsonRestore(),
+      state=ocp.args.PyTreeRestore(
+        item=tree, restore_args=tree, partial_restore=True
+      ),
+    ),
+  )
+  return read.state, read.progress
+
+
+def _read_files(folder: epath.Path) -> None:
+  for path in folder.iterdir():
+    if path.is_dir():
+      _read_files(path)
+    else:
+      path.read_bytes()

@@ -1,0 +1,68 @@
+"""The weights of a run, for whoever uses its network."""
+
+import json
+from typing import Any
+
+from etils import epath
+import jax
+
+from selfie_jax import errors
+from selfie_jax.storage import checkpoints
+from selfie_jax.storage import restoring
+from selfie_jax.storage import workdir as workdir_lib
+
+_BRANCHES = ('step', 'params', 'batch_stats')
+
+
+def restore(run: str, step: int = -1) -> dict[str, Any]:
+  """Parameters and batch statistics of a run.
+
+  Where there are several processes, all of them have to ask.
+
+  Args:
+    run: the run's folder.
+    step: of the checkpoint; -1 for the one that the run's results are of if it
+      is finished, else the newest.
+
+  Returns:
+    {'step': ..., 'params': ..., 'batch_stats': ...} on one device, whatever
+    number of devices wrote them.
+
+  Raises:
+    UserError: there is no checkpoint (of that step), or none that can be read.
+  """
+  workdir = workdir_lib.run_path(run)
+  if not (workdir / checkpoints.FOLDER).exists():
+    raise errors.UserError(
+      f'{run} has no checkpoint yet; they come each '
+      '--config.checkpoint_every=STEPS. Type its command again, and wait for '
+      'the first'
+    )
+  with checkpoints.open_manager(workdir) as manager:
+    steps = sorted(manager.all_steps(), reverse=True)
+    if step != -1 and step not in steps:
+      raise errors.UserError(
+        f'{run} has no checkpoint of step {step}, but of '
+        f'{", ".join(map(str, sorted(steps)))}; a run keeps its newest '
+        '--config.keep_checkpoints=N, one each --config.checkpoint_every=STEPS'
+      )
+    chosen = _chosen_step(workdir)
+    # The chosen one is tried first, then from the newest to the oldest.
+    steps.sort(key=lambda step: step != chosen)
+    found = restoring.first_whole(
+      manager, steps if step == -1 else [step], _BRANCHES
+    )
+    if found is None:
+      raise errors.UserError(
+        f'none of the checkpoints of {run} can be read; run its job again with '
+        '--workdir=SOMEWHERE_ELSE'
+      )
+  return jax.device_put(found[1], jax.local_devices()[0])
+
+
+def _chosen_step(workdir: epath.Path) -> int | None:
+  """The step that the run's results are of, if it is finished."""
+  path = workdir / 'results.json'
+  return (
+    json.loads(path.read_text()).get('checkpoint') if path.exists() else None
+  )
