@@ -16,28 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 
-class Kernel(nn.Module):
-  """A learned float32 kernel, for whoever convolves with it.
-
-  It starts He-normal over its fan-out (He et al. 2015).
-  """
-
-  features: int
-  size: int
-
-  @nn.compact
-  def __call__(self, channels: int) -> jax.Array:
-    """Returns [size, size, channels, features]."""
-    return self.param(
-      'kernel',
-      nn.initializers.variance_scaling(2.0, 'fan_out', 'truncated_normal'),
-      (self.size, self.size, channels, self.features),
-      jnp.float32,
-    )
-
-
 class Conv(nn.Module):
-  """`conv2d` with a learned `Kernel` and no bias."""
+  """`conv2d` with a learned kernel and no bias."""
 
   features: int
   kernel_size: int
@@ -45,14 +25,29 @@ class Conv(nn.Module):
   padding: int | None = None  # None: (kernel_size - 1) // 2.
   dtype: jnp.dtype = jnp.float32
 
-  @nn.compact
   def __call__(self, x):
-    k = self.kernel_size
-    kernel = Kernel(self.features, k)
-    nn.share_scope(self, kernel)
-    padding = (k - 1) // 2 if self.padding is None else self.padding
-    x = x.astype(self.dtype)
-    return conv2d(x, kernel(x.shape[-1]), stride=self.stride, padding=padding)
+    kernel = self.weights(x.shape[-1])
+    return conv2d(x.astype(self.dtype), kernel, **self.geometry)
+
+  @nn.compact
+  def weights(self, channels: int) -> jax.Array:
+    """The kernel [k, k, channels, features], float32.
+
+    It starts He-normal over its fan-out (He et al. 2015).
+    """
+    return self.param(
+      'kernel',
+      nn.initializers.variance_scaling(2.0, 'fan_out', 'truncated_normal'),
+      (self.kernel_size, self.kernel_size, channels, self.features),
+      jnp.float32,
+    )
+
+  @property
+  def geometry(self) -> dict[str, int]:
+    """Stride and padding, as `conv2d` takes them."""
+    same = (self.kernel_size - 1) // 2
+    padding = same if self.padding is None else self.padding
+    return {'stride': self.stride, 'padding': padding}
 
 
 def conv2d(x, kernel, *, stride=1, padding=0):

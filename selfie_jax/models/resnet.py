@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from selfie_jax.models import batch_norm
 from selfie_jax.models import conv
+from selfie_jax.models import preactivation
 
 EXPANSION = 4  # output channels of a bottleneck per channel of its 3x3
 # (kernel size, stride, padding)
@@ -61,49 +62,22 @@ class Bottleneck(nn.Module):
   features: int  # channels of the 3x3; the output has four times as many
   stride: int
   norm: Any
-  dtype: Any
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    channels, out = x.shape[-1], self.features * EXPANSION
-    kernel1 = conv.Kernel(self.features, 1, name='conv1')(channels)
-    kernel3 = conv.Kernel(out, 1, name='conv3')(self.features)
-    norm1 = self.norm(name='norm1')
-
-    def middle(y):
-      y = nn.relu(self.norm(name='norm2')(y))
-      y = conv.Conv(
-        self.features, 3, stride=self.stride, dtype=self.dtype, name='conv2'
-      )(y)
-      return nn.relu(self.norm(name='norm3')(y))
-
-    if channels == out and self.stride == 1:
-      y = norm1(x, _relu_conv, (kernel1,))
-      return x + conv.conv2d(middle(y), kernel3)
-    projection = conv.Kernel(out, 1, name='shortcut')(channels)
-    if self.stride == 1:
-      # conv3 and shortcut in one, which writes their sum once.
-      x = nn.relu(norm1(x))
-      y = middle(conv.conv2d(x, kernel1))
-      return conv.conv2d(
-        jnp.concatenate([y, x], axis=-1),
-        jnp.concatenate([kernel3, projection], axis=-2),
-      )
-    branches = functools.partial(_relu_branches, self.stride)
-    y, shortcut = norm1(x, branches, (kernel1, projection))
-    return shortcut + conv.conv2d(middle(y), kernel3)
-
-
-def _relu_conv(kernels: tuple[jax.Array], y: jax.Array) -> jax.Array:
-  return conv.conv2d(nn.relu(y), *kernels)
-
-
-def _relu_branches(
-  stride: int, kernels: tuple[jax.Array, jax.Array], y: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  y = nn.relu(y)
-  kernel1, projection = kernels
-  return conv.conv2d(y, kernel1), conv.conv2d(y, projection, stride=stride)
+    """Maps [n, h, w, channels] to [n, h / stride, w / stride, 4 * features]."""
+    norm, layer = self.norm, preactivation.norm_relu_conv
+    out = self.features * EXPANSION
+    conv1 = conv.Conv(self.features, 1, name='conv1')
+    if x.shape[-1] == out and self.stride == 1:
+      shortcut, y = x, layer(x, norm(name='norm1'), conv1)
+    else:
+      projection = conv.Conv(out, 1, self.stride, name='shortcut')
+      y, shortcut = layer(x, norm(name='norm1'), conv1, projection)
+    conv2 = conv.Conv(self.features, 3, self.stride, name='conv2')
+    y = layer(y, norm(name='norm2'), conv2)
+    conv3 = conv.Conv(out, 1, name='conv3')
+    return layer(y, norm(name='norm3'), conv3, plus=shortcut)
 
 
 class Block(nn.Module):
@@ -113,18 +87,12 @@ class Block(nn.Module):
   features: int
   stride: int
   norm: Any
-  dtype: Any
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     for i in range(self.depth):
-      x = Bottleneck(
-        self.features,
-        self.stride if i == 0 else 1,
-        self.norm,
-        self.dtype,
-        name=f'unit{i + 1}',
-      )(x)
+      stride = self.stride if i == 0 else 1
+      x = Bottleneck(self.features, stride, self.norm, name=f'unit{i + 1}')(x)
     return x
 
 
@@ -163,14 +131,8 @@ class ResNet(nn.Module):
     x = images.astype(self.dtype)
     x = Stem(self.stem, self.width, self.dtype, name='stem')(x)
     for i, depth in enumerate(self.depths):
-      x = Block(
-        depth,
-        self.width * 2**i,
-        1 if i == 0 else 2,
-        norm,
-        self.dtype,
-        name=f'block{i + 1}',
-      )(x)
+      stride = 1 if i == 0 else 2
+      x = Block(depth, self.width * 2**i, stride, norm, name=f'block{i + 1}')(x)
     if self.closing_norm:
       x = nn.relu(norm(name=f'block{len(self.depths)}_norm')(x))
     return x
