@@ -23,6 +23,7 @@ from selfie_jax import errors
 from selfie_jax.data import augment
 from selfie_jax.inference import model as model_lib
 from selfie_jax.inference import timm_card
+from selfie_jax.models import features
 from selfie_jax.storage import timm_weights
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
@@ -94,7 +95,7 @@ def _stablehlo(model: model_lib.Model, folder: pathlib.Path) -> str:
 
   def forward(images: jax.Array) -> jax.Array:
     variables = jax.tree.map(np.asarray, model.variables)
-    return model_lib.outputs(config, variables, images, (name,))[name]
+    return features.outputs(config, variables, images, (name,))[name]
 
   side = config.image_size
   shape = jax_export.symbolic_shape(f'batch, {side}, {side}, 3')

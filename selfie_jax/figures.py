@@ -144,7 +144,7 @@ def attention(images: np.ndarray, weights: np.ndarray) -> mpl_figure.Figure:
 
   Args:
     images: uint8 [n, s, s, 3].
-    weights: of u0 [n, heads, 1 + places], see attention_weights.last_layer.
+    weights: of u0 [n, heads, 1 + places], see features.attention_weights.
 
   Returns:
     A figure of the mean over the heads and of every head; of more than HEADS

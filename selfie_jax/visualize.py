@@ -112,7 +112,6 @@ def draw(
   Returns:
     Figures by name, and by the names of the others why they are missing.
   """
-  from selfie_jax.inference import attention_weights
   from selfie_jax.inference import embedding_space
   from selfie_jax.inference import samples
 
@@ -130,8 +129,8 @@ def draw(
     )
   else:
     missing['patches'] = 'only pretraining runs solve puzzles'
-  if attention_weights.has_attention(model):
-    weights = attention_weights.last_layer(model, images)
+  if 'attention' in model.layers:
+    weights = model.attention_weights(images)
     figures['attention'] = figures_lib.attention(images, weights)
   else:
     missing['attention'] = f'{model.config.model.name} has no attention pooling'
@@ -161,12 +160,13 @@ def solve(
   """The puzzles of images: their holes, and the targets put there [n, m]."""
   import jax
 
+  from selfie_jax.models import build
   from selfie_jax.tasks import pretrain
   from selfie_jax.tasks import train_state
 
   state = train_state.TrainState(
     step=0,
-    apply_fn=pretrain.build_model(model.config).apply,
+    apply_fn=build.selfie(model.config).apply,
     params=model.variables['params'],
     batch_stats=model.variables['batch_stats'],
     tx=None,

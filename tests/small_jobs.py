@@ -14,12 +14,11 @@ import numpy as np
 from configs import digits_finetune
 from configs import digits_pretrain
 from selfie_jax import config as config_lib
-from selfie_jax.models import resnet
+from selfie_jax.models import build
 from selfie_jax.storage import checkpoints
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.tasks import finetune
 from selfie_jax.tasks import pretrain
-from selfie_jax.tasks import train_state as task_lib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -122,12 +121,12 @@ def random_run(config, folder, images, classes=10):
     return np.float32(x * factor + rng.uniform(-0.05, 0.05, x.shape))
 
   params = jax.tree.map(perturb, state.params)
-  x = task_lib.normalise(images, config)
+  x = build.normalise(images, config)
   if config.mode == 'finetune':
-    model, inner = finetune.build_model(config, classes), params
+    model, inner = build.classifier(config, classes), params
     old = state.batch_stats
   else:
-    model = resnet.PatchNetwork(**task_lib.resnet_settings(config, 3))
+    model = build.patch_network(config)
     inner, old = params['patch_network'], state.batch_stats['patch_network']
   _, new = jax.jit(
     functools.partial(model.apply, train=True, mutable='batch_stats')

@@ -8,21 +8,16 @@ import os
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
 from selfie_jax import config as config_lib
 from selfie_jax import errors
 from selfie_jax.data import images as images_lib
-from selfie_jax.models import patches
-from selfie_jax.models import resnet
-from selfie_jax.models import selfie
+from selfie_jax.models import build
+from selfie_jax.models import features
 from selfie_jax.storage import weights as weights_lib
 from selfie_jax.storage import workdir as workdir_lib
-from selfie_jax.tasks import finetune
-from selfie_jax.tasks import pretrain
-from selfie_jax.tasks import train_state
 
 BATCH_SIZE = 64
 
@@ -59,21 +54,17 @@ class Model:
     self.variables = variables
     self.class_names = class_names
     self.step = step
-    self.layers = {
-      'selfie': ('block3', 'patches', 'attention'),
-      'resnet50': ('block3', 'block4'),
-      'resnet36_attention': ('block3', 'attention'),
-    }[config.model.name]
+    self.layers = features.LAYERS[config.model.name]
     devices = jax.local_devices()
     self.batch_size = -(-batch_size // len(devices)) * len(devices)
-    mesh = jax.sharding.Mesh(devices, (train_state.AXIS,))
+    mesh = jax.sharding.Mesh(devices, (build.AXIS,))
     spec = jax.sharding.PartitionSpec
-    self._split = jax.sharding.NamedSharding(mesh, spec(train_state.AXIS))
+    self._split = jax.sharding.NamedSharding(mesh, spec(build.AXIS))
     self._variables = jax.device_put(
       variables, jax.sharding.NamedSharding(mesh, spec())
     )
     self._outputs = jax.jit(
-      functools.partial(outputs, self.config), static_argnames='names'
+      functools.partial(features.outputs, self.config), static_argnames='names'
     )
 
   def embed(self, images: Any, layer: str | None = None) -> np.ndarray:
@@ -108,6 +99,27 @@ class Model:
     """
     self.check_predicts()
     return self.compute(images, ('probabilities',))['probabilities']
+
+  def attention_weights(self, images: np.ndarray) -> np.ndarray:
+    """Where A looks, see features.attention_weights.
+
+    Args:
+      images: uint8 [n, s, s, 3] of the run's size; they go through the network
+        at once.
+
+    Returns:
+      float32 [n, heads, 1 + places].
+
+    Raises:
+      UserError: the network has no attention pooling.
+    """
+    if 'attention' not in self.layers:
+      raise errors.UserError(
+        f'model.name={self.config.model.name} has no attention pooling; give a '
+        'pretraining run, or one with --config.model.name=resnet36_attention'
+      )
+    compute = functools.partial(features.attention_weights, self.config)
+    return np.asarray(jax.jit(compute)(self.variables, images))
 
   def compute(self, images: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Several of the layers, 'logits' and 'probabilities' in one pass."""
@@ -188,73 +200,6 @@ def load(
     class_names = config_lib.load_class_names(workdir)
     class_names = class_names or [str(label) for label in range(count)]
   return Model(config, variables, class_names, batch_size, step)
-
-
-def outputs(
-  config: ml_collections.ConfigDict,
-  variables: dict[str, Any],
-  images: jax.Array,
-  names: Sequence[str],
-) -> dict[str, jax.Array]:
-  """Layers and scores of images; a pure function.
-
-  Args:
-    config: the run's.
-    variables: its parameters and batch statistics.
-    images: uint8 [batch, s, s, 3].
-    names: which of 'block3', 'block4', 'patches', 'attention', 'logits' and
-      'probabilities', of those that the network has.
-
-  Returns:
-    float32 [batch, ...] by name.
-  """
-  compute = _of_pretraining if config.mode == 'pretrain' else _of_classifier
-  x = train_state.normalise(images, config)
-  found = compute(config, variables, x, names)
-  return {name: found[name].astype(jnp.float32) for name in names}
-
-
-def _of_pretraining(config, variables, x, names):
-  found = {}
-  patch_network = functools.partial(
-    resnet.PatchNetwork(**train_state.resnet_settings(config, 3)).apply,
-    {k: v['patch_network'] for k, v in variables.items()},
-    train=False,
-  )
-  cut = patches.extract(x, config.patch_size)
-  if 'block3' in names:
-    found['block3'] = patch_network(x)
-  if 'patches' in names:
-    vectors = patch_network(cut.reshape((-1,) + cut.shape[2:]))
-    found['patches'] = vectors.reshape(cut.shape[:2] + (-1,)).mean(axis=1)
-  if 'attention' in names:
-    found['attention'] = pretrain.build_model(config).apply(
-      variables, cut, method=selfie.Selfie.summarise
-    )
-  return found
-
-
-def _of_classifier(config, variables, x, names):
-  wanted = ('block3', 'block3_norm', 'block4_norm', 'attention_pooling')
-  classes = variables['params']['head']['bias'].shape[0]
-  logits, state = finetune.build_model(config, classes).apply(
-    variables,
-    x,
-    train=False,
-    capture_intermediates=lambda module, _: module.name in wanted,
-    mutable='intermediates',
-  )
-  seen = {k: v['__call__'][0] for k, v in state['intermediates'].items()}
-  found = {'logits': logits, 'probabilities': jax.nn.softmax(logits)}
-  features = seen['block3']
-  if 'block3_norm' in seen:
-    features = jax.nn.relu(seen['block3_norm'])
-  found['block3'] = features.mean(axis=(1, 2))
-  if 'block4_norm' in seen:
-    found['block4'] = jax.nn.relu(seen['block4_norm']).mean(axis=(1, 2))
-  if 'attention_pooling' in seen:
-    found['attention'] = seen['attention_pooling']
-  return found
 
 
 def _batched(values: Iterable[Any], size: int):

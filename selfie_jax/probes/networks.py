@@ -8,11 +8,10 @@ import ml_collections
 import numpy as np
 
 from selfie_jax.inference import model as model_lib
+from selfie_jax.models import build
 from selfie_jax.models import patches
-from selfie_jax.models import resnet
 from selfie_jax.tasks import finetune
 from selfie_jax.tasks import pretrain
-from selfie_jax.tasks import train_state
 
 BATCHES, BATCH = 16, 128  # images that batch statistics are taken of
 
@@ -59,15 +58,15 @@ def with_statistics(
   variables = model.variables
   is_pretraining = config.mode == 'pretrain'
   if is_pretraining:
-    network = resnet.PatchNetwork(**train_state.resnet_settings(config, 3))
+    network = build.patch_network(config)
     variables = {k: v['patch_network'] for k, v in variables.items()}
   else:
-    network = finetune.build_model(config, len(model.class_names))
+    network = build.classifier(config, len(model.class_names))
   apply = functools.partial(network.apply, train=True, mutable='batch_stats')
 
   @jax.jit
   def statistics(batch: jax.Array):
-    x = train_state.normalise(batch, config)
+    x = build.normalise(batch, config)
     if of_patches:
       x = patches.extract(x, config.patch_size)
       x = x.reshape((-1,) + x.shape[2:])

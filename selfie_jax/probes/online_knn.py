@@ -10,7 +10,7 @@ import numpy as np
 from selfie_jax import errors
 from selfie_jax.data import input_pipeline
 from selfie_jax.data import sources
-from selfie_jax.inference import model as model_lib
+from selfie_jax.models import features as features_lib
 from selfie_jax.probes import nearest_neighbours
 from selfie_jax.tasks import train_state
 
@@ -54,7 +54,7 @@ def create(
     mesh, jax.sharding.PartitionSpec(train_state.AXIS)
   )
   outputs = jax.jit(
-    functools.partial(model_lib.outputs, config, names=(LAYER,))
+    functools.partial(features_lib.outputs, config, names=(LAYER,))
   )
 
   def evaluate(

@@ -24,12 +24,12 @@ from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.data import input_pipeline
 from selfie_jax.inference import model as model_lib
+from selfie_jax.models import build
 from selfie_jax.probes import linear_probe
 from selfie_jax.probes import nearest_neighbours
 from selfie_jax.probes import networks as networks_lib
 from selfie_jax.probes import report
 from selfie_jax.storage import workdir as workdir_lib
-from selfie_jax.tasks import train_state
 from selfie_jax.training import evaluation
 from selfie_jax.training import job
 from selfie_jax.training import reporting
@@ -202,7 +202,7 @@ def _pixels(
   config: ml_collections.ConfigDict, images: np.ndarray
 ) -> dict[str, np.ndarray]:
   """Normalised pixels, of larger images means: float32 [batch, dim]."""
-  x = train_state.normalise(jnp.asarray(images), config)
+  x = build.normalise(jnp.asarray(images), config)
   if config.image_size > MOST_PIXELS:
     shape = (len(x), MOST_PIXELS, MOST_PIXELS, 3)
     x = jax.image.resize(x, shape, 'linear')  # antialiased

@@ -12,7 +12,7 @@ import optax
 
 from selfie_jax import config as config_lib
 from selfie_jax import errors
-from selfie_jax.models import classifier
+from selfie_jax.models import build
 from selfie_jax.storage import checkpoints
 from selfie_jax.storage import timm_weights
 from selfie_jax.storage import weights as weights_lib
@@ -24,24 +24,6 @@ logger = logging.getLogger(__name__)
 NEW_PARTS = ('block4', 'block4_norm', 'head')
 # What a file of timm's may lack too.
 NOT_IN_FILES = ('block3_norm', 'attention_pooling', 'positions')
-
-
-def build_model(config: ml_collections.ConfigDict, num_classes: int):
-  if config.model.name == 'resnet50':
-    settings = train_state.resnet_settings(config, 4)
-    # The field is about P's; ResNet-50 closes after block4 in any case.
-    settings['closing_norm'] = True
-    return classifier.ResNet50(**settings, num_classes=num_classes)
-  return classifier.ResNet36Attention(
-    **train_state.resnet_settings(config, 3),
-    attention_pooling=train_state.build_attention_pooling(config),
-    positions=(
-      train_state.build_positions(config)
-      if config.model.context_positions
-      else None
-    ),
-    num_classes=num_classes,
-  )
 
 
 def create_state(
@@ -60,7 +42,7 @@ def create_state(
     _check_same_model(config)
   size = config.image_size
   state = train_state.initialise(
-    config, build_model(config, num_classes), jnp.zeros((1, size, size, 3))
+    config, build.classifier(config, num_classes), jnp.zeros((1, size, size, 3))
   )
   if not config.init_from:
     return state
@@ -80,7 +62,7 @@ def train_step(
 ):
   """One step; see train_state.update."""
   keys = train_state.example_keys(config.seed, state.step, batch['index'])
-  images = train_state.normalise(batch['image'], config)
+  images = build.normalise(batch['image'], config)
 
   def loss_fn(params):
     logits, updates = state.apply_fn(
@@ -105,7 +87,7 @@ def eval_step(
   """Sums over the batch of loss and hits."""
   logits = state.apply_fn(
     {'params': state.params, 'batch_stats': state.batch_stats},
-    train_state.normalise(batch['image'], config),
+    build.normalise(batch['image'], config),
     train=False,
   )
   return train_state.totals(batch, _score(logits, batch['label']))

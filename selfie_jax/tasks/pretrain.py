@@ -13,20 +13,9 @@ import ml_collections
 import optax
 
 from selfie_jax import figures as figures_lib
+from selfie_jax.models import build
 from selfie_jax.models import patches
-from selfie_jax.models import resnet
-from selfie_jax.models import selfie
 from selfie_jax.tasks import train_state
-
-
-def build_model(config: ml_collections.ConfigDict) -> selfie.Selfie:
-  return selfie.Selfie(
-    patch_network=resnet.PatchNetwork(**train_state.resnet_settings(config, 3)),
-    attention_pooling=train_state.build_attention_pooling(config),
-    positions=train_state.build_positions(config),
-    context_positions=config.model.context_positions,
-    logit_scale=config.model.logit_scale,
-  )
 
 
 def create_state(
@@ -38,7 +27,7 @@ def create_state(
   size = config.patch_size
   return train_state.initialise(
     config,
-    build_model(config),
+    build.selfie(config),
     jnp.zeros((1, n, size, size, 3)),
     jnp.zeros((1, n - m), jnp.int32),
     jnp.zeros((1, m), jnp.int32),
@@ -141,7 +130,7 @@ def _puzzle(
   """Patches, context and targets of uint8 images, one split for each key."""
   n, m = _counts(config)
   context, targets = jax.vmap(lambda key: patches.split(key, n, m))(keys)
-  x = patches.extract(train_state.normalise(images, config), config.patch_size)
+  x = patches.extract(build.normalise(images, config), config.patch_size)
   return x, context, targets
 
 

@@ -10,11 +10,10 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from selfie_jax.models import attention_pooling
-from selfie_jax.models import patches
+from selfie_jax.models import build
 from selfie_jax.tasks import optimizer
 
-AXIS = 'batch'  # name of the pmapped axis
+AXIS = build.AXIS  # name of the pmapped axis
 EVALUATION_SEED = 0  # one set of puzzles for the runs of every seed
 
 
@@ -22,44 +21,6 @@ class TrainState(train_state.TrainState):
   """Step, parameters, optimiser state and BatchNorm's running statistics."""
 
   batch_stats: Any
-
-
-def resnet_settings(
-  config: ml_collections.ConfigDict, blocks: int
-) -> dict[str, Any]:
-  """The fields that P and the finetuning networks have in common."""
-  model = config.model
-  return dict(
-    depths=tuple(model.depths[:blocks]),
-    width=model.width,
-    stem=model.stem,
-    closing_norm=model.closing_norm,
-    norm_momentum=model.norm_momentum,
-    axis_name=AXIS if model.sync_batch_norm else None,
-    dtype=jnp.dtype(config.dtype),
-  )
-
-
-def build_attention_pooling(
-  config: ml_collections.ConfigDict,
-) -> attention_pooling.AttentionPooling:
-  attention = config.model.attention
-  return attention_pooling.AttentionPooling(
-    num_layers=attention.num_layers,
-    num_heads=attention.num_heads,
-    hidden=attention.hidden,
-    dropout=attention.dropout,
-    dtype=jnp.dtype(config.dtype),
-  )
-
-
-def build_positions(
-  config: ml_collections.ConfigDict,
-) -> attention_pooling.PositionEmbedding:
-  return attention_pooling.PositionEmbedding(
-    config.model.positions,
-    patches.grid_size(config.image_size, config.patch_size),
-  )
 
 
 def initialise(config: ml_collections.ConfigDict, model, *inputs) -> TrainState:
@@ -73,16 +34,6 @@ def initialise(config: ml_collections.ConfigDict, model, *inputs) -> TrainState:
     batch_stats=variables['batch_stats'],
     tx=optimizer.create(config),
   )
-
-
-def normalise(
-  images: jax.Array, config: ml_collections.ConfigDict
-) -> jax.Array:
-  """uint8 [batch, h, w, 3] to the compute dtype, mean 0 and deviation 1."""
-  mean = jnp.asarray(config.normalise.mean, jnp.float32)
-  std = jnp.asarray(config.normalise.std, jnp.float32)
-  x = images.astype(jnp.float32) / 255
-  return ((x - mean) / std).astype(config.dtype)
 
 
 def example_keys(seed: int, step: jax.Array, index: jax.Array) -> jax.Array:

@@ -20,9 +20,9 @@ from selfie_jax.data import augment
 from selfie_jax.data import images as images_lib
 from selfie_jax.data import input_pipeline
 from selfie_jax.inference import model as model_lib
+from selfie_jax.models import build
 from selfie_jax.models import patches
 from selfie_jax.models import resnet
-from selfie_jax.tasks import train_state
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -58,16 +58,16 @@ def test_predictions_have_the_accuracy_that_training_reported(finished):
 def test_layers_of_a_pretraining_run_are_p_and_a(finished, pixels):
   model = model_lib.load(finished('pretrain'))
   config, params = model.config, model.variables['params']
-  network = resnet.PatchNetwork(**train_state.resnet_settings(config, 3))
+  network = build.patch_network(config)
   p = jax.jit(functools.partial(network.apply, train=False))
   weights = {k: v['patch_network'] for k, v in model.variables.items()}
-  x = train_state.normalise(pixels, config)
+  x = build.normalise(pixels, config)
   np.testing.assert_allclose(
     model.embed(pixels), p(weights, x), rtol=1e-4, atol=1e-5
   )
   cut = patches.extract(x, config.patch_size)  # [5, 16, 8, 8, 3]
   h = p(weights, cut.reshape(80, 8, 8, 3))
-  u = jax.jit(train_state.build_attention_pooling(config).apply)(
+  u = jax.jit(build.attention_pooling(config).apply)(
     {'params': params['attention_pooling']}, h.reshape(5, 16, -1)
   )
   np.testing.assert_allclose(
@@ -105,11 +105,11 @@ def test_last_layer_is_what_the_head_sees(
     model.predict(pixels), jax.nn.softmax(logits), atol=1e-5
   )
   blocks = resnet.PatchNetwork(
-    **train_state.resnet_settings(model.config, 3)
+    **build.resnet_settings(model.config, 3)
     | {'closing_norm': name == 'resnet36_attention'}
   )
   expected = jax.jit(functools.partial(blocks.apply, train=False))(
-    model.variables, train_state.normalise(pixels, model.config)
+    model.variables, build.normalise(pixels, model.config)
   )
   np.testing.assert_allclose(
     model.embed(pixels), expected, rtol=1e-4, atol=1e-5

@@ -1,5 +1,6 @@
 """The pretext task: what a query may see, and what logits mean."""
 
+import pkgutil
 import subprocess
 import sys
 
@@ -8,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from selfie_jax import models
+from selfie_jax.models import build
 from selfie_jax.models import patches
-from selfie_jax.tasks import pretrain
 
 
 @pytest.fixture
@@ -21,7 +23,7 @@ def puzzle():
 
 
 def make(config, puzzle):
-  model = pretrain.build_model(config)
+  model = build.selfie(config)
   return model, model.init(jax.random.key(2), *puzzle, train=False)
 
 
@@ -81,21 +83,37 @@ def test_targets_do_not_leak_into_the_query(
 def test_context_positions_change_the_query(pretrain_config, puzzle):
   model, variables = make(pretrain_config, puzzle)
   pretrain_config.model.context_positions = True
-  other = pretrain.build_model(pretrain_config)
+  other = build.selfie(pretrain_config)
   assert not np.allclose(
     model.apply(variables, *puzzle, train=False),
     other.apply(variables, *puzzle, train=False),
   )
 
 
-def test_importing_the_model_loads_no_tensorflow():
-  code = (
-    'import sys; '
-    'import selfie_jax.models.selfie, selfie_jax.models.classifier; '
-    'print([m for m in ("tensorflow", "tensorflow_datasets", "orbax", '
-    '"ml_collections") if m in sys.modules])'
-  )
+def _loaded(*modules):
+  """Names of all modules that a process has after it imported these."""
+  code = f'import sys, {", ".join(modules)}; print(*sys.modules)'
   done = subprocess.run(
     [sys.executable, '-c', code], capture_output=True, text=True, check=True
   )
-  assert done.stdout.strip() == '[]'
+  return set(done.stdout.split())
+
+
+def test_importing_the_networks_loads_networks():
+  """Neither TensorFlow, orbax or matplotlib nor another room of ours."""
+  names = [module.name for module in pkgutil.iter_modules(models.__path__)]
+  assert {'selfie', 'classifier', 'features', 'build'} <= set(names)
+  loaded = _loaded(*(f'selfie_jax.models.{name}' for name in names))
+  assert 'flax' in loaded
+  assert not loaded & {
+    'tensorflow', 'tensorflow_datasets', 'orbax', 'matplotlib', 'clu'
+  }  # fmt: skip
+  ours = {name for name in loaded if name.startswith('selfie_jax.')}
+  assert {name for name in ours if '.models' not in name} == {
+    'selfie_jax.errors'
+  }
+
+
+def test_the_networks_themselves_need_no_config():
+  loaded = _loaded('selfie_jax.models.selfie', 'selfie_jax.models.classifier')
+  assert 'ml_collections' not in loaded

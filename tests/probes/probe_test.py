@@ -14,13 +14,12 @@ from selfie_jax import errors
 from selfie_jax import figures as figures_lib
 from selfie_jax.data import input_pipeline
 from selfie_jax.inference import model as model_lib
+from selfie_jax.models import build
 from selfie_jax.models import patches
-from selfie_jax.models import resnet
 from selfie_jax.probes import networks as networks_lib
 from selfie_jax.probes import probe
 from selfie_jax.probes import report
 from selfie_jax.tasks import pretrain
-from selfie_jax.tasks import train_state
 
 
 def job(run, **fields):
@@ -193,8 +192,8 @@ def test_random_network_has_the_statistics_of_patches(
     np.testing.assert_array_equal, state.params, model.variables['params']
   )
 
-  x = patches.extract(train_state.normalise(images, config), config.patch_size)
-  network = resnet.PatchNetwork(**train_state.resnet_settings(config, 3))
+  x = patches.extract(build.normalise(images, config), config.patch_size)
+  network = build.patch_network(config)
   given_out = ('norm2', 'norm3', 'block3_norm')  # norm1 hands out its products
   apply = functools.partial(
     network.apply,

@@ -9,6 +9,7 @@ import pytest
 
 from selfie_jax import config as config_lib
 from selfie_jax import errors
+from selfie_jax.models import build
 from selfie_jax.storage import checkpoints
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.tasks import finetune
@@ -176,7 +177,7 @@ def test_patch_positions_lie_over_the_feature_map(
   finetune_config.model.context_positions = True
   finetune_config.image_size = size
   finetune_config.patch_size = patch
-  model = finetune.build_model(finetune_config, 10)
+  model = build.classifier(finetune_config, 10)
   images = jnp.zeros((1, size, size, 3))
   variables = model.init(jax.random.key(0), images, train=False)
   assert variables['params']['positions']['places'].shape == (16, 64)
@@ -197,8 +198,8 @@ def test_bfloat16_logits_are_near_float32_logits(finetune_config, batch, name):
   logits = {}
   for dtype in ('float32', 'bfloat16'):
     finetune_config.dtype = dtype
-    model = finetune.build_model(finetune_config, 10)
-    images = train_state.normalise(batch['image'], finetune_config)
+    model = build.classifier(finetune_config, 10)
+    images = build.normalise(batch['image'], finetune_config)
     assert images.dtype == dtype
     logits[dtype] = jax.jit(functools.partial(model.apply, train=False))(
       {'params': state.params, 'batch_stats': state.batch_stats}, images

@@ -9,11 +9,10 @@ import pytest
 import small_jobs
 
 from selfie_jax import errors
-from selfie_jax.inference import attention_weights
 from selfie_jax.inference import model as model_lib
+from selfie_jax.models import build
 from selfie_jax.models import patches
 from selfie_jax.models import resnet
-from selfie_jax.tasks import train_state
 
 
 def _summary(pooling, x, weights):
@@ -33,12 +32,12 @@ def _summary(pooling, x, weights):
 def _pooled(model, images):
   """What A pools, by hand: [batch, places, 64]."""
   config = model.config
-  x = train_state.normalise(images, config)
+  x = build.normalise(images, config)
   weights = model.variables
   if config.mode == 'pretrain':
     x = patches.extract(x, config.patch_size).reshape(-1, 8, 8, 3)
     weights = {k: v['patch_network'] for k, v in weights.items()}
-  network = resnet.ResNet(**train_state.resnet_settings(config, 3))
+  network = resnet.ResNet(**build.resnet_settings(config, 3))
   h = jax.jit(functools.partial(network.apply, train=False))(weights, x)
   if config.mode == 'pretrain':
     h = h.mean(axis=(1, 2))
@@ -57,7 +56,7 @@ def test_weights_make_the_summary(request, tmp_path, batch, mode, places):
   images = batch['image'][:5]
   small_jobs.random_run(config, tmp_path, images)
   model = model_lib.load(tmp_path)
-  weights = attention_weights.last_layer(model, images)
+  weights = model.attention_weights(images)
   assert weights.shape == (5, 2, 1 + places) and (weights > 0).all()
   np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-5)
   assert weights.std(axis=-1).min() > 1e-4  # else any weights would do
@@ -78,21 +77,19 @@ def test_of_several_layers_it_is_the_last(pretrain_config, tmp_path, batch):
   images = batch['image'][:3]
   small_jobs.random_run(pretrain_config, tmp_path, images)
   model = model_lib.load(tmp_path)
-  before = attention_weights.last_layer(model, images)
+  before = model.attention_weights(images)
   layers = model.variables['params']['attention_pooling']
   for name in ('query', 'key'):  # all alike: attention without a preference
     layers['layer2']['attention'][name] = jax.tree.map(
       np.zeros_like, layers['layer2']['attention'][name]
     )
-  np.testing.assert_allclose(
-    attention_weights.last_layer(model, images), 1 / 17, rtol=1e-5
-  )
+  np.testing.assert_allclose(model.attention_weights(images), 1 / 17, rtol=1e-5)
   assert np.abs(before - 1 / 17).max() > 1e-3
 
 
 def test_resnet50_has_no_attention(finetune_config, tmp_path, batch):
   small_jobs.random_run(finetune_config, tmp_path, batch['image'])
   model = model_lib.load(tmp_path)
-  assert not attention_weights.has_attention(model)
+  assert 'attention' not in model.layers
   with pytest.raises(errors.UserError, match='resnet36_attention'):
-    attention_weights.last_layer(model, batch['image'])
+    model.attention_weights(batch['image'])
