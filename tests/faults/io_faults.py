@@ -1,0 +1,283 @@
+"""Fails the file operations of small jobs, one a start; says what came of it.
+
+python -m tests.faults.io_faults FOLDER [JOB ...] tries every kind of operation
+on every kind of file once, writes a line of JSON for each to FOLDER/JOB.jsonl,
+goes on where it was stopped, and prints the table of docs/reliability.md.
+"""
+
+import collections
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+if __name__ == '__main__':
+  sys.path[:0] = [str(HERE), str(HERE.parent)]
+  os.environ['JAX_PLATFORMS'] = 'cpu'
+
+import io_ends
+import io_jobs
+
+HANGS_AFTER = 300  # seconds, of a job of about ten
+READING = (errno.EIO, errno.EINTR)
+WRITING = (errno.EIO, errno.ENOSPC, errno.EINTR)
+ERRORS = {
+  'open': READING,
+  'read': READING,
+  'list': (errno.EIO,),
+  'stat': (errno.EIO,),
+  'lock': (errno.EIO, errno.EINTR),
+  'close': (errno.EIO, errno.ENOSPC),
+  'unlink': (errno.EIO,),
+  'rmdir': (errno.EIO,),
+  'rename': (errno.EIO, errno.ENOSPC),
+  'mkdir': (errno.EIO, errno.ENOSPC),
+}  # others: WRITING
+# Of these, one in each of the folders two levels below is enough.
+COARSE = ('stat', 'list', 'close', 'unlink', 'mkdir')
+GOOD = ('equal', 'one line', 'not met')
+# The name that a file has until all is written.
+_UNFINISHED = re.compile(r'\.orbax-checkpoint-tmp|\.__lock|\.tmp$|incomplete\.')
+
+
+@dataclasses.dataclass(frozen=True)
+class Position:
+  """The n-th operation of a kind on the files of a pattern, and its error."""
+
+  kind: str
+  paths: str
+  number: int
+  error: int
+
+
+def can_build() -> bool:
+  return sys.platform == 'linux' and shutil.which('cc') is not None
+
+
+def build(folder: pathlib.Path) -> pathlib.Path:
+  """Compiles failing_io.c into a folder; returns the library."""
+  library, source = folder / 'failing_io.so', HERE / 'failing_io.c'
+  options = ['-shared', '-fPIC', '-O1', '-Wall', '-Werror']
+  subprocess.run(
+    ['cc', *options, '-o', library, source, '-ldl', '-lpthread'], check=True
+  )
+  return library
+
+
+class Laboratory:
+  """Runs jobs in one folder, in copies of one process; a context manager.
+
+  A job runs in FOLDER/root, which is filled anew for each trial and is always
+  the same, since what is cached belongs to a path. FOLDER/JOB/before and
+  FOLDER/JOB/after are what an undisturbed run of it begins with and leaves.
+  """
+
+  def __init__(self, folder: pathlib.Path):
+    self.folder = folder.resolve()
+    self.root = self.folder / 'root'
+    self.folder.mkdir(parents=True, exist_ok=True)
+    library = build(self.folder)
+    self._undisturbed = {}
+    self._server = subprocess.Popen(
+      [sys.executable, HERE / 'fork_server.py'],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      text=True,
+      env=os.environ
+      | {
+        'LD_PRELOAD': str(library),
+        'XLA_FLAGS': '--xla_backend_optimization_level=0',
+        'OPENBLAS_NUM_THREADS': '1',
+        'XDG_CACHE_HOME': str(self.root / 'cache'),
+      },
+    )
+
+  def __enter__(self) -> 'Laboratory':
+    assert self._server.stdout.readline() == 'ready\n'
+    return self
+
+  def __exit__(self, *exception) -> None:
+    self._server.stdin.close()
+    self._server.wait()
+
+  def start(self, name: str, position: Position | None = None):
+    """Runs a job in root; returns its exit code, what it said, operations."""
+    job = io_jobs.JOBS[name]
+    fields = {
+      key: str(value).replace('ROOT', str(self.root))
+      for key, value in (io_jobs.FIELDS | job.fields).items()
+    }
+    log, listed = self.folder / 'log', self.folder / 'operations'
+    log.unlink(missing_ok=True)
+    listed.unlink(missing_ok=True)
+    env = {
+      'FAILING_IO_BELOW': str(self.root),
+      'FAILING_IO_LIST': str(listed),
+    }
+    if position:
+      env |= {
+        'FAILING_IO_KIND': position.kind,
+        'FAILING_IO_PATHS': position.paths,
+        'FAILING_IO_NUMBER': str(position.number),
+        'FAILING_IO_ERRNO': str(position.error),
+      }
+    request = {
+      'argv': [
+        f'--config={HERE.parent.parent}/configs/digits_{job.mode}.py:tiny',
+        f'--workdir={self.root}/run',
+        *(f'--config.{key}={value}' for key, value in fields.items()),
+      ],
+      'env': env,
+      'log': str(log),
+      'seconds': HANGS_AFTER,
+    }
+    self._server.stdin.write(json.dumps(request) + '\n')
+    self._server.stdin.flush()
+    code = int(self._server.stdout.readline())
+    return code, log.read_text(), listed.read_text().splitlines()
+
+  def undisturbed(self, name: str) -> tuple[str, list[str]]:
+    """Runs a job once; returns what it said, and its operations."""
+    if name not in self._undisturbed:
+      self._undisturbed[name] = self._run_undisturbed(name)
+    return self._undisturbed[name]
+
+  def positions(self, name: str) -> list[Position]:
+    """One of each kind of operation on each kind of file.
+
+    Which of several operations and which error are drawn, always the same.
+    """
+    job, (_, operations) = io_jobs.JOBS[name], self.undisturbed(name)
+    counts, groups = collections.Counter(), collections.defaultdict(list)
+    for kind, path in (line.split('\t')[:2] for line in operations):
+      if job.continued and kind == 'mkdir' and 'checkpoints/' in path:
+        break
+      paths = io_ends.stable(path)
+      counts[kind, paths] += 1
+      if path.startswith(job.below):
+        file = _UNFINISHED.sub('', paths)
+        if kind in COARSE or job.coarse and '/checkpoints/' in file:
+          file = '/'.join(file.split('/')[:2])
+        groups[kind, file].append((paths, counts[kind, paths]))
+    drawn = []
+    for digest, (kind, _), found in sorted(
+      (hashlib.sha256(f'{name} {group}'.encode()).digest(), group, found)
+      for group, found in groups.items()
+    ):
+      known = ERRORS.get(kind, WRITING)
+      paths, number = found[int.from_bytes(digest[:4], 'big') % len(found)]
+      drawn.append(Position(kind, paths, number, known[digest[4] % len(known)]))
+    return drawn
+
+  def trial(self, name: str, position: Position) -> dict[str, object]:
+    """Fails one operation of a job; returns what came of it, for JSON.
+
+    `outcome` is 'equal' (the run ended as an undisturbed one), 'one line' (it
+    said one, and the same command ended so), 'not met' (there was no such
+    operation this time), or else what was wrong.
+    """
+    self.undisturbed(name)
+    self._fill(self.folder / name / 'before')
+    step = io_ends.newest_step(self.root)
+    code, said, operations = self.start(name, position)
+    result = dataclasses.asdict(position) | {
+      'error': errno.errorcode[position.error],
+      'failed': [line for line in operations if line.count('\t') == 2],
+      'code': code,
+    }
+    usual, _ = self.undisturbed(name)
+    before, whole = (self.folder / name / part for part in ('before', 'after'))
+    wrong = io_ends.in_words(code, said, usual, step)
+    wrong += io_ends.lost(before, self.root)
+    if not result['failed']:
+      outcome = 'not met'
+    elif code == 0:
+      outcome = 'equal'
+      wrong += io_ends.differences(whole, self.root)
+    else:
+      outcome = 'one line'
+      step = io_ends.newest_step(self.root)
+      again, said_again, _ = self.start(name)
+      wrong += [
+        f'again: {words}'
+        for words in io_ends.in_words(again, said_again, usual, step)
+        + io_ends.lost(before, self.root)
+        + (io_ends.differences(whole, self.root) if again == 0 else [])
+      ]
+      said += said_again
+    return result | {
+      'outcome': '; '.join(wrong) or outcome,
+      'said': io_ends.unusual(said, usual)[-12:],
+    }
+
+  def _run_undisturbed(self, name: str) -> tuple[str, list[str]]:
+    job, folder = io_jobs.JOBS[name], self.folder / name
+    shutil.rmtree(self.root, ignore_errors=True)
+    self.root.mkdir()
+    if job.before:
+      self.undisturbed(job.before)
+      self._fill(self.folder / job.before / 'after')
+    job.fill(self.root)
+    if job.continued:
+      (self.root / 'run' / 'results.json').unlink()
+      shutil.rmtree(self.root / 'run' / 'checkpoints' / '24')
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(self.root, folder / 'before')
+    code, said, operations = self.start(name)
+    assert code == 0, said
+    shutil.copytree(self.root, folder / 'after')
+    return said, operations
+
+  def _fill(self, folder: pathlib.Path) -> None:
+    shutil.rmtree(self.root, ignore_errors=True)
+    shutil.copytree(folder, self.root)
+
+
+def run_through(laboratory: Laboratory, name: str) -> list[dict[str, object]]:
+  """All trials of a job; those in FOLDER/JOB.jsonl are only read."""
+  results = laboratory.folder / f'{name}.jsonl'
+  done = {}
+  if results.exists():
+    for line in results.read_text().splitlines():
+      result = json.loads(line)
+      done[result['kind'], result['paths']] = result
+  for position in laboratory.positions(name):
+    key = position.kind, position.paths
+    if key not in done:
+      done[key] = laboratory.trial(name, position)
+      with results.open('a') as file:
+        file.write(json.dumps(done[key]) + '\n')
+      print(name, *done[key].values(), flush=True)
+  return list(done.values())
+
+
+def main() -> None:
+  folder, *names = sys.argv[1:]
+  folder = pathlib.Path(folder)
+  with Laboratory(folder) as laboratory:
+    rows = []
+    for name in names or io_jobs.JOBS:
+      _, operations = laboratory.undisturbed(name)
+      results = run_through(laboratory, name)
+      outcomes = collections.Counter(row['outcome'] for row in results)
+      good = outcomes.pop('equal', 0), outcomes.pop('one line', 0)
+      absent = outcomes.pop('not met', 0)
+      rows.append(
+        (name, len(operations), len(results), *good, absent, outcomes.total())
+      )
+  print('| job | operations | failed, one of each kind | ended equal '
+        '| one line, then equal | not met | wrong |')  # fmt: skip
+  print('|---|---|---|---|---|---|---|')
+  for row in rows:
+    print('|', ' | '.join(map(str, row)), '|')
+
+
+if __name__ == '__main__':
+  main()
