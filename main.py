@@ -15,6 +15,7 @@ from absl import app
 from absl import flags
 
 from selfie_jax import command_line
+from selfie_jax import errors
 from selfie_jax import job_flags
 
 FLAGS = flags.FLAGS
@@ -71,7 +72,7 @@ def main(argv: list[str]) -> None:
 
   is_probe = FLAGS.config.mode == 'probe'
   run = probe.run if is_probe else train.train_and_evaluate
-  with distributed.ending_together():
+  with distributed.ending_together(), errors.of_the_disk():
     run(FLAGS.config, FLAGS.workdir or job_flags.default_workdir())
 
 

@@ -26,7 +26,8 @@ def one_line(stopped: str = 'stopped; nothing was written') -> Iterator[None]:
     stopped: what to say after Ctrl-C.
   """
   try:
-    yield
+    with errors.of_the_disk():
+      yield
   except errors.UserError as mistake:
     sys.stderr.write(f'error: {mistake}\n')
     sys.exit(mistake.exit_code)
@@ -46,6 +47,7 @@ def log_to_terminal() -> None:
   logger.setLevel(logging.INFO)
   logger.propagate = False
   logger.addHandler(handler)
+  sys.unraisablehook = _ignore_late_answers
   silence_libraries()
 
 
@@ -77,3 +79,13 @@ def check_devices() -> None:
       'requirements-tpu.txt for tpu, and the device; JAX_PLATFORMS=cpu '
       'computes on the CPU'
     ) from error
+
+
+def _ignore_late_answers(unraisable, hook=sys.unraisablehook) -> None:
+  """Says what went wrong beside the program, but for one thing.
+
+  When a file of a checkpoint fails, orbax raises that and closes its event
+  loop, at which tensorstore's answers on the other files arrive none the less.
+  """
+  if str(unraisable.exc_value) != 'Event loop is closed':
+    hook(unraisable)

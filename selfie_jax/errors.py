@@ -1,5 +1,21 @@
 """The exceptions that are meant for the person at the keyboard."""
 
+from collections.abc import Iterator
+import contextlib
+import errno
+import os
+
+# Of a disk or a network; what else an OSError may be is a fault of a program.
+_OF_THE_DISK = (
+  errno.EIO,
+  errno.ENOSPC,
+  errno.EDQUOT,
+  errno.EROFS,
+  errno.EINTR,
+  errno.ESTALE,
+  errno.ETIMEDOUT,
+)
+
 
 class UserError(Exception):
   """A mistake in what was asked for: one message, no traceback.
@@ -22,3 +38,39 @@ class Preempted(Exception):
 
   `main.py` prints the message and exits with code 143 (128 + SIGTERM).
   """
+
+
+@contextlib.contextmanager
+def of_the_disk() -> Iterator[None]:
+  """Turns an error of the disk into one for the person at the keyboard.
+
+  For what nothing else explains better: the disk may fail at any place.
+  """
+  try:
+    yield
+  except OSError as error:
+    if error.errno not in _OF_THE_DISK:
+      raise
+    place = f' of {error.filename}' if error.filename else ''
+    raise UserError(
+      f'{error.strerror}: this is an error of the disk or the network{place}. '
+      'Nothing that was saved is lost; make room or mend the disk, then type '
+      'the same command again'
+    ) from error
+
+
+def reason(error: BaseException) -> str:
+  """What an error says, on one line; of the disk's, what the system calls it.
+
+  Libraries put some hundred characters of their own around that.
+  """
+  said = ' '.join(str(error).split()) or type(error).__name__
+  if isinstance(error, OSError):
+    return said[:300]
+  cause = error.__cause__ or error.__context__
+  while cause is not None:
+    if isinstance(cause, OSError):
+      return reason(cause)
+    cause = cause.__cause__ or cause.__context__
+  known = map(os.strerror, _OF_THE_DISK)
+  return next((text for text in known if text in said), said[:300])

@@ -232,7 +232,7 @@ def _writing(manager: ocp.CheckpointManager) -> Iterator[None]:
     good = max((s for s in _steps_on_disk(manager)), default=None)
     raise errors.UserError(
       f'a checkpoint cannot be written to {manager.directory} '
-      f'({" ".join(str(error).split())[:300]}). '
+      f'({errors.reason(error)}). '
       + (f'The one of step {good} is untouched. ' if good else '')
       + 'Make room or mend the folder, then type the same command again'
     ) from error

@@ -66,10 +66,15 @@ def claim(workdir: epath.Path) -> Iterator[None]:
 
 
 def write(path: epath.Path, text: str) -> None:
-  """Writes a file that readers find whole or as it was before."""
+  """Writes a file that readers find whole or as it was before.
+
+  Raises:
+    UserError: it cannot be written.
+  """
   temporary = path.parent / f'{path.name}.tmp'
-  temporary.write_text(text)
-  temporary.replace(path)
+  with writing(path.parent):
+    temporary.write_text(text)
+    temporary.replace(path)
 
 
 def write_json(path: epath.Path, value: Any, indent: int | None = 2) -> None:
@@ -83,10 +88,12 @@ def writing(workdir: epath.Path) -> Iterator[None]:
   """Turns whatever keeps a file from being written into one error."""
   try:
     yield
+  except errors.UserError:
+    raise
   # Several libraries write there, each with exceptions of its own.
   except Exception as error:
     raise errors.UserError(
-      f'cannot write to {workdir} ({" ".join(str(error).split())[:300]}). Make '
+      f'cannot write to {workdir} ({errors.reason(error)}). Make '
       'room or mend the folder, then type the same command again: it goes on '
       'from the last checkpoint'
     ) from error
