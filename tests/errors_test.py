@@ -1,0 +1,36 @@
+"""An error of the disk is one line; another OSError is a fault, as it was."""
+
+import errno
+import os
+
+import pytest
+
+from selfie_jax import errors
+
+
+@pytest.mark.parametrize('number', [errno.EIO, errno.ENOSPC, errno.EINTR])
+def test_an_error_of_the_disk_is_for_the_person_at_the_keyboard(number):
+  with pytest.raises(errors.UserError) as caught, errors.of_the_disk():
+    raise OSError(number, os.strerror(number), '/runs/a')
+  said = str(caught.value)
+  assert os.strerror(number) in said
+  assert '/runs/a' in said
+  assert 'type the same command again' in said
+
+
+def test_another_error_of_the_system_stays_a_fault():
+  with pytest.raises(FileNotFoundError), errors.of_the_disk():
+    open('/there/is/no/such/file')
+
+
+def test_the_reason_is_the_disks_and_not_the_words_of_libraries():
+  full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+  try:
+    raise RuntimeError('Consider re-running without the writer') from full
+  except RuntimeError as error:
+    assert 'No space left on device' in errors.reason(error)
+    assert 'Consider' not in errors.reason(error)
+  long = ValueError('UNKNOWN: ' + 300 * 'x' + ': Input/output error [source]')
+  assert errors.reason(long) == 'Input/output error'
+  assert errors.reason(ValueError('two\nlines')) == 'two lines'
+  assert errors.reason(ValueError()) == 'ValueError'
