@@ -26,7 +26,7 @@ import io_ends
 import io_jobs
 
 HANGS_AFTER = 300  # seconds, of a job of about ten
-READING = (errno.EIO, errno.EINTR)
+READING = (errno.EIO, errno.EIO, errno.EINTR)
 WRITING = (errno.EIO, errno.ENOSPC, errno.EINTR)
 ERRORS = {
   'open': READING,
