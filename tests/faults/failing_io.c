@@ -7,7 +7,7 @@
    FAILING_IO_LIST     a file elsewhere; gets a line for each operation: kind,
                        tab, path below the folder, and a tab more if it failed
    FAILING_IO_KIND     the kind that is to fail; none fails without it
-   FAILING_IO_PATHS    which paths, such as run/checkpoints/[0-9]*
+   FAILING_IO_PATHS    which paths, such as run/checkpoints/[0-9]*/state
    FAILING_IO_NUMBER   which of these operations, from 1; all others are done
    FAILING_IO_ERRNO    with which error, a number */
 
@@ -58,7 +58,7 @@ static int fails_at(const char *kind, const char *path) {
   path += length + (path[length] == '/');
   pthread_mutex_lock(&lock);
   is_it = kind_to_fail && !strcmp(kind, kind_to_fail) &&
-          (!paths || !fnmatch(paths, path, 0)) && --left == 0;
+          (!paths || !fnmatch(paths, path, FNM_PATHNAME)) && --left == 0;
   length = snprintf(line, sizeof line, "%s\t%s%s\n", kind, path,
                     is_it ? "\t" : "");
   if (list >= 0) syscall(SYS_write, list, line, length);

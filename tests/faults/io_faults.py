@@ -8,11 +8,9 @@ goes on where it was stopped, and prints the table of docs/reliability.md.
 import collections
 import dataclasses
 import errno
-import hashlib
 import json
 import os
 import pathlib
-import re
 import shutil
 import subprocess
 import sys
@@ -24,37 +22,10 @@ if __name__ == '__main__':
 
 import io_ends
 import io_jobs
+import io_positions
 
 HANGS_AFTER = 300  # seconds, of a job of about ten
-READING = (errno.EIO, errno.EIO, errno.EINTR)
-WRITING = (errno.EIO, errno.ENOSPC, errno.EINTR)
-ERRORS = {
-  'open': READING,
-  'read': READING,
-  'list': (errno.EIO,),
-  'stat': (errno.EIO,),
-  'lock': (errno.EIO, errno.EINTR),
-  'close': (errno.EIO, errno.ENOSPC),
-  'unlink': (errno.EIO,),
-  'rmdir': (errno.EIO,),
-  'rename': (errno.EIO, errno.ENOSPC),
-  'mkdir': (errno.EIO, errno.ENOSPC),
-}  # others: WRITING
-# Of these, one in each of the folders two levels below is enough.
-COARSE = ('stat', 'list', 'close', 'unlink', 'mkdir')
 GOOD = ('equal', 'one line', 'not met')
-# The name that a file has until all is written.
-_UNFINISHED = re.compile(r'\.orbax-checkpoint-tmp|\.__lock|\.tmp$|incomplete\.')
-
-
-@dataclasses.dataclass(frozen=True)
-class Position:
-  """The n-th operation of a kind on the files of a pattern, and its error."""
-
-  kind: str
-  paths: str
-  number: int
-  error: int
 
 
 def can_build() -> bool:
@@ -107,7 +78,7 @@ class Laboratory:
     self._server.stdin.close()
     self._server.wait()
 
-  def start(self, name: str, position: Position | None = None):
+  def start(self, name: str, position: io_positions.Position | None = None):
     """Runs a job in root; returns its exit code, what it said, operations."""
     job = io_jobs.JOBS[name]
     fields = {
@@ -149,72 +120,40 @@ class Laboratory:
       self._undisturbed[name] = self._run_undisturbed(name)
     return self._undisturbed[name]
 
-  def positions(self, name: str) -> list[Position]:
-    """One of each kind of operation on each kind of file.
+  def trial(
+    self, name: str, *positions: io_positions.Position
+  ) -> dict[str, object]:
+    """Starts a job till it ends well, a position failing in each start in turn.
 
-    Which of several operations and which error are drawn, always the same.
+    Returns:
+      What came of it, for JSON. `outcome` is 'equal' (the first start ended as
+      an undisturbed run), 'one line' (it said one, and so on, and the same
+      command ended so), 'not met' (there was no such operation this time), or
+      else what was wrong; `failed` is the operations that did fail.
     """
-    job, (_, operations) = io_jobs.JOBS[name], self.undisturbed(name)
-    counts, groups = collections.Counter(), collections.defaultdict(list)
-    for kind, path in (line.split('\t')[:2] for line in operations):
-      if job.continued and kind == 'mkdir' and 'checkpoints/' in path:
-        break
-      paths = io_ends.stable(path)
-      counts[kind, paths] += 1
-      if path.startswith(job.below):
-        file = _UNFINISHED.sub('', paths)
-        if kind in COARSE or job.coarse and '/checkpoints/' in file:
-          file = '/'.join(file.split('/')[:2])
-        groups[kind, file].append((paths, counts[kind, paths]))
-    drawn = []
-    for digest, (kind, _), found in sorted(
-      (hashlib.sha256(f'{name} {group}'.encode()).digest(), group, found)
-      for group, found in groups.items()
-    ):
-      known = ERRORS.get(kind, WRITING)
-      paths, number = found[int.from_bytes(digest[:4], 'big') % len(found)]
-      drawn.append(Position(kind, paths, number, known[digest[4] % len(known)]))
-    return drawn
-
-  def trial(self, name: str, position: Position) -> dict[str, object]:
-    """Fails one operation of a job; returns what came of it, for JSON.
-
-    `outcome` is 'equal' (the run ended as an undisturbed one), 'one line' (it
-    said one, and the same command ended so), 'not met' (there was no such
-    operation this time), or else what was wrong.
-    """
-    self.undisturbed(name)
-    self._fill(self.folder / name / 'before')
-    step = io_ends.newest_step(self.root)
-    code, said, operations = self.start(name, position)
-    result = dataclasses.asdict(position) | {
-      'error': errno.errorcode[position.error],
-      'failed': [line for line in operations if line.count('\t') == 2],
-      'code': code,
-    }
     usual, _ = self.undisturbed(name)
     before, whole = (self.folder / name / part for part in ('before', 'after'))
-    wrong = io_ends.in_words(code, said, usual, step)
-    wrong += io_ends.lost(before, self.root)
-    if not result['failed']:
-      outcome = 'not met'
-    elif code == 0:
-      outcome = 'equal'
-      wrong += io_ends.differences(whole, self.root)
-    else:
-      outcome = 'one line'
+    self._fill(before)
+    wrong, failed, told = [], [], []
+    for position in (*positions, None):
       step = io_ends.newest_step(self.root)
-      again, said_again, _ = self.start(name)
-      wrong += [
-        f'again: {words}'
-        for words in io_ends.in_words(again, said_again, usual, step)
-        + io_ends.lost(before, self.root)
-        + (io_ends.differences(whole, self.root) if again == 0 else [])
-      ]
-      said += said_again
-    return result | {
-      'outcome': '; '.join(wrong) or outcome,
-      'said': io_ends.unusual(said, usual)[-12:],
+      code, said, operations = self.start(name, position)
+      failed += [line for line in operations if line.count('\t') == 2]
+      told += io_ends.unusual(said, usual)[-12:]
+      wrong += io_ends.in_words(code, said, usual, step)
+      wrong += io_ends.lost(before, self.root)
+      if code == 0:
+        wrong += io_ends.differences(whole, self.root)
+        break
+    else:
+      wrong.append('no good end')
+    outcome = 'equal' if position == positions[0] else 'one line'
+    if not failed:
+      outcome = 'not met'
+    return {
+      'failed': failed,
+      'outcome': '; '.join(dict.fromkeys(wrong)) or outcome,
+      'said': told,
     }
 
   def _run_undisturbed(self, name: str) -> tuple[str, list[str]]:
@@ -248,10 +187,14 @@ def run_through(laboratory: Laboratory, name: str) -> list[dict[str, object]]:
     for line in results.read_text().splitlines():
       result = json.loads(line)
       done[result['kind'], result['paths']] = result
-  for position in laboratory.positions(name):
+  _, operations = laboratory.undisturbed(name)
+  for position in io_positions.draw(name, operations):
     key = position.kind, position.paths
     if key not in done:
-      done[key] = laboratory.trial(name, position)
+      done[key] = dataclasses.asdict(position) | {
+        'error': errno.errorcode[position.error]
+      }
+      done[key] |= laboratory.trial(name, position)
       with results.open('a') as file:
         file.write(json.dumps(done[key]) + '\n')
       print(name, *done[key].values(), flush=True)
