@@ -67,13 +67,17 @@ def main(argv: list[str]) -> None:
   command_line.check_devices()
   if not distributed.is_primary():
     logging.getLogger('selfie_jax').setLevel(logging.WARNING)
+  from selfie_jax.probes import online_knn
   from selfie_jax.probes import probe
   from selfie_jax.training import train
 
-  is_probe = FLAGS.config.mode == 'probe'
-  run = probe.run if is_probe else train.train_and_evaluate
+  config = FLAGS.config
+  workdir = FLAGS.workdir or job_flags.default_workdir()
   with distributed.ending_together(), errors.of_the_disk():
-    run(FLAGS.config, FLAGS.workdir or job_flags.default_workdir())
+    if config.mode == 'probe':
+      probe.run(config, workdir)
+    else:
+      train.train_and_evaluate(config, workdir, online_knn.monitors(config))
 
 
 if __name__ == '__main__':

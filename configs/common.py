@@ -173,6 +173,9 @@ def _job(mode: str) -> ConfigDict:
   config.checkpoint_every = 2_000
   # How many of the newest checkpoints are kept.
   config.keep_checkpoints = 2
+  # How many steps are traced for TensorBoard's profiler, from the eleventh
+  # after a start on; 0 is none.
+  config.profile_steps = 0
 
   # Colour statistics that images are normalised with, of values in 0..1. [O]
   config.normalise = ConfigDict()

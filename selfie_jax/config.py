@@ -1,13 +1,12 @@
-"""A job's config: checked at the start, saved with the run, compared on resume.
+"""What a valid job is, and how two jobs differ.
 
 Which fields there are and what they mean is said in configs/common.py.
 """
 
-import json
+from collections.abc import Sequence
 import pathlib
 from typing import Any
 
-from etils import epath
 import ml_collections
 
 from selfie_jax import errors
@@ -15,7 +14,6 @@ from selfie_jax.models import attention_pooling
 from selfie_jax.models import patches
 from selfie_jax.models import resnet
 from selfie_jax.models import selfie
-from selfie_jax.storage import workdir as workdir_lib
 
 MODES = ('pretrain', 'finetune', 'probe')
 
@@ -26,6 +24,7 @@ RUNTIME_FIELDS = (
   'eval_every',
   'checkpoint_every',
   'keep_checkpoints',
+  'profile_steps',
   'eval_batch_size',
   'dataset.data_dir',
   'dataset.path',
@@ -37,6 +36,9 @@ RUNTIME_FIELDS = (
   'knn.neighbours',
   'knn.temperature',
 )
+
+# Fields that came later, with the value that does what runs did before.
+ADDED: dict[str, Any] = {'profile_steps': 0}
 
 _CHOICES = {
   'mode': MODES,
@@ -85,6 +87,7 @@ _RANGES = {
   'augment.min_area': (0, 1, False, True),
   'dataset.max_unreadable': (0, 1, True, True),
   'dataset.cache_gib': (0, float('inf'), True, False),
+  'profile_steps': (0, float('inf'), True, False),
   'knn.every': (0, float('inf'), True, False),
   'knn.images': (5, float('inf'), True, False),
   'knn.temperature': (0, float('inf'), False, False),
@@ -158,103 +161,25 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
     _check_training(config)
 
 
-def save(config: ml_collections.ConfigDict, workdir: epath.Path) -> None:
-  """Writes workdir/config.json."""
-  text = json.dumps(config.to_dict(), indent=2, sort_keys=True)
-  workdir_lib.write(workdir / 'config.json', text + '\n')
+def differences(
+  old: dict[str, Any], new: dict[str, Any], but: Sequence[str] = ()
+) -> dict[str, tuple[Any, Any]]:
+  """{field: (old, new value)} where two flat configs make other numbers.
 
-
-def load(workdir: epath.Path) -> ml_collections.ConfigDict | None:
-  """The config that a run was started with; None if there is no run.
-
-  Raises:
-    UserError: config.json is damaged.
-  """
-  path = workdir / 'config.json'
-  if not path.exists():
-    return None
-  try:
-    return ml_collections.ConfigDict(json.loads(path.read_text()))
-  except ValueError as error:
-    raise errors.UserError(
-      f'{path} is damaged ({error}); put back its copy, or start a new run '
-      'with --workdir=SOMEWHERE_ELSE'
-    ) from error
-
-
-def check_same_job(
-  config: ml_collections.ConfigDict, workdir: epath.Path
-) -> None:
-  """Refuses to go on with a run whose saved config makes other numbers.
-
-  Raises:
-    UserError: fields outside RUNTIME_FIELDS differ; they are named.
-  """
-  saved = load(workdir)
-  if saved is None:
-    return
-  old, new = flatten(saved), flatten(config)
-  absent = 'not there'
-  changed = [
-    f'{field} ({old.get(field, absent)} -> {new.get(field, absent)})'
-    for field in sorted(old.keys() | new.keys())
-    if field not in RUNTIME_FIELDS
-    and old.get(field, absent) != new.get(field, absent)
-  ]
-  if changed:
-    raise errors.UserError(
-      f'{workdir} holds a run with another config: {", ".join(changed)}. '
-      'Give these fields their old values to continue it, or start a new '
-      'run with --workdir=SOMEWHERE_ELSE'
-    )
-
-
-def save_data(facts: dict[str, Any], workdir: epath.Path) -> None:
-  """Writes workdir/data.json: what the images were that a run started with."""
-  text = json.dumps(facts, indent=2, ensure_ascii=False)
-  workdir_lib.write(workdir / 'data.json', text + '\n')
-
-
-def load_class_names(workdir: epath.Path) -> list[str] | None:
-  """The classes that data.json names; None without that file."""
-  path = workdir / 'data.json'
-  if not path.exists():
-    return None
-  return json.loads(path.read_text())['train']['classes']
-
-
-def check_same_data(facts: dict[str, Any], workdir: epath.Path) -> None:
-  """Refuses to go on with a run that was started on other images.
+  Fields that a saved config has and jobs have no longer do not count; one that
+  it lacks counts as what ADDED says.
 
   Args:
-    facts: {'train': facts of a source, 'test': likewise}.
-    workdir: the run's folder.
-
-  Raises:
-    UserError: they are not those of data.json; the difference is named.
+    old: of a saved config, see `flatten`.
+    new: of a job.
+    but: fields that do not count either, beside RUNTIME_FIELDS.
   """
-  path = workdir / 'data.json'
-  if not path.exists():
-    return
-  try:
-    saved = json.loads(path.read_text())
-  except ValueError as error:
-    raise errors.UserError(
-      f'{path} is damaged ({error}); delete it if the data is what it was, or '
-      'start a new run with --workdir=SOMEWHERE_ELSE'
-    ) from error
-  changed = [
-    f'{part} {name} ({str(old)[:200]} -> {str(facts[part].get(name))[:200]})'
-    for part in saved
-    for name, old in saved[part].items()
-    if facts[part].get(name) != old
-  ]
-  if changed:
-    raise errors.UserError(
-      f'{workdir} holds a run on other data: {", ".join(changed)}. Put the '
-      'files back to continue it, or start a new run with '
-      '--workdir=SOMEWHERE_ELSE'
-    )
+  absent = 'not there'
+  return {
+    field: (before, new[field])
+    for field in sorted(new.keys() - {*RUNTIME_FIELDS, *but})
+    if (before := old.get(field, ADDED.get(field, absent))) != new[field]
+  }
 
 
 def _check_probe(config: ml_collections.ConfigDict) -> None:
@@ -287,6 +212,10 @@ def _check_training(config: ml_collections.ConfigDict) -> None:
       'augment.padding',
       config.augment.padding,
       f'below image_size={config.image_size} with augment.border=reflect',
+    )
+  if min(config.normalise.std) <= 0:
+    _refuse(
+      'normalise.std', tuple(config.normalise.std), 'numbers, each above 0'
     )
   places = patches.grid_size(config.image_size, config.patch_size) ** 2
   if config.mode == 'pretrain':

@@ -201,6 +201,16 @@ def check_equal(value: Any, what: str) -> None:
     )
 
 
+def local_sharding(*axes: str) -> jax.sharding.NamedSharding:
+  """How arrays lie on the local devices: split over the first axis, or whole.
+
+  Args:
+    *axes: 'batch' to split the first axis; nothing for a copy on each device.
+  """
+  mesh = jax.sharding.Mesh(jax.local_devices(), ('batch',))
+  return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
+
+
 def log_devices() -> None:
   """Says what there is to compute on, and loudly if it is a CPU by mistake."""
   devices = jax.devices()

@@ -2,15 +2,19 @@
 
 import ast
 import importlib
+import json
 import pathlib
 
 import pytest
 
 from selfie_jax import config as config_lib
 from selfie_jax import errors
+from selfie_jax.storage import saved_job
 from selfie_jax.storage import workdir as workdir_lib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+# By mode: the fields of version 0.1.0.
+FIRST_FIELDS = json.loads((ROOT / 'tests' / 'first_fields.json').read_text())
 JOBS = sorted(
   p.stem for p in (ROOT / 'configs').glob('*_*.py') if p.stem != '__init__'
 )
@@ -151,27 +155,43 @@ def test_wrong_value_of_a_probe_is_refused(field, value, says):
 
 def test_same_job_may_change_runtime_fields_only(pretrain_config, tmp_path):
   workdir = workdir_lib.run_path(tmp_path)
-  config_lib.check_same_job(pretrain_config, workdir)  # nothing there yet
-  config_lib.save(pretrain_config, workdir)
+  saved_job.check_config(pretrain_config, workdir)  # nothing there yet
+  saved_job.save_config(pretrain_config, workdir)
   pretrain_config.log_every = 77
   pretrain_config.dataset.data_dir = '/elsewhere'
   pretrain_config.dataset.path = '/elsewhere'
-  config_lib.check_same_job(pretrain_config, workdir)
+  saved_job.check_config(pretrain_config, workdir)
   pretrain_config.model.width = 8
   pretrain_config.optimizer.learning_rate = 0.3
   with pytest.raises(errors.UserError) as caught:
-    config_lib.check_same_job(pretrain_config, workdir)
+    saved_job.check_config(pretrain_config, workdir)
   assert 'model.width (4 -> 8)' in str(caught.value)
   assert 'optimizer.learning_rate (0.1 -> 0.3)' in str(caught.value)
   assert 'log_every' not in str(caught.value)
 
 
+@pytest.mark.parametrize('job', ['digits_pretrain', 'digits_finetune'])
+def test_a_run_of_the_first_version_goes_on(job, tmp_path):
+  """Fields that came later do as before; those that went do not count."""
+  config = get(job, 'tiny')
+  saved = config_lib.flatten(config)
+  first = set(FIRST_FIELDS[config.mode])
+  assert saved.keys() - first == config_lib.ADDED.keys() & saved.keys()
+  old = {k: v for k, v in saved.items() if k in first}
+  old['optimizer.skip_nonfinite'] = 0
+  assert not config_lib.differences(old, saved)
+  for field in config_lib.ADDED.keys() - set(config_lib.RUNTIME_FIELDS):
+    assert field in config_lib.differences(old, saved | {field: 'another'})
+  del old['seed']
+  assert config_lib.differences(old, saved) == {'seed': ('not there', 0)}
+
+
 def test_saved_config_is_the_config(finetune_config, tmp_path):
   workdir = workdir_lib.run_path(tmp_path)
-  config_lib.save(finetune_config, workdir)
-  assert config_lib.flatten(config_lib.load(workdir)) == config_lib.flatten(
-    finetune_config
-  )
+  saved_job.save_config(finetune_config, workdir)
+  assert config_lib.flatten(
+    saved_job.load_config(workdir)
+  ) == config_lib.flatten(finetune_config)
 
 
 def test_every_choice_is_named_where_its_field_is_explained():

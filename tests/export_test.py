@@ -24,9 +24,15 @@ from selfie_jax.inference import model as model_lib
 from selfie_jax.storage import timm_weights
 from selfie_jax.tasks import finetune
 from selfie_jax.tasks import pretrain
+from selfie_jax.training import start
 
 # Names and shapes of timm 1.0.31's create_model('resnetv2_50', num_classes=10).
 LISTING = pathlib.Path(__file__).parent / 'timm_resnetv2_50.json'
+
+
+def created(config, classes):
+  """The state of a finetuning job, from init_from where it has one."""
+  return finetune.create_state(config, classes, start.read_pretrained(config))
 
 
 @pytest.fixture
@@ -66,7 +72,7 @@ def test_p_has_the_names_and_shapes_of_timms_first_three_stages():
 
 
 def test_kernels_change_their_layout_and_nothing_else(finetune_config):
-  state = finetune.create_state(finetune_config, 7)
+  state = created(finetune_config, 7)
   tensors = timm_weights.to_timm(state.params, state.batch_stats)
   block = state.params['block2']['unit1']
   np.testing.assert_array_equal(
@@ -103,9 +109,9 @@ def test_exported_p_starts_both_networks(
   for name in new:
     finetune_config.model.name = name
     finetune_config.init_from = ''
-    fresh = finetune.create_state(finetune_config, 10)
+    fresh = created(finetune_config, 10)
     finetune_config.init_from = str(tmp_path / 'out' / 'model.safetensors')
-    state = finetune.create_state(finetune_config, 10)
+    state = created(finetune_config, 10)
     for kind in ('params', 'batch_stats'):
       loaded = getattr(state, kind)
       for part, values in loaded.items():
@@ -123,7 +129,7 @@ def test_exported_classifier_starts_all_but_the_head(
   small_jobs.random_run(wide(finetune_config), tmp_path / 'run', pixels)
   export.export(tmp_path / 'run', 'timm', tmp_path / 'out')
   finetune_config.init_from = str(tmp_path / 'out' / 'model.safetensors')
-  state = finetune.create_state(finetune_config, 3)
+  state = created(finetune_config, 3)
   model = model_lib.load(tmp_path / 'run')
   again = model_lib.Model(
     model.config,
@@ -148,14 +154,14 @@ def test_files_that_do_not_fit_are_refused(finetune_config, tmp_path):
       safetensors_numpy.save_file(tensors, str(path))
     finetune_config.init_from = str(path)
     with pytest.raises(errors.UserError, match=says) as caught:
-      finetune.create_state(finetune_config, 10)
+      created(finetune_config, 10)
     assert '\n' not in str(caught.value)
 
   refused('cannot be read as safetensors')
   (tmp_path / 'some.safetensors').write_bytes(b'nothing of that kind')
   refused('cannot be read as safetensors')
   finetune_config.init_from = ''
-  state = finetune.create_state(finetune_config, 10)
+  state = created(finetune_config, 10)
   tensors = timm_weights.to_timm(state.params, state.batch_stats)
   refused(
     "'layer1.conv1.weight' is no name", {'layer1.conv1.weight': np.ones(1)}

@@ -13,9 +13,9 @@ import numpy as np
 
 from configs import digits_finetune
 from configs import digits_pretrain
-from selfie_jax import config as config_lib
 from selfie_jax.models import build
 from selfie_jax.storage import checkpoints
+from selfie_jax.storage import saved_job
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.tasks import finetune
 from selfie_jax.tasks import pretrain
@@ -136,9 +136,9 @@ def random_run(config, folder, images, classes=10):
     stats = {'patch_network': stats}
   workdir = workdir_lib.run_path(folder)
   workdir.mkdir(parents=True, exist_ok=True)
-  config_lib.save(config, workdir)
+  saved_job.save_config(config, workdir)
   names = [f'class {i}' for i in range(classes)]
-  config_lib.save_data({'train': {'classes': names}}, workdir)
+  saved_job.save_data({'train': {'classes': names}}, workdir)
   with checkpoints.open_manager(workdir, 1) as manager:
     checkpoints.save(
       manager,

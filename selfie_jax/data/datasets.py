@@ -3,7 +3,6 @@
 import contextlib
 import difflib
 import io
-import os
 from urllib import parse
 
 from absl import logging

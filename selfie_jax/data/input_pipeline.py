@@ -64,6 +64,18 @@ def open_sources(
   return both
 
 
+def list_facts(config) -> dict[str, dict[str, object]]:
+  """What both splits are, as far as it is known without opening an image.
+
+  Raises:
+    UserError: no such data set or split, or the set cannot be had.
+  """
+  names = {'train': config.dataset.train_split}
+  names['test'] = config.dataset.test_split
+  stores = _open_stores(config, list(names.values()))
+  return {part: stores[name].facts for part, name in names.items()}
+
+
 def open_source(config, split_name: str) -> sources.Source:
   """Opens one split, without those checks; reads no image yet."""
   return sources.Source(open_store(config, split_name), config)

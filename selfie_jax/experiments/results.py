@@ -19,6 +19,7 @@ from selfie_jax import config as config_lib
 from selfie_jax import errors
 from selfie_jax.experiments import plan as plan_lib
 from selfie_jax.experiments import recipes
+from selfie_jax.storage import saved_job
 from selfie_jax.storage import workdir as workdir_lib
 
 logger = logging.getLogger(__name__)
@@ -213,7 +214,7 @@ def _read(folder: epath.Path) -> Outcome:
       f'a file in {folder} is damaged ({error}); delete the folder to have '
       'the job run again'
     ) from error
-  config = config_lib.load(folder)
+  config = saved_job.load_config(folder)
   return Outcome(
     results,
     tuple(row for row in history if row['part'] != 'train'),

@@ -11,11 +11,11 @@ import jax
 import ml_collections
 import numpy as np
 
-from selfie_jax import config as config_lib
 from selfie_jax import errors
 from selfie_jax.data import images as images_lib
 from selfie_jax.models import build
 from selfie_jax.models import features
+from selfie_jax.storage import saved_job
 from selfie_jax.storage import weights as weights_lib
 from selfie_jax.storage import workdir as workdir_lib
 
@@ -181,7 +181,7 @@ def load(
       be read.
   """
   workdir = workdir_lib.run_path(run)
-  config = config_lib.load(workdir)
+  config = saved_job.load_config(workdir)
   if config is None:
     raise errors.UserError(
       f'{run} is not a run: no config.json there. Give the folder of a run, '
@@ -197,7 +197,7 @@ def load(
   class_names = None
   if config.mode == 'finetune':
     count = len(variables['params']['head']['bias'])
-    class_names = config_lib.load_class_names(workdir)
+    class_names = saved_job.load_class_names(workdir)
     class_names = class_names or [str(label) for label in range(count)]
   return Model(config, variables, class_names, batch_size, step)
 

@@ -25,9 +25,14 @@ def num_targets(num_patches: int, masked_fraction: float) -> int:
   """Masked patches of an image: 4 of 16 and 12 of 49 at a fraction of 0.25.
 
   Raises:
-    UserError: fewer than two patches would be masked (nothing to choose from)
-      or none would be left to look at.
+    UserError: there are fewer than three patches, fewer than two would be
+      masked (nothing to choose from), or none would be left to look at.
   """
+  if num_patches < 3:
+    raise errors.UserError(
+      f'{num_patches} patches of an image are too few to mask two of them and '
+      'look at the rest; give a smaller --config.patch_size'
+    )
   count = round(num_patches * masked_fraction)
   if not 2 <= count < num_patches:
     raise errors.UserError(

@@ -35,7 +35,7 @@ def initial(model: model_lib.Model, images: np.ndarray) -> model_lib.Model:
   else:
     config.init_from = ''
     state = finetune.create_state(config, len(model.class_names))
-  variables = {'params': state.params, 'batch_stats': state.batch_stats}
+  variables = state.variables
   fresh = _replace(model, variables)
   return with_statistics(fresh, images, of_patches=is_pretraining)
 

@@ -7,22 +7,32 @@ import jax
 import ml_collections
 import numpy as np
 
+from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.data import input_pipeline
 from selfie_jax.data import sources
 from selfie_jax.models import features as features_lib
 from selfie_jax.probes import nearest_neighbours
 from selfie_jax.tasks import train_state
+from selfie_jax.training import evaluation
 
 PART = 'knn'  # of its rows in the history
 LAYER = 'patches'  # as training sees them; block3 has other statistics
 QUERIES = 5  # of so many images one is asked about
 
 
+def monitors(
+  config: ml_collections.ConfigDict,
+) -> list[evaluation.CreateMonitor]:
+  """What train_and_evaluate is to take for this config."""
+  is_asked_for = config.mode == 'pretrain' and config.knn.every
+  return [create] if is_asked_for else []
+
+
 def create(
   config: ml_collections.ConfigDict, source: sources.Source
-) -> Callable[..., dict[str, float] | None]:
-  """Makes the function that classifies training images by their neighbours.
+) -> evaluation.Monitor:
+  """A monitor that classifies training images by their neighbours.
 
   The images are the same for the runs of every seed and at every step: whole,
   without augmentation, those that vote apart from those asked about. No weight
@@ -33,8 +43,7 @@ def create(
     source: its training split.
 
   Returns:
-    (state, function asked before each batch whether to stop) -> the share of
-    right answers as {'knn_accuracy': ...}, None if it was stopped.
+    One that gives the share of right answers as {'knn_accuracy': ...}.
 
   Raises:
     UserError: fewer than five images have a label.
@@ -49,10 +58,7 @@ def create(
     labelled
   )
   chosen = order[: config.knn.images]
-  mesh = jax.sharding.Mesh(jax.local_devices(), (train_state.AXIS,))
-  split = jax.sharding.NamedSharding(
-    mesh, jax.sharding.PartitionSpec(train_state.AXIS)
-  )
+  split = distributed.local_sharding(train_state.AXIS)
   outputs = jax.jit(
     functools.partial(features_lib.outputs, config, names=(LAYER,))
   )
@@ -61,7 +67,6 @@ def create(
     state: train_state.TrainState,
     is_stopped: Callable[[], bool] = lambda: False,
   ) -> dict[str, float] | None:
-    variables = {'params': state.params, 'batch_stats': state.batch_stats}
     rows = []
     for batch in input_pipeline.eval_batches(
       source, chosen, config.eval_batch_size
@@ -69,7 +74,7 @@ def create(
       if is_stopped():
         return None
       images = jax.device_put(batch['image'], split)
-      rows.append(np.asarray(outputs(variables, images)[LAYER]))
+      rows.append(np.asarray(outputs(state.variables, images)[LAYER]))
     features = np.concatenate(rows)[: len(chosen)]
     if not np.isfinite(features).all():
       return {'knn_accuracy': float('nan')}
@@ -84,4 +89,4 @@ def create(
       )
     }
 
-  return evaluate
+  return evaluation.Monitor(PART, config.knn.every, evaluate)

@@ -29,10 +29,11 @@ from selfie_jax.probes import linear_probe
 from selfie_jax.probes import nearest_neighbours
 from selfie_jax.probes import networks as networks_lib
 from selfie_jax.probes import report
+from selfie_jax.storage import saved_job
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.training import evaluation
 from selfie_jax.training import job
-from selfie_jax.training import reporting
+from selfie_jax.training import results as results_lib
 
 logger = logging.getLogger(__name__)
 
@@ -54,10 +55,13 @@ def run(
     What its results.json holds.
 
   Raises:
-    UserError: as `job.run`; init_from is no run of a network, has no such
-      checkpoint, or the data set has too few labels.
+    UserError: as train_and_evaluate; or init_from is no run of a network, has
+      no such checkpoint, or the data set has too few labels.
   """
-  return job.run(config, workdir, _run)
+  if results := job.finished(config, workdir):
+    return results
+  with job.claim(workdir) as folder:
+    return _run(config, folder)
 
 
 def _run(
@@ -70,10 +74,10 @@ def _run(
   ]
   newest = models[-1]
   parts, facts = _open(config, newest)
-  config_lib.check_same_data(facts, workdir)
+  saved_job.check_data(facts, workdir)
   if distributed.is_primary():
-    config_lib.save(config, workdir)
-    config_lib.save_data(facts, workdir)
+    saved_job.save_config(config, workdir)
+    saved_job.save_data(facts, workdir)
   labels = {
     part: source.labels[indices] for part, (source, indices) in parts.items()
   }
@@ -103,7 +107,7 @@ def _run(
       config, newest.config, {part: len(labels[part]) for part in PARTS}
     ),
     'wall_seconds': time.perf_counter() - begun,
-  } | reporting.environment()
+  } | results_lib.environment()
   if distributed.is_primary():
     _write(results, workdir)
   return results

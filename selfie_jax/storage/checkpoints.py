@@ -17,17 +17,14 @@ from flax import serialization
 from flax.training import train_state
 import jax
 from jax.experimental import multihost_utils
-import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from selfie_jax import config as config_lib
 from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.storage import checksums
 from selfie_jax.storage import restoring
-from selfie_jax.storage import workdir as workdir_lib
 
 logger = logging.getLogger(__name__)
 
@@ -169,22 +166,6 @@ def _ranked(history: list[dict[str, Any]]) -> list[int]:
     if name.endswith('accuracy')
   ]
   return [step for _, step in sorted(accuracies, reverse=True)]
-
-
-def pretraining_config(run: str) -> ml_collections.ConfigDict:
-  """The config of a pretraining run; UserError if `run` is none."""
-  saved = config_lib.load(workdir_lib.run_path(run))
-  if saved is None:
-    raise errors.UserError(
-      f'init_from={run} is not a run: no config.json there. Give the folder '
-      'of a pretraining run, such as --config.init_from=runs/cifar_pretrain'
-    )
-  if saved.mode != 'pretrain':
-    raise errors.UserError(
-      f'init_from={run} is a run of mode={saved.mode}; give the folder of a '
-      'pretraining run, such as --config.init_from=runs/cifar_pretrain'
-    )
-  return saved
 
 
 class _Preserve(preservation_policy.PreservationPolicy):

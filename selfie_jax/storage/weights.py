@@ -1,14 +1,13 @@
 """The weights of a run, for whoever uses its network."""
 
-import json
 from typing import Any
 
-from etils import epath
 import jax
 
 from selfie_jax import errors
 from selfie_jax.storage import checkpoints
 from selfie_jax.storage import restoring
+from selfie_jax.storage import saved_job
 from selfie_jax.storage import workdir as workdir_lib
 
 _BRANCHES = ('step', 'params', 'batch_stats')
@@ -46,7 +45,8 @@ def restore(run: str, step: int = -1) -> dict[str, Any]:
         f'{", ".join(map(str, sorted(steps)))}; a run keeps its newest '
         '--config.keep_checkpoints=N, one each --config.checkpoint_every=STEPS'
       )
-    chosen = _chosen_step(workdir)
+    results = saved_job.load_results(workdir) or {}
+    chosen = results.get('checkpoint')
     # The chosen one is tried first, then from the newest to the oldest.
     steps.sort(key=lambda step: step != chosen)
     found = restoring.first_whole(
@@ -58,11 +58,3 @@ def restore(run: str, step: int = -1) -> dict[str, Any]:
         '--workdir=SOMEWHERE_ELSE'
       )
   return jax.device_put(found[1], jax.local_devices()[0])
-
-
-def _chosen_step(workdir: epath.Path) -> int | None:
-  """The step that the run's results are of, if it is finished."""
-  path = workdir / 'results.json'
-  return (
-    json.loads(path.read_text()).get('checkpoint') if path.exists() else None
-  )

@@ -1,21 +1,15 @@
-"""The finetuning task: classify images, from P's weights or from scratch.
-
-P's weights are those of a pretraining run, or of a file in timm's format.
-"""
+"""The finetuning task: classify images, from P's weights or from scratch."""
 
 import logging
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 import optax
 
-from selfie_jax import config as config_lib
 from selfie_jax import errors
 from selfie_jax.models import build
-from selfie_jax.storage import checkpoints
-from selfie_jax.storage import timm_weights
-from selfie_jax.storage import weights as weights_lib
 from selfie_jax.tasks import train_state
 
 logger = logging.getLogger(__name__)
@@ -27,27 +21,27 @@ NOT_IN_FILES = ('block3_norm', 'attention_pooling', 'positions')
 
 
 def create_state(
-  config: ml_collections.ConfigDict, num_classes: int
+  config: ml_collections.ConfigDict,
+  num_classes: int,
+  pretrained: dict[str, Any] | None = None,
 ) -> train_state.TrainState:
-  """A fresh state; with init_from, all but block4 and head from that run.
+  """A fresh state; with pretrained weights, all but block4 and head from them.
 
-  From a .safetensors file, see timm_weights.py, comes all that it has but the
-  head.
+  Args:
+    config: the job.
+    num_classes: outputs of the head.
+    pretrained: 'params' and 'batch_stats' of config.init_from. Those of a file
+      in timm's format give all that it has but the head.
 
   Raises:
-    UserError: init_from is neither a pretraining run nor such a file, or does
-      not fit the model.
+    UserError: they do not fit the model.
   """
-  if config.init_from and not _is_file(config):
-    _check_same_model(config)
   size = config.image_size
   state = train_state.initialise(
     config, build.classifier(config, num_classes), jnp.zeros((1, size, size, 3))
   )
-  if not config.init_from:
+  if pretrained is None:
     return state
-  read = timm_weights.read if _is_file(config) else weights_lib.restore
-  pretrained = read(config.init_from)
   params = _transfer(pretrained['params'], state.params, config)
   stats = _transfer(pretrained['batch_stats'], state.batch_stats, config)
   _report(pretrained['params'], state.params, config)
@@ -86,7 +80,7 @@ def eval_step(
 ) -> dict[str, jax.Array]:
   """Sums over the batch of loss and hits."""
   logits = state.apply_fn(
-    {'params': state.params, 'batch_stats': state.batch_stats},
+    state.variables,
     build.normalise(batch['image'], config),
     train=False,
   )
@@ -99,14 +93,14 @@ def summary(
   evaluations: dict[str, dict[str, float]],
   batch: dict[str, jax.Array],
 ):
-  """The run's metrics for results.json; no pictures but the curves."""
+  """The run's metrics for results.json; nothing to draw."""
   del config, state, batch
   test, validation = evaluations['test'], evaluations.get('validation')
   return {
     'test_accuracy': test['accuracy'],
     'validation_accuracy': validation and validation['accuracy'],
     'loss': test['loss'],
-  }, {}
+  }, None
 
 
 def _score(logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
@@ -114,32 +108,6 @@ def _score(logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
     'loss': optax.softmax_cross_entropy_with_integer_labels(logits, labels),
     'accuracy': (logits.argmax(axis=-1) == labels).astype(jnp.float32),
   }
-
-
-def _check_same_model(config: ml_collections.ConfigDict) -> None:
-  """Refuses an init_from whose weights would mean something else here."""
-  saved = config_lib.flatten(checkpoints.pretraining_config(config.init_from))
-  ours = config_lib.flatten(config)
-  fields = ['model.width', 'model.stem', 'normalise.mean', 'normalise.std']
-  if config.model.name == 'resnet36_attention':
-    fields += ['model.closing_norm', 'model.context_positions']
-    fields += [
-      f
-      for f in ours
-      if f.startswith('model.attention.') and f != 'model.attention.dropout'
-    ]
-    if config.model.context_positions:
-      fields += ['model.positions', 'image_size', 'patch_size']
-  wrong = [
-    f'config.{f}={ours[f]} (pretrained: {saved[f]})'
-    for f in fields
-    if ours[f] != saved[f]
-  ]
-  if wrong:
-    raise errors.UserError(
-      f'init_from={config.init_from} does not fit: {", ".join(wrong)}. Give '
-      'these fields the values of the pretraining run'
-    )
 
 
 def _is_file(config: ml_collections.ConfigDict) -> bool:

@@ -12,17 +12,18 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from selfie_jax import figures as figures_lib
 from selfie_jax.models import build
 from selfie_jax.models import patches
 from selfie_jax.tasks import train_state
 
 
 def create_state(
-  config: ml_collections.ConfigDict, num_classes: int
+  config: ml_collections.ConfigDict,
+  num_classes: int,
+  pretrained: None = None,
 ) -> train_state.TrainState:
-  """A fresh state; the classes of the data set play no part."""
-  del num_classes
+  """A fresh state; neither classes nor weights from elsewhere play a part."""
+  del num_classes, pretrained
   n, m = _counts(config)
   size = config.patch_size
   return train_state.initialise(
@@ -76,7 +77,7 @@ def summary(
   evaluations: dict[str, dict[str, float]],
   batch: dict[str, jax.Array],
 ):
-  """The run's metrics and its picture: some test puzzles as the model solves.
+  """The run's metrics, and some test puzzles as the model solves them.
 
   Args:
     config: the job.
@@ -85,18 +86,20 @@ def summary(
     batch: some test examples.
 
   Returns:
-    metrics for results.json, figures by name.
+    metrics for results.json, arguments of figures.patch_puzzle.
   """
   logits, _, targets = jax.jit(functools.partial(solve, config=config))(
     state, batch
   )
-  figure = figures_lib.patch_puzzle(
-    batch['image'], targets, logits.argmax(axis=-1), config.patch_size
-  )
   test = evaluations['test']
   return (
     {k: test[k] for k in ('loss', 'patch_accuracy', 'chance')},
-    {'patches': figure},
+    {
+      'images': batch['image'],
+      'targets': targets,
+      'answers': logits.argmax(axis=-1),
+      'patch_size': config.patch_size,
+    },
   )
 
 
@@ -111,7 +114,7 @@ def solve(
   )
   puzzle = _puzzle(config, batch['image'], keys)
   logits = state.apply_fn(
-    {'params': state.params, 'batch_stats': state.batch_stats},
+    state.variables,
     *puzzle,
     train=False,
   )

@@ -22,6 +22,11 @@ class TrainState(train_state.TrainState):
 
   batch_stats: Any
 
+  @property
+  def variables(self) -> dict[str, Any]:
+    """What the network's `apply` takes."""
+    return {'params': self.params, 'batch_stats': self.batch_stats}
+
 
 def initialise(config: ml_collections.ConfigDict, model, *inputs) -> TrainState:
   """A fresh state; every parameter follows from config.seed alone."""

@@ -1,6 +1,7 @@
 """Exact evaluation: every example of a part of the data, once."""
 
 from collections.abc import Callable
+import dataclasses
 import functools
 import logging
 
@@ -21,6 +22,25 @@ Parts = dict[str, tuple[sources.Source, np.ndarray | None]]
 # (state, name of a part, function asked before each batch whether to stop) ->
 # exact means over that part, None if it was stopped
 Evaluate = Callable[..., dict[str, float] | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Monitor:
+  """An evaluation that comes again while a job trains.
+
+  Attributes:
+    part: of the history, whose rows it makes.
+    every: steps between two rows.
+    evaluate: (state, is_stopped) -> values; None if it was stopped.
+  """
+
+  part: str
+  every: int
+  evaluate: Callable[..., dict[str, float] | None]
+
+
+# (config, source of the training images) -> a monitor
+CreateMonitor = Callable[[ml_collections.ConfigDict, sources.Source], Monitor]
 
 
 def choose_parts(

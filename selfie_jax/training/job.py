@@ -1,8 +1,7 @@
 """What all jobs, whatever their mode, begin with: a folder that is theirs."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 import contextlib
-import json
 import logging
 import os
 from typing import Any
@@ -14,48 +13,55 @@ import ml_collections
 from selfie_jax import config as config_lib
 from selfie_jax import distributed
 from selfie_jax import errors
+from selfie_jax.data import input_pipeline
+from selfie_jax.storage import saved_job
 from selfie_jax.storage import workdir as workdir_lib
 
 logger = logging.getLogger(__name__)
 
 
-def run(
-  config: ml_collections.ConfigDict,
-  workdir: str | os.PathLike[str],
-  action: Callable[[ml_collections.ConfigDict, epath.Path], dict[str, Any]],
-) -> dict[str, Any]:
-  """Runs a job in its folder, once; a finished one is only read.
-
-  Args:
-    config: see configs/common.py.
-    workdir: the run's folder; made if it is not there.
-    action: does the job; gets the config and the folder, writes results.json.
-
-  Returns:
-    What workdir/results.json holds.
+def finished(
+  config: ml_collections.ConfigDict, workdir: str | os.PathLike[str]
+) -> dict[str, Any] | None:
+  """The results of the job if it has ended in this folder, else None.
 
   Raises:
-    UserError: the config cannot work, or the workdir holds another job, cannot
-      be written to or is in use.
+    UserError: the config cannot work, or the folder holds another job, or one
+      on other images.
   """
   config_lib.check(config, jax.device_count())
-  workdir = workdir_lib.run_path(workdir)
-  config_lib.check_same_job(config, workdir)
-  if (workdir / 'results.json').exists():
+  folder = workdir_lib.run_path(workdir)
+  saved_job.check_config(config, folder)
+  results = saved_job.load_results(folder)
+  if results:
+    facts = {}
+    with contextlib.suppress(errors.UserError):  # the images may be gone
+      facts = input_pipeline.list_facts(config)
+    saved_job.check_data(facts, folder)
     logger.info(
-      '%s is finished; for another run give another --workdir', workdir
+      '%s is finished; for another run give another --workdir', folder
     )
-    return json.loads((workdir / 'results.json').read_text())
+  return results
+
+
+@contextlib.contextmanager
+def claim(workdir: str | os.PathLike[str]) -> Iterator[epath.Path]:
+  """Makes a run's folder and holds it against other runs; clears up after it.
+
+  Raises:
+    UserError: it cannot be written to, or is in use.
+  """
   distributed.log_devices()
+  folder = workdir_lib.run_path(workdir)
   with contextlib.ExitStack() as stack:
     error = None
     if distributed.is_primary():
       try:
-        stack.enter_context(workdir_lib.claim(workdir))
+        stack.enter_context(workdir_lib.claim(folder))
       except errors.UserError as caught:
         error = caught
     distributed.raise_everywhere(error)
     # A program takes about a thousand memory maps, of which Linux gives a
     # process 65,530: without this, some forty jobs in one process crash it.
     stack.callback(jax.clear_caches)
-    return action(config, workdir)
+    yield folder

@@ -2,10 +2,8 @@
 
 from collections.abc import Iterator
 import contextlib
-import importlib.metadata
 import logging
 import math
-import platform
 import sys
 import time
 from typing import Any
@@ -19,7 +17,6 @@ import numpy as np
 import tqdm
 from tqdm.contrib import logging as tqdm_logging
 
-from selfie_jax import config as config_lib
 from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax import figures as figures_lib
@@ -44,17 +41,15 @@ class Reporter:
     self.history: list[dict[str, Any]] = []
     self._window: list[dict[str, Any]] = []  # metrics of steps since a row
     self._config, self._workdir = config, workdir
-    self._writer = (
-      metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(workdir)))
-      if distributed.is_primary()
-      else metric_writers.MultiWriter([])
-    )
     self._created = self._clock = time.perf_counter()
     self._steps, self._seconds = 0, 0.0  # since a row, for the rate
     # Of the run, over all processes that led to its present state.
     self._all_steps, self._all_seconds, self._wall_before = 0, 0.0, 0.0
 
   def __enter__(self) -> 'Reporter':
+    self._writer = metric_writers.create_default_writer(
+      self._workdir, just_logging=not distributed.is_primary()
+    )
     return self
 
   def __exit__(self, kind, *exception) -> None:
@@ -80,7 +75,7 @@ class Reporter:
       'timing': {
         'steps': self._all_steps,
         'seconds': self._all_seconds,
-        'wall_seconds': self._wall_seconds,
+        'wall_seconds': self.wall_seconds,
       },
     }
 
@@ -88,13 +83,22 @@ class Reporter:
     """Goes on from what `progress` was when a checkpoint was saved."""
     self.history = progress['history']
     self._window = progress['window']
-    timing = progress['timing']
-    self._all_steps, self._all_seconds = timing['steps'], timing['seconds']
-    self._wall_before = timing['wall_seconds']
+    timing = progress.get('timing', {})  # none in runs of earlier versions
+    self._all_steps = timing.get('steps', 0)
+    self._all_seconds = timing.get('seconds', 0.0)
+    self._wall_before = timing.get('wall_seconds', 0.0)
 
   @property
-  def _wall_seconds(self) -> float:
+  def wall_seconds(self) -> float:
+    """Of all processes that led to the present state."""
     return self._wall_before + time.perf_counter() - self._created
+
+  @property
+  def images_per_second(self) -> float | None:
+    """Likewise, without compilation, evaluation and saving."""
+    if not self._all_seconds:
+      return None
+    return self._all_steps * self._config.batch_size / self._all_seconds
 
   @contextlib.contextmanager
   def bar(self, first_step: int) -> Iterator[tqdm.tqdm]:
@@ -168,12 +172,12 @@ class Reporter:
     with workdir_lib.writing(self._workdir):
       self._writer.write_scalars(step, scalars)
       if part != 'train':
-        self._write_history()
+        self.write_history()
     logger.info(
       'step %d %s: %s',
       step,
       part,
-      _line(values | timing),
+      line(values | timing),
       extra={'row': self.history[-1]},
     )
 
@@ -182,6 +186,19 @@ class Reporter:
     return any(
       (row['step'], row['part']) == (step, part) for row in self.history
     )
+
+  def last_row(self, part: str) -> dict[str, float]:
+    """The values of a part's newest row; there has to be one."""
+    row = next(row for row in reversed(self.history) if row['part'] == part)
+    return {k: v for k, v in row.items() if k not in ('step', 'part')}
+
+  def write_figures(self, figures: dict[str, mpl_figure.Figure]) -> None:
+    """Shows figures in TensorBoard, by name."""
+    images = {
+      name: figures_lib.pixels(figure)[None] for name, figure in figures.items()
+    }
+    with workdir_lib.writing(self._workdir):
+      self._writer.write_images(self._config.total_steps, images)
 
   def _fetch_window(self) -> None:
     """Waits for the metrics of the window's steps and looks at them."""
@@ -214,85 +231,10 @@ class Reporter:
       / jax.device_count()
     }
 
-  def finish(
-    self,
-    metrics: dict[str, Any],
-    figures: dict[str, mpl_figure.Figure],
-    checkpoint: int,
-  ) -> dict[str, Any]:
-    """Writes figures/, history.json and results.json; returns the last.
-
-    Args:
-      metrics: of the job's end.
-      figures: by name.
-      checkpoint: the step whose state the metrics are of.
-    """
-    config = self._config
-    seconds = self._all_seconds
-    results = {
-      'mode': config.mode,
-      'dataset': config_lib.name_data(config),
-      'step': config.total_steps,
-      'total_steps': config.total_steps,
-      'checkpoint': checkpoint,
-      'seed': config.seed,
-      'label_fraction': config.label_fraction,
-      'initialised_from': (config.mode == 'finetune' and config.init_from)
-      or None,
-      'metrics': metrics,
-      'images_per_second': (
-        self._all_steps * config.batch_size / seconds if seconds else None
-      ),
-      'wall_seconds': self._wall_seconds,
-    } | environment()
-    if distributed.is_primary():
-      folder = self._workdir / 'figures'
-      path = self._workdir / 'results.json'
-      with workdir_lib.writing(self._workdir):
-        self._draw(figures, folder)
-        self._write_history()
-        workdir_lib.write_json(path, results)
-      logger.info('Finished: %s', _line(metrics))
-      logger.info('Results: %s  Pictures: %s', path, folder)
-    return results
-
-  def _write_history(self) -> None:
+  def write_history(self) -> None:
     if distributed.is_primary():
       path = self._workdir / 'history.json'
       workdir_lib.write_json(path, self.history, indent=None)
-
-  def _draw(
-    self, figures: dict[str, mpl_figure.Figure], folder: epath.Path
-  ) -> None:
-    folder.mkdir(exist_ok=True)
-    for name, figure in figures.items():
-      with (folder / f'{name}.png').open('wb') as file:
-        figure.savefig(file, format='png')
-    self._writer.write_images(
-      self._config.total_steps,
-      {
-        name: figures_lib.pixels(figure)[None]
-        for name, figure in figures.items()
-      },
-    )
-
-
-def environment() -> dict[str, Any]:
-  """What a job is computed on and with, for results.json."""
-  device = jax.local_devices()[0]
-  return {
-    'devices': {
-      'platform': device.platform,
-      'kind': device.device_kind,
-      'count': jax.device_count(),
-      'processes': jax.process_count(),
-    },
-    'versions': {'python': platform.python_version()}
-    | {
-      name: importlib.metadata.version(name)
-      for name in ('jax', 'jaxlib', 'flax', 'optax', 'scikit-learn')
-    },
-  }
 
 
 def _place(name: str) -> tuple[int, str]:
@@ -301,7 +243,7 @@ def _place(name: str) -> tuple[int, str]:
   return first.index(name) if name in first else len(first), name
 
 
-def _line(values: dict[str, float | None]) -> str:
+def line(values: dict[str, float | None]) -> str:
   return '  '.join(
     f'{name} {value:.4g}' for name, value in values.items() if value is not None
   )

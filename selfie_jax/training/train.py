@@ -1,11 +1,12 @@
 """The one loop: it knows batches, steps and checkpoints, but no task.
 
 A task is a module with four functions: create_state, train_step, eval_step,
-summary (pretrain.py has them documented).
+summary (tasks/pretrain.py has them documented).
 """
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 import contextlib
 import functools
 import logging
@@ -13,47 +14,46 @@ import os
 from typing import Any
 
 from clu import parameter_overview
+from clu import periodic_actions
 from etils import epath
 import jax
 import ml_collections
 import numpy as np
 
-from selfie_jax import config as config_lib
 from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax import figures as figures_lib
 from selfie_jax.data import input_pipeline
-from selfie_jax.probes import online_knn
 from selfie_jax.storage import checkpoints
+from selfie_jax.storage import saved_job
 from selfie_jax.tasks import finetune
 from selfie_jax.tasks import pretrain
-from selfie_jax.tasks import train_state as task_lib
+from selfie_jax.tasks import train_state
 from selfie_jax.training import evaluation
 from selfie_jax.training import job
 from selfie_jax.training import preemption
 from selfie_jax.training import reporting
+from selfie_jax.training import results as results_lib
+from selfie_jax.training import start
 
 logger = logging.getLogger(__name__)
 
 TASKS = {'pretrain': pretrain, 'finetune': finetune}
 PICTURED = 12  # test examples in a task's pictures
-
-# Parts of the history, with the steps between two of their rows and what makes
-# one: (state, function asked whether to stop) -> values, None if stopped.
-Monitors = dict[str, tuple[int, Callable[..., dict[str, float] | None]]]
+PROFILED_AFTER = 10  # steps from a start to the first that is profiled
 
 
 def train_and_evaluate(
-  config: ml_collections.ConfigDict, workdir: str | os.PathLike[str]
+  config: ml_collections.ConfigDict,
+  workdir: str | os.PathLike[str],
+  monitors: Sequence[evaluation.CreateMonitor] = (),
 ) -> dict[str, Any]:
   """Runs the job of `config` in `workdir`, or goes on with it.
-
-  The state is, in this order: (1) the newest checkpoint of the workdir,
-  (2) what the task makes of config.init_from, (3) random weights.
 
   Args:
     config: see configs/common.py.
     workdir: the run's folder; made if it is not there.
+    monitors: what looks at the state meanwhile, beside the evaluation.
 
   Returns:
     What workdir/results.json holds.
@@ -65,11 +65,16 @@ def train_and_evaluate(
     Diverged: a loss, a gradient or an evaluation is not finite.
     Preempted: SIGTERM came; all is saved.
   """
-  return job.run(config, workdir, _run)
+  if results := job.finished(config, workdir):
+    return results
+  with job.claim(workdir) as folder:
+    return _run(config, folder, monitors)
 
 
 def _run(
-  config: ml_collections.ConfigDict, workdir: epath.Path
+  config: ml_collections.ConfigDict,
+  workdir: epath.Path,
+  monitors: Sequence[evaluation.CreateMonitor],
 ) -> dict[str, Any]:
   """Runs the job in a folder that is its own."""
   task = TASKS[config.mode]
@@ -78,54 +83,37 @@ def _run(
   )
   facts = {'train': train_source.facts, 'test': test_source.facts}
   distributed.check_equal(facts, 'images')
-  config_lib.check_same_data(facts, workdir)
+  saved_job.check_data(facts, workdir)
   train_indices, parts = evaluation.choose_parts(
     config, train_source, test_source
   )
-  state = task.create_state(config, train_source.num_classes)
-  # Laid out as the steps return it, so that they are compiled once.
-  mesh = jax.sharding.Mesh(jax.local_devices(), (task_lib.AXIS,))
-  state = jax.device_put(
-    state, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-  )
   evaluate = evaluation.create(task, config, parts)
   monitored = 'validation' if 'validation' in parts else 'test'
-  # part of the history: (steps between two rows, function that makes one)
-  monitors = {
-    monitored: (
-      config.eval_every,
-      lambda state, is_stopped: evaluate(state, monitored, is_stopped),
-    )
-  }
-  if config.mode == 'pretrain' and config.knn.every:
-    monitors[online_knn.PART] = (
-      config.knn.every,
-      online_knn.create(config, train_source),
-    )
-  logger.info(
-    '\n%s',
-    parameter_overview.get_parameter_overview(
-      state.params, include_stats=False
-    ),
+  own = evaluation.Monitor(
+    monitored, config.eval_every, functools.partial(evaluate, part=monitored)
   )
+  others = [create(config, train_source) for create in monitors]
 
-  if distributed.is_primary():
-    config_lib.save(config, workdir)
-    config_lib.save_data(facts, workdir)
-  with (
-    reporting.Reporter(config, workdir) as reporter,
-    checkpoints.open_manager(
-      workdir,
-      config.keep_checkpoints,
-      lambda: checkpoints.best_step(reporter.history),
-    ) as manager,
-  ):
-    if resumed := checkpoints.resume(manager, state):
-      state, progress = resumed
+  reporter = reporting.Reporter(config, workdir)
+  with checkpoints.open_manager(
+    workdir,
+    config.keep_checkpoints,
+    lambda: checkpoints.best_step(reporter.history),
+  ) as manager:
+    state, progress = start.create_state(
+      task, config, train_source.num_classes, manager
+    )
+    logger.info(
+      '\n%s',
+      parameter_overview.get_parameter_overview(
+        state.params, include_stats=False
+      ),
+    )
+    if distributed.is_primary():
+      saved_job.save_config(config, workdir)
+      saved_job.save_data(facts, workdir)
+    if progress:
       reporter.restore(progress)
-      logger.info(
-        'Continuing from step %d of %d', state.step, config.total_steps
-      )
     batches = input_pipeline.train_batches(
       train_source,
       train_indices,
@@ -134,22 +122,28 @@ def _run(
       process_index=jax.process_index(),
       process_count=jax.process_count(),
     )
-    with _explained(manager):
-      state = _train(task, config, state, batches, monitors, manager, reporter)
+    profile = _profile(config, int(state.step), workdir)
+    with reporter, _explained(manager):
+      state = _train(
+        task, config, state, batches, [own, *others], profile, manager, reporter
+      )
       state, evaluations = _choose_and_test(
         state, monitored, evaluate, manager, reporter
       )
-    pictured = next(
-      input_pipeline.eval_batches(
-        test_source, np.arange(min(PICTURED, test_source.size)), PICTURED
+      pictured = next(
+        input_pipeline.eval_batches(
+          test_source, np.arange(min(PICTURED, test_source.size)), PICTURED
+        )
       )
-    )
-    metrics, figures = task.summary(config, state, evaluations, pictured)
-    for row in reporter.history:
-      if row['part'] == online_knn.PART:
-        metrics['knn_accuracy'] = row['knn_accuracy']  # in the end the last
-    figures['curves'] = figures_lib.curves(reporter.history)
-    return reporter.finish(metrics, figures, int(state.step))
+      metrics, puzzles = task.summary(config, state, evaluations, pictured)
+      for monitor in others:
+        metrics |= reporter.last_row(monitor.part)
+      figures = {'curves': figures_lib.curves(reporter.history)}
+      if puzzles:
+        figures['patches'] = figures_lib.patch_puzzle(**puzzles)
+      return results_lib.write(
+        config, workdir, reporter, metrics, figures, int(state.step)
+      )
 
 
 def _train(
@@ -157,10 +151,11 @@ def _train(
   config,
   state,
   batches,
-  monitors: Monitors,
+  monitors: Sequence[evaluation.Monitor],
+  profile: Callable[[int], Any],
   manager,
   reporter: reporting.Reporter,
-) -> task_lib.TrainState:
+) -> train_state.TrainState:
   """Steps to config.total_steps, with evaluations and checkpoints between.
 
   A checkpoint comes before the evaluation of its step, which is made up for
@@ -168,7 +163,7 @@ def _train(
   """
   train_step = jax.pmap(
     functools.partial(task.train_step, config=config),
-    task_lib.AXIS,
+    train_state.AXIS,
     in_axes=(None, 0),
     out_axes=None,
     donate_argnums=0,
@@ -186,20 +181,19 @@ def _train(
       'the same command goes on from there'
     )
 
-  def monitor(step: int) -> None:
-    for part, (every, evaluate) in monitors.items():
-      if is_due(step, every) and not reporter.has_row(step, part):
-        values = evaluate(state, lambda: notice.given)
+  def look(step: int) -> None:
+    for monitor in monitors:
+      if is_due(step, monitor.every) and not reporter.has_row(
+        step, monitor.part
+      ):
+        values = monitor.evaluate(state, is_stopped=lambda: notice.given)
         if values is None:
           save_and_stop(step)
-        reporter.row(step, part, values)
+        reporter.row(step, monitor.part, values)
 
-  with (
-    reporter.bar(first_step) as bar,
-    preemption.Notice() as notice,
-  ):
+  with reporter.bar(first_step) as bar, preemption.Notice() as notice:
     if first_step:
-      monitor(first_step)
+      look(first_step)
     logger.info('Compiling the first step; on CPUs this takes up to a minute')
     for step, batch in enumerate(batches, start=first_step + 1):
       state, metrics = train_step(
@@ -210,14 +204,15 @@ def _train(
       if step == first_step + 1:
         jax.block_until_ready(state)  # compilation is no part of the rate
         reporter.start_clock()
+      profile(step)
       if is_due(step, config.log_every):
         reporter.train_row(step)
       if notice.reached(manager, step):
         save_and_stop(step)
-      evaluated = any(is_due(step, every) for every, _ in monitors.values())
+      evaluated = any(is_due(step, monitor.every) for monitor in monitors)
       # One of the steps evaluated on the validation part is to be tested.
       saved = is_due(step, config.checkpoint_every) or (
-        'validation' in monitors and is_due(step, config.eval_every)
+        monitors[0].part == 'validation' and is_due(step, config.eval_every)
       )
       if evaluated or saved:
         jax.block_until_ready(state)
@@ -225,9 +220,27 @@ def _train(
           if saved:
             checkpoints.save(manager, state, reporter.progress)
           if evaluated:
-            monitor(step)
+            look(step)
     checkpoints.wait(manager)
   return state
+
+
+def _profile(
+  config: ml_collections.ConfigDict, first_step: int, workdir: epath.Path
+) -> Callable[[int], Any]:
+  """What is to be called after each step: it traces config.profile_steps."""
+  begin = first_step + PROFILED_AFTER
+  if not config.profile_steps or (
+    begin + config.profile_steps > config.total_steps
+  ):
+    return lambda step: None
+  return periodic_actions.Profile(
+    logdir=workdir,
+    num_profile_steps=config.profile_steps,
+    profile_duration_ms=None,
+    first_profile=begin,
+    every_secs=None,
+  )
 
 
 def _choose_and_test(

@@ -26,6 +26,7 @@ from selfie_jax.data import images
 from selfie_jax.data import input_pipeline
 from selfie_jax.data import listing
 from selfie_jax.data import splits
+from selfie_jax.storage import saved_job
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.training import evaluation
 from selfie_jax.training import train
@@ -760,15 +761,15 @@ def test_pretrain_then_finetune(photos, tmp_path):
 def test_images_are_known_again_where_they_were_moved(photos, tmp_path):
   workdir = workdir_lib.run_path(tmp_path)
   facts = {'train': _open(photos)[0].facts}
-  config_lib.save_data(facts, workdir)
+  saved_job.save_data(facts, workdir)
   moved = tmp_path / 'moved'
   os.rename(photos, moved)
-  config_lib.check_same_data({'train': _open(moved)[0].facts}, workdir)
+  saved_job.check_data({'train': _open(moved)[0].facts}, workdir)
 
   def refused():
     with pytest.raises(errors.UserError, match='other data') as caught:
       source, _ = _open(moved, **{'dataset.max_unreadable': 0.1})
-      config_lib.check_same_data({'train': source.facts}, workdir)
+      saved_job.check_data({'train': source.facts}, workdir)
     return str(caught.value)
 
   cat = moved / 'train' / 'cat'
@@ -782,4 +783,4 @@ def test_images_are_known_again_where_they_were_moved(photos, tmp_path):
   assert "'cat'" in refused() and "'fox'" in refused()
   (workdir / 'data.json').write_text('{')
   with pytest.raises(errors.UserError, match='damaged'):
-    config_lib.check_same_data(facts, workdir)
+    saved_job.check_data(facts, workdir)

@@ -22,10 +22,15 @@ def watched_job():
   return config
 
 
+def run(folder):
+  config = watched_job()
+  return train.train_and_evaluate(config, folder, online_knn.monitors(config))
+
+
 @pytest.fixture(scope='module')
 def watched(tmp_path_factory):
   folder = tmp_path_factory.mktemp('watched')
-  train.train_and_evaluate(watched_job(), folder)
+  run(folder)
   return folder
 
 
@@ -68,8 +73,8 @@ def test_an_interrupted_run_ends_alike(watched, tmp_path, monkeypatch, steps):
   with monkeypatch.context() as patch:
     patch.setattr(input_pipeline, 'train_batches', broken)
     with pytest.raises(InterruptedError):
-      train.train_and_evaluate(watched_job(), tmp_path)
-  train.train_and_evaluate(watched_job(), tmp_path)
+      run(tmp_path)
+  run(tmp_path)
   small_jobs.same_end(watched, tmp_path)
 
 
@@ -87,14 +92,22 @@ def test_images_that_vote_are_not_asked_about(monkeypatch):
 
   monkeypatch.setattr(online_knn.nearest_neighbours, 'accuracy', look)
   for config.seed in (0, 1):
-    values = online_knn.create(config, source)(state)
+    values = online_knn.create(config, source).evaluate(state)
     assert values == {'knn_accuracy': 0.5}
   (bank, queries), again = asked
   assert (len(bank[0]), len(queries[0])) == (240, 60)
   both = np.concatenate([bank[0], queries[0]])
   assert len(np.unique(both, axis=0)) == 300
   np.testing.assert_array_equal(bank[1], again[0][1])
-  assert online_knn.create(config, source)(state, lambda: True) is None
+  assert online_knn.create(config, source).evaluate(state, lambda: True) is None
+
+
+def test_only_a_pretraining_that_asks_is_monitored(finetune_config):
+  config = watched_job()
+  assert online_knn.monitors(config) == [online_knn.create]
+  config.knn.every = 0
+  assert not online_knn.monitors(config)
+  assert not online_knn.monitors(finetune_config)
 
 
 def test_labels_are_needed():

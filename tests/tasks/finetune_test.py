@@ -7,16 +7,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from selfie_jax import config as config_lib
 from selfie_jax import errors
 from selfie_jax.models import build
 from selfie_jax.storage import checkpoints
+from selfie_jax.storage import saved_job
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.tasks import finetune
 from selfie_jax.tasks import pretrain
 from selfie_jax.tasks import train_state
+from selfie_jax.training import start
 
 MODELS = ('resnet50', 'resnet36_attention')
+
+
+def created(config, classes):
+  """The state of a finetuning job, from init_from where it has one."""
+  return finetune.create_state(config, classes, start.read_pretrained(config))
 
 
 def parameters(tree):
@@ -48,7 +54,7 @@ def pretrained(tmp_path, pretrain_config):
     params=jax.tree.map(perturb, state.params),
     batch_stats=jax.tree.map(perturb, state.batch_stats),
   )
-  config_lib.save(pretrain_config, workdir_lib.run_path(tmp_path))
+  saved_job.save_config(pretrain_config, workdir_lib.run_path(tmp_path))
   with checkpoints.open_manager(workdir_lib.run_path(tmp_path), 1) as manager:
     checkpoints.save(manager, state, {'history': [], 'window': []})
   return str(tmp_path), state
@@ -60,9 +66,9 @@ def test_shared_weights_and_statistics_are_copied_the_rest_is_new(
 ):
   run, source = pretrained
   finetune_config.model.name = name
-  fresh = finetune.create_state(finetune_config, 10)
+  fresh = created(finetune_config, 10)
   finetune_config.init_from = run
-  state = finetune.create_state(finetune_config, 10)
+  state = created(finetune_config, 10)
   new = {'block4', 'block4_norm', 'head'}
   for field in ('params', 'batch_stats'):
     given = getattr(source, field)
@@ -81,7 +87,7 @@ def test_says_what_was_loaded_and_what_is_new(
   finetune_config, pretrained, told
 ):
   finetune_config.init_from = pretrained[0]
-  finetune.create_state(finetune_config, 10)
+  created(finetune_config, 10)
   assert 'block1, block2, block3, stem' in told.text
   assert 'New: block4, block4_norm, head' in told.text
   assert 'Not used by resnet50: ' in told.text
@@ -93,11 +99,11 @@ def test_another_width_is_refused_with_both_widths(finetune_config, pretrained):
   with pytest.raises(
     errors.UserError, match=r'model\.width=8 \(pretrained: 4\)'
   ):
-    finetune.create_state(finetune_config, 10)
+    created(finetune_config, 10)
 
 
 def test_a_missing_part_is_an_error_not_a_silent_skip(finetune_config):
-  state = finetune.create_state(finetune_config, 10)
+  state = created(finetune_config, 10)
   without = {
     'patch_network': {k: v for k, v in state.params.items() if k != 'block2'}
   }
@@ -114,19 +120,19 @@ def test_a_missing_part_is_an_error_not_a_silent_skip(finetune_config):
 def test_init_from_must_be_a_pretraining_run(finetune_config, tmp_path):
   finetune_config.init_from = str(tmp_path)
   with pytest.raises(errors.UserError, match='not a run'):
-    finetune.create_state(finetune_config, 10)
-  config_lib.save(finetune_config, workdir_lib.run_path(tmp_path))
+    created(finetune_config, 10)
+  saved_job.save_config(finetune_config, workdir_lib.run_path(tmp_path))
   with pytest.raises(errors.UserError, match='mode=finetune'):
-    finetune.create_state(finetune_config, 10)
+    created(finetune_config, 10)
 
 
 def test_init_from_needs_a_checkpoint(
   finetune_config, pretrain_config, tmp_path
 ):
-  config_lib.save(pretrain_config, workdir_lib.run_path(tmp_path))
+  saved_job.save_config(pretrain_config, workdir_lib.run_path(tmp_path))
   finetune_config.init_from = str(tmp_path)
   with pytest.raises(errors.UserError, match='no checkpoint'):
-    finetune.create_state(finetune_config, 10)
+    created(finetune_config, 10)
 
 
 @pytest.mark.parametrize('name', MODELS)
@@ -134,7 +140,7 @@ def test_two_devices_give_the_losses_of_one(
   finetune_config, batch, shard, name
 ):
   finetune_config.model.name = name
-  state = finetune.create_state(finetune_config, 10)
+  state = created(finetune_config, 10)
   losses = {}
   for devices in (1, 2):
     step = jax.pmap(
@@ -152,7 +158,7 @@ def test_two_devices_give_the_losses_of_one(
 
 
 def test_padding_counts_for_nothing(finetune_config, batch, shard):
-  state = finetune.create_state(finetune_config, 10)
+  state = created(finetune_config, 10)
   step = jax.pmap(
     functools.partial(finetune.eval_step, config=finetune_config),
     train_state.AXIS,
@@ -194,7 +200,7 @@ def test_patch_positions_lie_over_the_feature_map(
 def test_bfloat16_logits_are_near_float32_logits(finetune_config, batch, name):
   finetune_config.model.name = name
   finetune_config.model.context_positions = True
-  state = finetune.create_state(finetune_config, 10)
+  state = created(finetune_config, 10)
   logits = {}
   for dtype in ('float32', 'bfloat16'):
     finetune_config.dtype = dtype

@@ -160,9 +160,9 @@ def test_test_set_is_read_once_with_the_checkpoint_best_on_validation(
     evaluate = real(task, config, parts)
     made_up = iter([0.2, 0.9, 0.9, 0.1])
 
-    def recording(state, part, *more):
+    def recording(state, part, **more):
       asked.append((part, int(state.step)))
-      values = evaluate(state, part, *more)
+      values = evaluate(state, part, **more)
       return values | (
         {'accuracy': next(made_up)} if part == 'validation' else {}
       )
@@ -222,3 +222,23 @@ def test_workdir_that_cannot_be_made_is_one_error(pretrain_config, tmp_path):
   (tmp_path / 'file').write_text('')
   with pytest.raises(errors.UserError, match='cannot write to the workdir'):
     train.train_and_evaluate(pretrain_config, tmp_path / 'file' / 'run')
+
+
+def test_asked_for_steps_are_traced_and_change_no_number(
+  finished, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(train, 'PROFILED_AFTER', 2)
+  config = small_jobs.small_job('pretrain')
+  config.profile_steps = 2
+  train.train_and_evaluate(config, tmp_path)
+  # Where TensorBoard's profiler looks for a trace.
+  (trace,) = tmp_path.glob('plugins/profile/*/*.xplane.pb')
+  assert trace.stat().st_size > 1000
+  small_jobs.same_end(finished('pretrain'), tmp_path)
+
+
+def test_no_trace_is_begun_that_could_not_be_ended(tmp_path):
+  config = small_jobs.small_job('pretrain')
+  config.profile_steps = config.total_steps
+  train.train_and_evaluate(config, tmp_path)
+  assert not (tmp_path / 'plugins').exists()

@@ -1,0 +1,94 @@
+"""The end of a run: figures/, history.json and results.json."""
+
+import importlib.metadata
+import logging
+import platform
+from typing import Any
+
+from etils import epath
+import jax
+from matplotlib import figure as mpl_figure
+import ml_collections
+
+from selfie_jax import config as config_lib
+from selfie_jax import distributed
+from selfie_jax.storage import workdir as workdir_lib
+from selfie_jax.training import reporting
+
+logger = logging.getLogger(__name__)
+
+
+def write(
+  config: ml_collections.ConfigDict,
+  workdir: epath.Path,
+  reporter: reporting.Reporter,
+  metrics: dict[str, Any],
+  figures: dict[str, mpl_figure.Figure],
+  checkpoint: int,
+) -> dict[str, Any]:
+  """Writes what is left to write; returns what results.json holds.
+
+  Args:
+    config: the job.
+    workdir: the run's folder.
+    reporter: has the history and the times.
+    metrics: of the job's end.
+    figures: by name.
+    checkpoint: the step whose state the metrics are of.
+  """
+  results = {
+    'mode': config.mode,
+    'dataset': config_lib.name_data(config),
+    'step': config.total_steps,
+    'total_steps': config.total_steps,
+    'checkpoint': checkpoint,
+    'seed': config.seed,
+    'label_fraction': config.label_fraction,
+    'initialised_from': (config.mode == 'finetune' and config.init_from)
+    or None,
+    'metrics': metrics,
+    'images_per_second': reporter.images_per_second,
+    'wall_seconds': reporter.wall_seconds,
+  } | environment()
+  if distributed.is_primary():
+    folder, path = workdir / 'figures', workdir / 'results.json'
+    save_figures(figures, folder)
+    reporter.write_figures(figures)
+    reporter.write_history()
+    workdir_lib.write_json(path, results)
+    logger.info('Finished: %s', reporting.line(metrics))
+    logger.info('Results: %s  Pictures: %s', path, folder)
+  return results
+
+
+def save_figures(
+  figures: dict[str, mpl_figure.Figure], folder: epath.Path
+) -> None:
+  """Writes folder/NAME.png for each figure.
+
+  Raises:
+    UserError: it cannot be written.
+  """
+  with workdir_lib.writing(folder):
+    folder.mkdir(exist_ok=True)
+    for name, figure in figures.items():
+      with (folder / f'{name}.png').open('wb') as file:
+        figure.savefig(file, format='png')
+
+
+def environment() -> dict[str, Any]:
+  """What a job is computed on and with, for results.json."""
+  device = jax.local_devices()[0]
+  return {
+    'devices': {
+      'platform': device.platform,
+      'kind': device.device_kind,
+      'count': jax.device_count(),
+      'processes': jax.process_count(),
+    },
+    'versions': {'python': platform.python_version()}
+    | {
+      name: importlib.metadata.version(name)
+      for name in ('jax', 'jaxlib', 'flax', 'optax', 'scikit-learn')
+    },
+  }
