@@ -10,11 +10,11 @@ of the time it waited for images. Prints a table and a line of JSON.
 """
 
 from collections.abc import Callable
+from collections.abc import Iterator
+import itertools
 import json
-import math
 import statistics
 import sys
-import time
 
 from absl import app
 from absl import flags
@@ -36,7 +36,7 @@ from selfie_jax.data import sources
 FLAGS = flags.FLAGS
 job_flags.define()
 flags.DEFINE_integer('rounds', 5, 'How often each is timed; medians count.')
-flags.DEFINE_float('seconds', 3.0, 'About so long each time.')
+flags.DEFINE_float('seconds', 3.0, 'At least so long each time.')
 flags.DEFINE_boolean('evaluation', False, 'The test images, as evaluated.')
 flags.DEFINE_integer(
   'steps', 20, 'Steps of the real job in which the waiting is measured; or 0.'
@@ -45,45 +45,45 @@ flags.mark_flag_as_required('config')
 
 SAMPLE = 2_048  # different files that are decoded plainly
 
-# Goes through so many batches of images.
-Run = Callable[[int], None]
+# Starts to give out batches, without an end.
+Batches = Callable[[], Iterator]
 
 
-def our_stream(config, source: sources.Source) -> Run:
-  """The stream of the job; each run goes on where the one before ended."""
-  done = 0
+def our_stream(config, source: sources.Source) -> Batches:
+  """The stream of the job; each time it goes on where it was left."""
+  step = 0
 
-  def train(batches: int) -> None:
-    nonlocal done
-    part = ml_collections.ConfigDict(config.to_dict())
-    part.total_steps = done + batches
-    for _ in input_pipeline.train_batches(source, None, part, done):
-      pass
-    done += batches
+  def train() -> Iterator:
+    nonlocal step
+    endless = ml_collections.ConfigDict(config.to_dict())
+    endless.total_steps = sys.maxsize
+    for batch in input_pipeline.train_batches(source, None, endless, step):
+      step += 1
+      yield batch
 
-  def evaluate(batches: int) -> None:
+  def evaluate() -> Iterator:
     size = config.eval_batch_size
-    indices = np.resize(np.arange(source.size), batches * size)
-    for _ in input_pipeline.eval_batches(source, indices, size):
-      pass
+    indices = np.resize(np.arange(source.size), 1_000 * size)
+    while True:
+      yield from input_pipeline.eval_batches(source, indices, size)
 
   return evaluate if FLAGS.evaluation else train
 
 
-def plain_gathering(source: sources.Source, batch_size: int) -> Run:
+def plain_gathering(source: sources.Source, batch_size: int) -> Batches:
   """Copies images that are in memory into batches, in random order."""
   (images,) = source.eval_images([np.arange(source.size)])
   order = np.random.default_rng(0).permutation(source.size)
 
-  def run(batches: int) -> None:
-    for i in range(batches):
-      rows = np.arange(i * batch_size, (i + 1) * batch_size) % source.size
-      images.take(order[rows], axis=0)
+  def gather() -> Iterator:
+    for start in itertools.count(0, batch_size):
+      rows = np.arange(start, start + batch_size) % source.size
+      yield images.take(order[rows], axis=0)
 
-  return run
+  return gather
 
 
-def plain_decoding(config, store, batch_size: int) -> Run:
+def plain_decoding(config, store, batch_size: int) -> Batches:
   """Decodes files that are in memory, in boxes that are known, and resizes."""
   chosen = np.random.default_rng(0).permutation(store.size)[:SAMPLE]
   files = [store.encoded_image(record) for record in store.read(chosen)]
@@ -97,13 +97,12 @@ def plain_decoding(config, store, batch_size: int) -> Run:
     image = tf.image.decode_and_crop_jpeg(file, box, channels=3)
     return tf.cast(tf.image.resize(image, size), tf.uint8)
 
-  def run(batches: int) -> None:
+  def decode_all() -> Iterator:
     data = tf.data.Dataset.from_tensor_slices((files, boxes)).repeat()
     data = data.map(decode, tf.data.AUTOTUNE).batch(batch_size).prefetch(2)
-    for _ in data.take(batches).as_numpy_iterator():
-      pass
+    return data.as_numpy_iterator()
 
-  return run
+  return decode_all
 
 
 def _box(config, number: int, file: tf.Tensor) -> tf.Tensor:
@@ -124,23 +123,17 @@ def measure(config) -> dict:
   source = sources.Source(store, config)
   batch_size = config.eval_batch_size if FLAGS.evaluation else config.batch_size
   _ = source.labels  # decodes, or looks for files that cannot be read
-  runs = {
+  both = {
     'stream': our_stream(config, source),
     'plain': plain_gathering(source, batch_size)
     if source.in_memory
     else plain_decoding(config, store, batch_size),
   }
-  batches = {name: _batches(run) for name, run in runs.items()}
-  wall = {name: [] for name in runs}
-  processor = {name: [] for name in runs}
+  wall = {name: [] for name in both}
+  processor = {name: [] for name in both}
   for _ in range(FLAGS.rounds):
-    for name, run in runs.items():
-      # What setting up costs, and the first batch, is no part of the rate.
-      rates = (
-        batches[name]
-        * batch_size
-        / (_spent(run, batches[name] + 1) - _spent(run, 1))
-      )
+    for name, start in both.items():
+      rates = batch_size * watched.batches_per_second(start(), FLAGS.seconds)
       wall[name].append(rates[0])
       processor[name].append(rates[1])
   return {
@@ -151,23 +144,6 @@ def measure(config) -> dict:
     'ratios': _ratios(wall),
     'processor_ratios': _ratios(processor),
   }
-
-
-def _spent(run: Run, batches: int) -> np.ndarray:
-  """Seconds, and seconds of processor time of all threads: float64, [2]."""
-  start = np.array([time.perf_counter(), time.process_time()])
-  run(batches)
-  return np.array([time.perf_counter(), time.process_time()]) - start
-
-
-def _batches(run: Run) -> int:
-  """How many batches take about FLAGS.seconds."""
-  once = _spent(run, 1)[0]
-  batches, seconds = 1, 0.0
-  while seconds < FLAGS.seconds / 4:
-    batches *= 2
-    seconds = _spent(run, batches + 1)[0] - once
-  return math.ceil(batches * FLAGS.seconds / seconds)
 
 
 def _ratios(rates: dict[str, list[float]]) -> list[float]:

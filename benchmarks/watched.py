@@ -1,4 +1,4 @@
-"""The real loop of a job, watched from outside as it runs."""
+"""Rates, and the real loop of a job, watched from outside as it runs."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -11,12 +11,34 @@ from unittest import mock
 
 import jax
 import ml_collections
+import numpy as np
 
 from selfie_jax.data import input_pipeline
 from selfie_jax.training import evaluation
 from selfie_jax.training import train
 
 _RATE = re.compile(r'images_per_second_per_device ([\d.e+]+)')
+
+
+def batches_per_second(batches: Iterator, seconds: float) -> np.ndarray:
+  """Goes through batches for at least so long.
+
+  Returns:
+    Batches a second, and a second of processor time of all threads: float64,
+    [2], above zero however the machine is shared.
+  """
+  next(batches)  # setting up, and the first batch, are no part of the rate
+  start, count = _clocks(), 0
+  spent = np.zeros(2)
+  while spent[0] < seconds or not spent.all():
+    next(batches)
+    count += 1
+    spent = _clocks() - start
+  return count / spent
+
+
+def _clocks() -> np.ndarray:
+  return np.array([time.perf_counter(), time.process_time()])
 
 
 class Watch(logging.Handler):

@@ -6,7 +6,10 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+
+from benchmarks import watched
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 JOB = '--config=configs/digits_pretrain.py:tiny'
@@ -28,6 +31,22 @@ def _are_positive(numbers, count):
   return len(numbers) == count and all(
     0 < number < math.inf for number in numbers
   )
+
+
+def test_setting_up_is_no_part_of_a_rate(monkeypatch):
+  """Nor has it to take the same time twice."""
+  now = np.zeros(2)  # on the wall, and of the processor
+
+  def batches():
+    now[:] += 100, 50
+    while True:
+      now[:] += 2, 0.5
+      yield
+
+  monkeypatch.setattr(watched, '_clocks', now.copy)
+  for seconds in (0, 9):
+    rates = watched.batches_per_second(batches(), seconds)
+    assert rates.tolist() == [0.5, 2]
 
 
 def test_the_stream_beside_gathering():
