@@ -4,13 +4,24 @@
 # make bench  a pretraining step of ours beside PyTorch's, on this machine
 # make bench-test  the steps' costs on TPUs beside those written down
 # make launch-test launch/ beside the schemas of SkyPilot and JobSet
-PYTHON ?= python3
+
+# Neither too old nor too new for the packages.
+FITS := -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+  $$python $(FITS) 2>/dev/null && echo $$python && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUNS ?= runs
 
 # Compiled programs are kept between runs, so that a second start is quick.
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.jax_cache
+
+# Make's own error is one line, before anything is installed.
+need_python = $(if $(shell { $(PYTHON) $(FITS); } 2>/dev/null && echo fits),,\
+$(error $(or $(PYTHON),python3) is \
+$(or $(shell { $(or $(PYTHON),python3) -V; } 2>/dev/null),not there)\
+; the packages need Python 3.11, 3.12 or 3.13: \
+install one, or type make PYTHON=/path/to/python3.13))
 
 .PHONY: demo test slow lint bench bench-test launch-test clean
 
@@ -52,6 +63,7 @@ clean:
 	rm -rf $(VENV) $(VENV)-bench $(VENV)-launch .jax_cache
 
 $(VENV)/.run: requirements.txt
+	$(need_python)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  -r requirements.txt
@@ -64,12 +76,14 @@ $(VENV)/.test: requirements-test.txt $(VENV)/.run
 
 # An environment of its own: the TPU compiler in it would slow every start.
 $(VENV)-bench/.bench: requirements-bench.txt requirements-test.txt requirements.txt
+	$(need_python)
 	$(PYTHON) -m venv $(VENV)-bench
 	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check \
 	  -r requirements-bench.txt
 	touch $@
 
 $(VENV)-launch/.launch: requirements-launch.txt
+	$(need_python)
 	$(PYTHON) -m venv $(VENV)-launch
 	$(VENV)-launch/bin/python -m pip install --quiet --disable-pip-version-check \
 	  -r requirements-launch.txt

@@ -1,0 +1,178 @@
+"""The two set-up commands: which Python make takes, which packages pip gets."""
+
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+
+from packaging import requirements
+import pytest
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
+MACHINES = {
+  'Apple silicon': {'sys_platform': 'darwin', 'platform_machine': 'arm64'},
+  'aarch64': {'sys_platform': 'linux', 'platform_machine': 'aarch64'},
+  'x86-64': {'sys_platform': 'linux', 'platform_machine': 'x86_64'},
+  'Windows': {'sys_platform': 'win32', 'platform_machine': 'AMD64'},
+}
+# It is the Python of that version, but for a venv's, which is itself again.
+STAND_IN = """#!/bin/sh
+echo "$(basename "$0") $*" >>{calls}
+case $1 in
+  -V) echo Python {version} ;;
+  -c) exec {real} -S -c "import sys; sys.version_info = ({numbers}); $2" ;;
+  -m) [ "$2" != venv ] || {{ mkdir -p "$3/bin" && cp "$0" "$3/bin/python"; }} ;;
+esac
+"""
+
+
+@pytest.fixture
+def make(tmp_path):
+  """(pythons, *words) -> what make says, and the calls that are no questions.
+
+  `pythons` has the version behind each name in the PATH; others are not there.
+  """
+  calls = tmp_path / 'calls'
+
+  def run(pythons, *words):
+    folder = tmp_path / 'bin'
+    folder.mkdir(exist_ok=True)
+    for name in ('make', 'sh', 'basename', 'cp', 'mkdir', 'touch'):
+      if not (folder / name).exists():
+        (folder / name).symlink_to(shutil.which(name))
+    for name, version in pythons.items():
+      (folder / name).write_text(
+        STAND_IN.format(
+          calls=calls,
+          version=version,
+          numbers=version.replace('.', ', '),
+          real=sys.executable,
+        )
+      )
+      (folder / name).chmod(0o755)
+    done = subprocess.run(
+      [folder / 'make', f'VENV={tmp_path}/venv', f'{tmp_path}/venv/.run']
+      + list(words),
+      cwd=ROOT,
+      env={'PATH': str(folder)},
+      capture_output=True,
+      text=True,
+    )
+    lines = calls.read_text().splitlines() if calls.exists() else []
+    return done, [line for line in lines if ' -m ' in line]
+
+  return run
+
+
+@pytest.mark.parametrize(
+  'pythons, taken',
+  [
+    ({'python3': '3.11.2'}, 'python3'),
+    ({'python3': '3.13.0', 'python3.12': '3.12.1'}, 'python3'),
+    ({'python3': '3.14.0', 'python3.13': '3.13.9'}, 'python3.13'),
+    ({'python3': '3.9.6', 'python3.12': '3.12.1'}, 'python3.12'),
+    ({'python3': '3.10.12', 'python3.11': '3.11.9'}, 'python3.11'),
+    ({'python3.11': '3.11.9'}, 'python3.11'),
+  ],
+)
+def test_make_takes_a_python_that_fits(make, pythons, taken):
+  done, calls = make(pythons)
+  assert done.returncode == 0, done.stderr
+  assert calls[0].startswith(f'{taken} -m venv ')
+  assert calls[1].startswith('python -m pip install ')
+
+
+@pytest.mark.parametrize(
+  'pythons, words, says',
+  [
+    ({'python3': '3.14.0'}, [], 'python3 is Python 3.14.0'),
+    ({'python3': '3.9.6', 'python3.12': '3.14.0'}, [], 'is Python 3.9.6'),
+    ({}, [], 'python3 is not there'),
+    (
+      {'python3': '3.12.1', 'python4': '4.0.0'},
+      ['PYTHON=python4'],
+      'python4 is Python 4.0.0',
+    ),
+  ],
+)
+def test_no_python_that_fits_is_one_line(make, pythons, words, says):
+  done, calls = make(pythons, *words)
+  assert done.returncode == 2 and not calls
+  (line,) = done.stderr.splitlines()
+  assert says in line and 'Python 3.11, 3.12 or 3.13' in line
+  assert 'make PYTHON=' in line
+
+
+def test_make_and_pip_agree_which_python_fits():
+  makefile = (ROOT / 'Makefile').read_text()
+  first, last = re.search(
+    r'\(3, (\d+)\) <=.*<= \(3, (\d+)\)', makefile
+  ).groups()
+  assert PROJECT['requires-python'] == f'>=3.{first},<3.{int(last) + 1}'
+
+
+def read(name):
+  """The requirements of a file without those that it includes."""
+  lines = (ROOT / name).read_text().splitlines()
+  return [
+    requirements.Requirement(line)
+    for line in lines
+    if line and line[0] not in '#-'
+  ]
+
+
+@pytest.mark.parametrize('machine', MACHINES)
+def test_every_machine_gets_a_tensorflow_that_has_wheels_for_it(machine):
+  is_x86 = machine in ('x86-64', 'Windows')
+  wanted = 'tensorflow-cpu' if is_x86 else 'tensorflow'
+  for listed in (
+    read('requirements.txt'),
+    [requirements.Requirement(line) for line in PROJECT['dependencies']],
+  ):
+    names = {
+      r.name
+      for r in listed
+      if not r.marker or r.marker.evaluate(MACHINES[machine])
+    }
+    assert names & {'tensorflow', 'tensorflow-cpu'} == {wanted}
+
+
+def test_the_package_asks_for_what_was_tested():
+  tested = {r.name: r for r in read('requirements.txt')}
+  asked = [requirements.Requirement(line) for line in PROJECT['dependencies']]
+  assert {r.name for r in asked} == set(tested)
+  for r in asked:
+    assert {s for s in r.specifier if s.operator == '>='} <= set(
+      tested[r.name].specifier
+    ), r.name
+
+
+def test_workflows_type_what_there_is():
+  """Their commands are make's targets, or files of .venv that these make."""
+  makefile = (ROOT / 'Makefile').read_text().replace('$(VENV)', '.venv')
+  targets = set(re.findall(r'^([\w./-]+):', makefile, re.MULTILINE))
+  typed = []
+  for path in (ROOT / '.github' / 'workflows').glob('*.yml'):
+    for job in yaml.safe_load(path.read_text())['jobs'].values():
+      typed += [step['run'] for step in job['steps'] if 'run' in step]
+  assert {'make lint', 'make test', 'make demo'} <= set(typed)
+  for command in typed:
+    program, *words = command.split()
+    assert program == '.venv/bin/python' or set(words) <= targets, command
+
+
+def test_the_same_ruff_before_a_commit_as_in_make_lint():
+  path = ROOT / '.pre-commit-config.yaml'
+  (repository,) = yaml.safe_load(path.read_text())['repos']
+  (ruff,) = (r for r in read('requirements-test.txt') if r.name == 'ruff')
+  assert repository['rev'].removeprefix('v') in ruff.specifier
+
+
+def test_the_files_that_come_first_are_there(request):
+  path = ROOT / 'tests' / 'conftest.py'
+  names = request.config.pluginmanager.get_plugin(str(path)).LONG
+  assert all((path.parent / name).exists() for name in names)
