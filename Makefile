@@ -1,6 +1,6 @@
 # make demo   pretrain and finetune on the embedded digits
 # make test   all tests but the long ones (make slow runs those)
-# make lint   style
+# make lint   style and types
 # make bench  a pretraining step of ours beside PyTorch's, on this machine
 # make bench-test  the steps' costs on TPUs beside those written down
 # make launch-test launch/ beside the schemas of SkyPilot and JobSet
@@ -45,6 +45,7 @@ slow: $(VENV)/.test
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 bench: $(VENV)-bench/.bench
 	$(VENV)-bench/bin/python -m benchmarks.torch_baseline \
