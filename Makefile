@@ -37,7 +37,8 @@ demo: $(VENV)/.run
 	  $(RUNS)/digits_finetune $(RUNS)/digits_supervised
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile \
+	  --no-loadscope-reorder
 
 slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow

@@ -4,7 +4,8 @@ import os
 import pathlib
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+TESTS = pathlib.Path(__file__).resolve().parent
+ROOT = TESTS.parent
 sys.path.insert(0, str(ROOT))
 os.environ['JAX_PLATFORMS'] = 'cpu'
 # Compilation is most of the tests' time, so programs are left unoptimised.
@@ -28,6 +29,30 @@ import small_jobs
 
 from configs import digits_finetune
 from configs import digits_pretrain
+
+# The files that take longest, in this order: they come first, so that none of
+# them runs alone at the end.
+LONG = (
+  'training/distributed_test.py',
+  'training/reliability_test.py',
+  'training/train_test.py',
+  'experiments/reproduce_test.py',
+  'probes/probe_test.py',
+  'export_test.py',
+  'data/unreadable_test.py',
+  'docs/readme_test.py',
+  'embed_test.py',
+  'data/folder_test.py',
+  'benchmarks/benchmarks_test.py',
+)
+
+
+def pytest_collection_modifyitems(items):
+  def place(item):
+    name = item.path.relative_to(TESTS).as_posix()
+    return LONG.index(name) if name in LONG else len(LONG)
+
+  items.sort(key=place)
 
 
 @pytest.fixture
