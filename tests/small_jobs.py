@@ -86,7 +86,7 @@ class Process:
   def told(self):
     return self._path.read_text()
 
-  def wait_for(self, is_so, seconds=120):
+  def wait_for(self, is_so, seconds=900):
     """Returns when `is_so()`, or when the process has ended; which it was."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
