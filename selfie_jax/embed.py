@@ -9,6 +9,7 @@ from concurrent import futures
 import os
 import pathlib
 import sys
+from typing import Any
 
 import numpy as np
 import tqdm
@@ -102,7 +103,10 @@ def embed_folder(
       skipped += [file for file in part if file not in readable]
       if readable:
         found = model.compute_batch(list(readable.values()), names)
-        columns = {'files': list(readable), 'vectors': found[names[0]]}
+        columns: dict[str, Any] = {
+          'files': list(readable),
+          'vectors': found[names[0]],
+        }
         if labels:
           columns['labels'] = [labels[file] for file in readable]
         if predict:

@@ -91,7 +91,9 @@ def _parquet(whole: str):
 
 
 def _as_array(values: list[str] | np.ndarray) -> np.ndarray:
-  return np.array(values) if isinstance(values, list) else np.float32(values)
+  if isinstance(values, list):
+    return np.array(values)
+  return np.asarray(values, np.float32)
 
 
 def _to_arrow(array: np.ndarray):
