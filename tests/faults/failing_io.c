@@ -7,7 +7,7 @@
    FAILING_IO_LIST     a file elsewhere; gets a line for each operation: kind,
                        tab, path below the folder, and a tab more if it failed
    FAILING_IO_KIND     the kind that is to fail; none fails without it
-   FAILING_IO_PATHS    which paths, such as run/checkpoints/[0-9]*/state
+   FAILING_IO_PATHS    which paths, such as run/config*
    FAILING_IO_NUMBER   which of these operations, from 1; all others are done
    FAILING_IO_ERRNO    with which error, a number */
 
