@@ -5,8 +5,7 @@
 Times the stream of training images alone (or that of the test images) in turns
 with the plainest way to do its main work: for images kept in memory, gathering
 batches of them; for encoded ones, decoding the same JPEG files cropped alike
-and resizing them. Then runs the real job for a few steps and says for how much
-of the time it waited for images. Prints a table and a line of JSON.
+and resizing them. Prints a table and a line of JSON.
 """
 
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import itertools
 import json
 import statistics
 import sys
+import time
 
 from absl import app
 from absl import flags
@@ -25,7 +25,6 @@ from ml_collections import config_flags
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import watched
 from selfie_jax import command_line
 from selfie_jax import config as config_lib
 from selfie_jax import job_flags
@@ -38,9 +37,6 @@ job_flags.define()
 flags.DEFINE_integer('rounds', 5, 'How often each is timed; medians count.')
 flags.DEFINE_float('seconds', 3.0, 'At least so long each time.')
 flags.DEFINE_boolean('evaluation', False, 'The test images, as evaluated.')
-flags.DEFINE_integer(
-  'steps', 20, 'Steps of the real job in which the waiting is measured; or 0.'
-)
 flags.mark_flag_as_required('config')
 
 SAMPLE = 2_048  # different files that are decoded plainly
@@ -133,7 +129,7 @@ def measure(config) -> dict:
   processor = {name: [] for name in both}
   for _ in range(FLAGS.rounds):
     for name, start in both.items():
-      rates = batch_size * watched.batches_per_second(start(), FLAGS.seconds)
+      rates = batch_size * batches_per_second(start(), FLAGS.seconds)
       wall[name].append(rates[0])
       processor[name].append(rates[1])
   return {
@@ -172,14 +168,28 @@ images a second, and a second of a core's time""")
     f'{statistics.median(used):.2f}  (of {min(ratios):.2f} to '
     f'{max(ratios):.2f}, {min(used):.2f} to {max(used):.2f})'
   )
-  if FLAGS.steps and not FLAGS.evaluation:
-    waiting = watched.run(config, FLAGS.steps, FLAGS.rounds)['waiting']
-    found['waiting'] = waiting
-    print(
-      f'the loop waits for images      {statistics.median(waiting):.2%} of its '
-      f'time (of {min(waiting):.2%} to {max(waiting):.2%})'
-    )
   print(f'\n{json.dumps(found)}')
+
+
+def batches_per_second(batches: Iterator, seconds: float) -> np.ndarray:
+  """Goes through batches for at least so long.
+
+  Returns:
+    Batches a second, and a second of processor time of all threads: float64,
+    [2], above zero however the machine is shared.
+  """
+  next(batches)  # setting up, and the first batch, are no part of the rate
+  start, count = _clocks(), 0
+  spent = np.zeros(2)
+  while spent[0] < seconds or not spent.all():
+    next(batches)
+    count += 1
+    spent = _clocks() - start
+  return count / spent
+
+
+def _clocks() -> np.ndarray:
+  return np.array([time.perf_counter(), time.process_time()])
 
 
 if __name__ == '__main__':

@@ -73,6 +73,7 @@ def embed_folder(
   # JAX and TensorFlow take seconds to load.
   from selfie_jax.data import images as images_lib
   from selfie_jax.inference import model as model_lib
+  from selfie_jax.inference import samples
 
   files = images_lib.find(images)
   model = model_lib.load(checkpoint, batch_size)
@@ -80,7 +81,7 @@ def embed_folder(
   if predict:
     model.check_predicts()
     names.append('probabilities')
-  labels = folder_labels(files)
+  labels = samples.folder_labels(files)
 
   def read(file: str) -> np.ndarray | None:
     return images_lib.read_or_none(pathlib.Path(images, file), model.config)
@@ -121,18 +122,6 @@ def embed_folder(
         f'not one of the {len(files)} image files in {images} can be read'
       )
   return written, skipped
-
-
-def folder_labels(files: list[str]) -> dict[str, str]:
-  """The first folder of each path; nothing if a file lies in none.
-
-  Args:
-    files: relative paths.
-  """
-  parts = {file: pathlib.PurePath(file).parts for file in files}
-  if any(len(names) == 1 for names in parts.values()):
-    return {}
-  return {file: names[0] for file, names in parts.items()}
 
 
 def _describe(skipped: list[str]) -> str:

@@ -11,15 +11,18 @@ MODULES = sorted((ROOT / PACKAGE).rglob('*.py'))
 
 _TRAINING = {'storage', 'tasks', 'models', 'data', 'figures', 'config'}
 _TRAINING |= {'distributed', 'errors'}
-_INFERENCE = _TRAINING - {'distributed'}
+_INFERENCE = _TRAINING
 _PROBES = _TRAINING | {'training', 'inference'}
 _EXPERIMENTS = {'storage', 'figures', 'config', 'errors'}
+_EXPERIMENTS |= {'job_flags', 'command_line'}
 ARROWS = {
   'errors': set(),
   'figures': set(),
   'models': {'errors'},
   'data': {'errors'},
   'distributed': {'errors'},
+  'command_line': {'errors'},
+  'job_flags': {'config', 'errors'},
   'config': {'models', 'errors'},
   'tasks': {'models', 'errors'},
   'storage': {'config', 'models', 'distributed', 'errors'},
@@ -27,11 +30,11 @@ ARROWS = {
   'inference': _INFERENCE,
   'probes': _PROBES,
   'experiments': _EXPERIMENTS,
-  'embed': _INFERENCE | {'inference'},
-  'export': _INFERENCE | {'inference'},
-  'visualize': _INFERENCE | {'inference'},
-  'reproduce': {'experiments', 'errors'},
-  'compare': {'errors'},
+  'embed': _INFERENCE | {'inference', 'command_line'},
+  'export': _INFERENCE | {'inference', 'command_line'},
+  'visualize': _INFERENCE | {'inference', 'command_line'},
+  'reproduce': {'experiments', 'command_line', 'errors'},
+  'compare': {'command_line', 'errors'},
 }
 LIBRARIES = {
   'tensorflow': {'data'},

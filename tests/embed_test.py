@@ -90,11 +90,11 @@ def test_a_disk_that_fails_is_no_damaged_image(
 
 
 def test_images_beside_folders_have_no_labels():
-  assert embed.folder_labels(['a/1.png', 'b/c/2.png']) == {
+  assert samples.folder_labels(['a/1.png', 'b/c/2.png']) == {
     'a/1.png': 'a',
     'b/c/2.png': 'b',
   }
-  assert embed.folder_labels(['a/1.png', '2.png']) == {}
+  assert samples.folder_labels(['a/1.png', '2.png']) == {}
 
 
 def test_no_more_than_two_batches_are_in_memory():

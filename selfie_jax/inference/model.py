@@ -11,6 +11,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.data import images as images_lib
 from selfie_jax.models import build
@@ -57,12 +58,8 @@ class Model:
     self.layers = features.LAYERS[config.model.name]
     devices = jax.local_devices()
     self.batch_size = -(-batch_size // len(devices)) * len(devices)
-    mesh = jax.sharding.Mesh(devices, (build.AXIS,))
-    spec = jax.sharding.PartitionSpec
-    self._split = jax.sharding.NamedSharding(mesh, spec(build.AXIS))
-    self._variables = jax.device_put(
-      variables, jax.sharding.NamedSharding(mesh, spec())
-    )
+    self._split = distributed.local_sharding(build.AXIS)
+    self._variables = jax.device_put(variables, distributed.local_sharding())
     self._outputs = jax.jit(
       functools.partial(features.outputs, self.config), static_argnames='names'
     )

@@ -7,7 +7,6 @@ import pathlib
 
 import numpy as np
 
-from selfie_jax import embed
 from selfie_jax import errors
 from selfie_jax.data import images as images_lib
 from selfie_jax.data import input_pipeline
@@ -57,13 +56,13 @@ def read_test(config) -> Samples:
 
 
 def read_folder(folder: str, config) -> Samples:
-  """Up to LIMIT images of a folder, drawn at random; see embed.folder_labels.
+  """Up to LIMIT images of a folder, drawn at random; see folder_labels.
 
   Raises:
     UserError: there is no such folder, or no image in it that can be read.
   """
   files = images_lib.find(folder)
-  labels = embed.folder_labels(files)
+  labels = folder_labels(files)
   chosen = [files[i] for i in _sample(len(files))]
 
   def read(file: str) -> np.ndarray | None:
@@ -82,6 +81,18 @@ def read_folder(folder: str, config) -> Samples:
     np.arange(len(readable), dtype=np.int32),
     [file for file in chosen if file not in readable],
   )
+
+
+def folder_labels(files: list[str]) -> dict[str, str]:
+  """The first folder of each path; nothing if a file lies in none.
+
+  Args:
+    files: relative paths.
+  """
+  parts = {file: pathlib.PurePath(file).parts for file in files}
+  if any(len(names) == 1 for names in parts.values()):
+    return {}
+  return {file: names[0] for file, names in parts.items()}
 
 
 def _sample(total: int) -> np.ndarray:

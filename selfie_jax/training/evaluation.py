@@ -13,7 +13,9 @@ from selfie_jax import errors
 from selfie_jax.data import input_pipeline
 from selfie_jax.data import sources
 from selfie_jax.data import splits
+from selfie_jax.storage import checkpoints
 from selfie_jax.tasks import train_state as task_lib
+from selfie_jax.training import reporting
 
 logger = logging.getLogger(__name__)
 
@@ -138,3 +140,30 @@ def create(task, config: ml_collections.ConfigDict, parts: Parts) -> Evaluate:
     }
 
   return evaluate
+
+
+def test_best(
+  state,
+  monitored: str,
+  evaluate: Evaluate,
+  manager,
+  reporter: reporting.Reporter,
+):
+  """The state to keep and its evaluations; reads the test set once.
+
+  With a validation part that is the checkpoint best on it (the later one of
+  two equals), else the last. What was monitored on the test set needs no
+  second reading.
+  """
+  rows = [row for row in reporter.history if row['part'] == monitored]
+  if monitored == 'test':
+    return state, {'test': rows[-1]}
+  state = checkpoints.restore_best(manager, state, reporter.history)
+  step = int(state.step)
+  logger.info(
+    'Testing the checkpoint of step %d, the best on the validation part', step
+  )
+  values = evaluate(state, 'test')
+  reporter.row(step, 'test', values)
+  best = next(row for row in rows if row['step'] == step)
+  return state, {'validation': best, 'test': values}

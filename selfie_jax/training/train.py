@@ -14,7 +14,6 @@ import os
 from typing import Any
 
 from clu import parameter_overview
-from clu import periodic_actions
 from etils import epath
 import jax
 import ml_collections
@@ -32,6 +31,7 @@ from selfie_jax.tasks import train_state
 from selfie_jax.training import evaluation
 from selfie_jax.training import job
 from selfie_jax.training import preemption
+from selfie_jax.training import profiling
 from selfie_jax.training import reporting
 from selfie_jax.training import results as results_lib
 from selfie_jax.training import start
@@ -40,7 +40,6 @@ logger = logging.getLogger(__name__)
 
 TASKS = {'pretrain': pretrain, 'finetune': finetune}
 PICTURED = 12  # test examples in a task's pictures
-PROFILED_AFTER = 10  # steps from a start to the first that is profiled
 
 
 def train_and_evaluate(
@@ -122,12 +121,12 @@ def _run(
       process_index=jax.process_index(),
       process_count=jax.process_count(),
     )
-    profile = _profile(config, int(state.step), workdir)
+    profile = profiling.create(config, int(state.step), workdir)
     with reporter, _explained(manager):
       state = _train(
         task, config, state, batches, [own, *others], profile, manager, reporter
       )
-      state, evaluations = _choose_and_test(
+      state, evaluations = evaluation.test_best(
         state, monitored, evaluate, manager, reporter
       )
       pictured = next(
@@ -223,51 +222,6 @@ def _train(
             look(step)
     checkpoints.wait(manager)
   return state
-
-
-def _profile(
-  config: ml_collections.ConfigDict, first_step: int, workdir: epath.Path
-) -> Callable[[int], Any]:
-  """What is to be called after each step: it traces config.profile_steps."""
-  begin = first_step + PROFILED_AFTER
-  if not config.profile_steps or (
-    begin + config.profile_steps > config.total_steps
-  ):
-    return lambda step: None
-  return periodic_actions.Profile(
-    logdir=workdir,
-    num_profile_steps=config.profile_steps,
-    profile_duration_ms=None,
-    first_profile=begin,
-    every_secs=None,
-  )
-
-
-def _choose_and_test(
-  state,
-  monitored: str,
-  evaluate: evaluation.Evaluate,
-  manager,
-  reporter: reporting.Reporter,
-):
-  """The state to keep and its evaluations; reads the test set once.
-
-  With a validation part that is the checkpoint best on it (the later one of
-  two equals), else the last. What was monitored on the test set needs no
-  second reading.
-  """
-  rows = [row for row in reporter.history if row['part'] == monitored]
-  if monitored == 'test':
-    return state, {'test': rows[-1]}
-  state = checkpoints.restore_best(manager, state, reporter.history)
-  step = int(state.step)
-  logger.info(
-    'Testing the checkpoint of step %d, the best on the validation part', step
-  )
-  values = evaluate(state, 'test')
-  reporter.row(step, 'test', values)
-  best = next(row for row in rows if row['step'] == step)
-  return state, {'validation': best, 'test': values}
 
 
 @contextlib.contextmanager

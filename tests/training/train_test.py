@@ -11,6 +11,7 @@ from selfie_jax.data import input_pipeline
 from selfie_jax.storage import checkpoints
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.training import evaluation
+from selfie_jax.training import profiling
 from selfie_jax.training import train
 
 TASKS = ('pretrain', 'finetune')
@@ -227,7 +228,7 @@ def test_workdir_that_cannot_be_made_is_one_error(pretrain_config, tmp_path):
 def test_asked_for_steps_are_traced_and_change_no_number(
   finished, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(train, 'PROFILED_AFTER', 2)
+  monkeypatch.setattr(profiling, 'BEFORE', 2)
   config = small_jobs.small_job('pretrain')
   config.profile_steps = 2
   train.train_and_evaluate(config, tmp_path)
