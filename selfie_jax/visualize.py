@@ -11,7 +11,6 @@ from matplotlib import figure as mpl_figure
 import numpy as np
 
 from selfie_jax import command_line
-from selfie_jax import embed
 from selfie_jax import errors
 from selfie_jax import figures as figures_lib
 from selfie_jax.inference import embedding_figures
@@ -19,6 +18,7 @@ from selfie_jax.storage import workdir as workdir_lib
 
 FEWEST = 3  # images in a map
 MOST = 24  # rows of a picture
+NAMED = 3  # so many of the files that cannot be read are named
 DPI = 200
 
 
@@ -93,8 +93,8 @@ def draw_run(
   for name, reason in missing.items():
     print(f'no {name}.png: {reason}')
   if found.skipped:
-    named = ', '.join(found.skipped[: embed.NAMED])
-    more = ' ...' if found.skipped[embed.NAMED :] else ''
+    named = ', '.join(found.skipped[: NAMED])
+    more = ' ...' if found.skipped[NAMED :] else ''
     print(f'{len(found.skipped)} left out that cannot be read: {named}{more}')
 
 
