@@ -18,9 +18,6 @@ import tempfile
 import time
 from typing import TypeVar
 
-# TensorFlow reads it once, when it is loaded.
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-
 import numpy as np
 import tensorflow as tf
 
@@ -42,13 +39,8 @@ T = TypeVar('T')
 def patiently(name: str, read: Callable[..., T], *arguments) -> T:
   """`read(*arguments)`, tried again a few times where the disk fails.
 
-  Args:
-    name: of what is read, for the person at the keyboard.
-    read: reads it.
-    *arguments: what it is called with.
-
   Raises:
-    UserError: it failed each time.
+    UserError: it failed each time; `name` says what could not be read.
   """
   for pause in (*PAUSES, None):
     try:
@@ -95,12 +87,6 @@ def walk(root: str) -> Files:
 
   Links are followed. Below each folder right in `root`, a folder is walked
   once, whatever links lead to it; so links in a circle come to an end.
-
-  Args:
-    root: a local folder.
-
-  Returns:
-    Paths with /, sorted.
 
   Raises:
     UserError: a folder cannot be listed.

@@ -68,9 +68,7 @@ class Folder:
 
   def encoded_image(self, record: tf.Tensor) -> tf.Tensor:
     """The image as TensorFlow can decode it, both string scalars."""
-    encoded = tf.numpy_function(
-      images.plain, [record], tf.string, stateful=False
-    )
+    encoded = tf.numpy_function(_plain, [record], tf.string, stateful=False)
     return tf.ensure_shape(encoded, [])
 
   def in_order(self) -> Iterator[tuple[np.ndarray, list[bytes]]]:
@@ -135,6 +133,16 @@ def open_splits(dataset, needs_classes: bool) -> dict[str, Folder]:
     split: Folder(f'{dataset.path} {split}', found, split)
     for split in found.parts
   }
+
+
+def _plain(content: bytes) -> bytes:
+  """images.plain; nothing, which is no image either, for a damaged one."""
+  try:
+    return images.plain(content)
+  except MemoryError:
+    raise
+  except Exception:  # TensorFlow would write it to the terminal
+    return b''
 
 
 def _state(path: str) -> tuple:

@@ -1,6 +1,7 @@
 """Which images a folder or a table holds: their splits and their classes."""
 
 import collections
+from collections.abc import Iterable
 import csv
 import dataclasses
 import io
@@ -22,8 +23,7 @@ LAYOUTS = (
 # Folders with such names are hardly classes.
 _SPLIT_NAMES = ('train', 'training', 'test', 'testing', 'val', 'valid',
                 'validation', 'eval')  # fmt: skip
-_NAMED = 3  # so many files are named in an error
-_SHOWN = 200  # characters of a name that may be none
+_NAMED, _SHOWN = 3, 200  # so many files are named in an error, cut so long
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,9 +69,7 @@ class Listing:
 def find(path: str, train_split: str, test_split: str) -> Listing:
   """Lists the images of a folder or a table; opens none.
 
-  Without a test split, a tenth of each class and of the unlabelled images is
-  held out for it: those whose paths have the lowest SHA-256, the same on every
-  machine.
+  Without a test split, some are held out for it, see `splits.hold_out`.
 
   Args:
     path: a folder, or a .csv file.
@@ -131,34 +129,26 @@ def find(path: str, train_split: str, test_split: str) -> Listing:
 
 
 def _choose_splits(
-  path: str,
-  by_split: dict[str, list[Entry]],
-  train_split: str,
-  test_split: str,
+  path: str, by_split: dict[str, list[Entry]], train_split: str, test_split: str
 ) -> dict[str, list[Entry]]:
   """The training images and, if they are listed apart, those to test on."""
   named = set(by_split) - {''}
-  for split in (train_split, test_split):
-    if split not in named and named != {train_split}:
-      raise errors.UserError(
-        f"{path} has no images of the split '{split}'; it has"
-        f' {_counted(by_split, named)}: type --config.dataset.train_split=NAME'
-        ' and --config.dataset.test_split=NAME (parts such as NAME[:10%] are'
-        ' for tfds sets only)'
-      )
-  return {
-    split: by_split[split]
-    for split in (train_split, test_split)
-    if split in by_split
-  }
+  chosen = [split for split in (train_split, test_split) if split in named]
+  if len(chosen) < 2 and named != {train_split}:
+    missing = train_split if train_split not in named else test_split
+    raise errors.UserError(
+      f"{path} has no images of the split '{missing}'; it has"
+      f' {_counted(by_split, named)}: type --config.dataset.train_split=NAME'
+      ' and --config.dataset.test_split=NAME (parts such as NAME[:10%] are for'
+      ' tfds sets only)'
+    )
+  return {split: by_split[split] for split in chosen}
 
 
-def _counted(by_split: dict[str, list[Entry]], names: set[str]) -> str:
+def _counted(by_split: dict[str, list[Entry]], names: Iterable[str]) -> str:
   return ', '.join(
-    f"'{name}' ({len(by_split[name]):,} images)"
-    if name
-    else f'{len(by_split[name]):,} images outside of these folders'
-    for name in sorted(names, key=lambda name: (not name, name))
+    f'{repr(name) if name else "no split"} ({len(by_split[name]):,} images)'
+    for name in sorted(names)
   )
 
 
@@ -185,9 +175,7 @@ def _list_folder(
       f' {", ".join(images.SUFFIXES)}. {LAYOUTS}'
     )
   tops = {file.partition('/')[0] for file in files if '/' in file}
-  has_splits = any(top in names for top in tops) or any(
-    top.lower() in _SPLIT_NAMES for top in tops
-  )
+  has_splits = any(top in names or top.lower() in _SPLIT_NAMES for top in tops)
   entries = []
   for file in files:
     folders = file.split('/')[:-1]

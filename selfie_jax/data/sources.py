@@ -44,9 +44,8 @@ class Plan:
 class Source:
   """The images of a split: decoded in memory, or encoded on the disk.
 
-  People's own images that cannot be decoded are left out before anything else
-  is done, so positions in the set count the others only, whoever reads it. In
-  a tfds set such an image is an error.
+  People's own images that cannot be decoded are left out, and positions in the
+  set count the others only. In a tfds set such an image is an error.
 
   Attributes:
     name: of the data set and the split.
@@ -96,16 +95,16 @@ class Source:
   @property
   def facts(self) -> dict[str, object]:
     """Numbers and names, for JSON, by which to know the data again."""
-    if not self._store.may_be_damaged:
-      return self._store.facts
-    return self._store.facts | {'left_out': self._store.names(self.left_out)}
+    facts = self._store.facts
+    if self._store.may_be_damaged:
+      facts = facts | {'left_out': self._store.names(self.left_out)}
+    return facts
 
   def check_left_out(self) -> tuple[float, str]:
     """The share of images that are left out; and which, in words."""
-    if not self.left_out.size:
-      return 0.0, ''
-    share = self.left_out.size / self._store.size
-    return share, self._store.describe_damaged(self.left_out)
+    left_out = self.left_out
+    named = self._store.describe_damaged(left_out) if left_out.size else ''
+    return left_out.size / self._store.size, named
 
   def eval_images(self, parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Images without augmentation.
@@ -198,10 +197,9 @@ class Source:
         f'{self._store.where(position)} can be decoded by the first process of'
         ' the job but not by this one; let all of them see the same files'
       )
-    if left_out.size > damaged.size:
-      kept = ~np.isin(positions, left_out)
-      images, labels = images[kept], labels[kept]
-    return images, labels, left_out
+    if (kept := ~np.isin(positions, left_out)).all():
+      return images, labels, left_out
+    return images[kept], labels[kept], left_out
 
   @functools.cached_property
   def _readable(self) -> np.ndarray:
@@ -219,9 +217,10 @@ class Source:
         self.name,
       )
       batches = parallel.decode_all(self._store, augment.full_shape)
-      found = [positions for positions, _, _ in batches]
-      everything = np.arange(self._store.size)
-      return np.setdiff1d(everything, np.concatenate([*found, everything[:0]]))
+      found = [
+        position for positions, _, _ in batches for position in positions
+      ]
+      return np.setdiff1d(np.arange(self._store.size), found)
 
     return self._from_primary(lambda: self._store.remembered('damaged', look))
 
@@ -231,10 +230,7 @@ class Source:
     decode: Callable[..., tf.Tensor],
     *specs: tf.TensorSpec,
   ) -> Iterator[np.ndarray]:
-    """`decode` over parts (indices, *arguments) of the set.
-
-    All parts but the last are equally long.
-    """
+    """`decode` over parts (indices, *arguments); all but the last as long."""
     first = next(parts, None)
     if first is None:
       return

@@ -574,7 +574,7 @@ def test_links_show_no_photo_twice(photos, told):
   'files, says',
   [
     (['more/cat/1.png', 'x.png'],
-     "neither trained nor tested on: 'more' (1 images), 1 images outside"),
+     "neither trained nor tested on: no split (1 images), 'more' (1 images)"),
     (['train/Cat/1.png', 'train/Cat/2.png'],
      "the classes 'Cat' and 'cat' are taken for different ones"),
     (['train/eel/1.png'], "1 classes have a single image: 'eel'"),

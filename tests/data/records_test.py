@@ -1,5 +1,6 @@
 """Random access finds the bytes and labels that tfds reads in order."""
 
+import contextlib
 import shutil
 
 import numpy as np
@@ -93,7 +94,7 @@ def hiccup(monkeypatch):
     path.rename(away)
 
     def back(seconds):
-      if away.exists():
+      with contextlib.suppress(FileNotFoundError):  # several threads wait
         away.rename(path)
 
     monkeypatch.setattr(disk.time, 'sleep', back)
