@@ -112,22 +112,29 @@ def name_data(config: ml_collections.ConfigDict) -> str:
   return own or config.dataset.name
 
 
-def valid_values(field: str, mode: str) -> str:
-  """Which values a field may have, in words; '' if any of its type.
+def expected(field: str, value: Any, mode: str) -> str:
+  """Which values a field may have, in words; '' if this is one of them.
 
   Rules between fields are not in it; `check` knows them.
 
   Args:
     field: a name as `flatten` gives it, such as 'model.width'.
+    value: any of the field's type; NaN is none of the valid ones.
     mode: one of MODES; a choice may depend on it.
   """
   if field in _CHOICES:
-    return 'one of ' + ', '.join(_choices(field, mode))
+    choices = _CHOICES[field]
+    valid = choices[mode] if isinstance(choices, dict) else choices
+    return '' if value in valid else 'one of ' + ', '.join(valid)
   if field in _AT_LEAST_ONE:
-    return 'a whole number of at least 1'
+    return '' if value >= 1 else 'a whole number of at least 1'
   if field in _RANGES:
     low, high, low_in, high_in = _RANGES[field]
-    return f'in {"[" if low_in else "("}{low}, {high}{"]" if high_in else ")"}'
+    is_end = (low_in and value == low) or (high_in and value == high)
+    if not is_end and not low < value < high:
+      return (
+        f'in {"[" if low_in else "("}{low}, {high}{"]" if high_in else ")"}'
+      )
   return ''
 
 
@@ -138,8 +145,8 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
       isinstance(number, (int, float)) for number in value
     ):
       _refuse(field, tuple(value), 'numbers with commas between')
-    if not _is_valid(field, value, config.mode):
-      _refuse(field, value, valid_values(field, config.mode))
+    if valid := expected(field, value, config.mode):
+      _refuse(field, value, valid)
   if (config.dataset.name == 'folder') != bool(config.dataset.path):
     _refuse(
       'dataset.path',
@@ -230,27 +237,6 @@ def _check_training(config: ml_collections.ConfigDict) -> None:
       heads,
       f'a divisor of the {dim} channels (16 * model.width)',
     )
-
-
-def _choices(field: str, mode: str) -> tuple[str, ...]:
-  valid = _CHOICES[field]
-  return valid[mode] if isinstance(valid, dict) else valid
-
-
-def _is_valid(field: str, value: Any, mode: str) -> bool:
-  """Whether the value is among `valid_values`."""
-  if field in _CHOICES:
-    return value in _choices(field, mode)
-  if field in _AT_LEAST_ONE:
-    return value >= 1
-  if field in _RANGES:
-    low, high, low_in, high_in = _RANGES[field]
-    return (
-      low < value < high
-      or (low_in and value == low)
-      or (high_in and value == high)
-    )
-  return True
 
 
 def _refuse(field: str, value: Any, valid: str) -> None:

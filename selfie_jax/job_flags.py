@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import difflib
 import importlib
 import importlib.util
+import math
 import pathlib
 import re
 import sys
@@ -209,8 +210,8 @@ def _explain(text: str, values: flags.FlagValues) -> str:
   if name.startswith('config.'):
     from selfie_jax import config as config_lib  # JAX takes seconds to load
 
-    valid = config_lib.valid_values(
-      name.removeprefix('config.'), values['config'].value.mode
+    valid = config_lib.expected(
+      name.removeprefix('config.'), math.nan, values['config'].value.mode
     )
   kind = _KINDS.get(values[name].flag_type(), '') if name in values else ''
   if kind and (not valid or valid.startswith('in ')):

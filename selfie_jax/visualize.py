@@ -93,8 +93,8 @@ def draw_run(
   for name, reason in missing.items():
     print(f'no {name}.png: {reason}')
   if found.skipped:
-    named = ', '.join(found.skipped[: NAMED])
-    more = ' ...' if found.skipped[NAMED :] else ''
+    named = ', '.join(found.skipped[:NAMED])
+    more = ' ...' if found.skipped[NAMED:] else ''
     print(f'{len(found.skipped)} left out that cannot be read: {named}{more}')
 
 

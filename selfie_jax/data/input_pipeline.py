@@ -1,8 +1,7 @@
 """Batches as a pure function of (data set, seed, step).
 
-Nothing is shuffled through a buffer: the examples of a step are known by their
-position in the stream, so any step can be the first one, and the numbers
-depend neither on the number of processes nor on which thread is faster.
+There is no shuffle buffer: the examples of a step are known by their position
+in the stream, so any step can be the first one, on any number of processes.
 """
 
 from collections.abc import Iterator
@@ -65,15 +64,10 @@ def open_sources(
 
 
 def list_facts(config) -> dict[str, dict[str, object]]:
-  """What both splits are, as far as it is known without opening an image.
-
-  Raises:
-    UserError: no such data set or split, or the set cannot be had.
-  """
-  names = {'train': config.dataset.train_split}
-  names['test'] = config.dataset.test_split
-  stores = _open_stores(config, list(names.values()))
-  return {part: stores[name].facts for part, name in names.items()}
+  """What both splits are, as far as it is known without opening an image."""
+  names = config.dataset.train_split, config.dataset.test_split
+  stores = _open_stores(config, names)
+  return {'train': stores[names[0]].facts, 'test': stores[names[1]].facts}
 
 
 def open_source(config, split_name: str) -> sources.Source:

@@ -1,4 +1,4 @@
-"""Networks beside the trained one: its first weights, other statistics."""
+"""What a trained network is held against: first weights, statistics, pixels."""
 
 import functools
 
@@ -13,6 +13,7 @@ from selfie_jax.models import patches
 from selfie_jax.tasks import finetune
 from selfie_jax.tasks import pretrain
 
+MOST_PIXELS = 32  # side of the images whose pixels are probed
 BATCHES, BATCH = 16, 128  # images that batch statistics are taken of
 
 
@@ -82,6 +83,17 @@ def with_statistics(
     model.variables
     | {'batch_stats': {'patch_network': means} if is_pretraining else means},
   )
+
+
+def pixels(
+  config: ml_collections.ConfigDict, images: np.ndarray
+) -> dict[str, np.ndarray]:
+  """Normalised pixels, of larger images means: float32 [batch, dim]."""
+  x = build.normalise(jnp.asarray(images), config)
+  if config.image_size > MOST_PIXELS:
+    shape = (len(x), MOST_PIXELS, MOST_PIXELS, 3)
+    x = jax.image.resize(x, shape, 'linear')  # antialiased
+  return {'pixels': np.asarray(x).reshape(len(x), -1)}
 
 
 def _unsynchronised(

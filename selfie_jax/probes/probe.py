@@ -5,7 +5,6 @@ On the network of config.init_from, on it before its first step, on the pixels.
 
 from collections.abc import Iterator
 import functools
-import json
 import logging
 import os
 import sys
@@ -13,8 +12,6 @@ import time
 from typing import Any
 
 from etils import epath
-import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import tqdm
@@ -24,7 +21,6 @@ from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.data import input_pipeline
 from selfie_jax.inference import model as model_lib
-from selfie_jax.models import build
 from selfie_jax.probes import linear_probe
 from selfie_jax.probes import nearest_neighbours
 from selfie_jax.probes import networks as networks_lib
@@ -37,7 +33,6 @@ from selfie_jax.training import results as results_lib
 
 logger = logging.getLogger(__name__)
 
-MOST_PIXELS = 32  # side of the images whose pixels are probed
 ADAPTED = 'block3_adapted'  # with batch statistics of whole images
 PARTS = ('train', 'validation', 'test')
 
@@ -103,9 +98,7 @@ def _run(
       'chance': float(np.bincount(labels['test']).max() / len(labels['test']))
     },
     'probes': rows,
-    'protocol': report.protocol(
-      config, newest.config, {part: len(labels[part]) for part in PARTS}
-    ),
+    'images': {part: len(labels[part]) for part in PARTS},
     'wall_seconds': time.perf_counter() - begun,
   } | results_lib.environment()
   if distributed.is_primary():
@@ -157,7 +150,7 @@ def _features(
       compute = functools.partial(adapted.compute_batch, names=('block3',))
       found = _compute(compute, parts, network.batch_size, weights)
       yield row | {'features': ADAPTED}, found['block3']
-  compute = functools.partial(_pixels, run)
+  compute = functools.partial(networks_lib.pixels, run)
   found = _compute(compute, parts, models[-1].batch_size, 'pixels')
   row = {'weights': None, 'checkpoint': None}
   yield row | {'features': 'pixels'}, found['pixels']
@@ -202,17 +195,6 @@ def _compute(
   return found
 
 
-def _pixels(
-  config: ml_collections.ConfigDict, images: np.ndarray
-) -> dict[str, np.ndarray]:
-  """Normalised pixels, of larger images means: float32 [batch, dim]."""
-  x = build.normalise(jnp.asarray(images), config)
-  if config.image_size > MOST_PIXELS:
-    shape = (len(x), MOST_PIXELS, MOST_PIXELS, 3)
-    x = jax.image.resize(x, shape, 'linear')  # antialiased
-  return {'pixels': np.asarray(x).reshape(len(x), -1)}
-
-
 def _probe(
   config: ml_collections.ConfigDict,
   row: dict[str, Any],
@@ -254,15 +236,11 @@ def _probe(
 def _write(results: dict[str, Any], workdir: epath.Path) -> None:
   """The files of the run's folder, and the table in the log."""
   folder, path = workdir / 'figures', workdir / 'results.json'
-  figures = {'probes.png': report.draw(results)}
+  figures = {'probes': report.draw(results)}
   if len(results['checkpoints']) > 1:
-    figures['lengths.png'] = report.draw_lengths(results)
-  with workdir_lib.writing(workdir):
-    folder.mkdir(exist_ok=True)
-    for name, figure in figures.items():
-      with (folder / name).open('wb') as file:
-        figure.savefig(file, format='png')
-    workdir_lib.write(path, json.dumps(results, indent=2) + '\n')
+    figures['lengths'] = report.draw_lengths(results)
+  results_lib.save_figures(figures, folder)
+  workdir_lib.write_json(path, results)
   for line in report.table(results):
     logger.info('%s', line)
   logger.info('Results: %s  Pictures: %s', path, folder)

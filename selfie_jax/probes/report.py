@@ -1,13 +1,10 @@
-"""What a probe tells: its protocol in words, a table, a chart."""
+"""What a probe tells: a table, and charts."""
 
 from typing import Any
 
 from matplotlib import figure as mpl_figure
-import ml_collections
 
 from selfie_jax import figures as figures_lib
-from selfie_jax.probes import linear_probe
-from selfie_jax.probes import networks
 
 PROBES = {'linear': 'linear probe', 'knn': 'nearest neighbours'}
 COLOURS = {
@@ -32,57 +29,6 @@ def title(row: dict[str, Any]) -> str:
   return ' '.join(filter(None, words))
 
 
-def protocol(
-  config: ml_collections.ConfigDict,
-  run_config: ml_collections.ConfigDict,
-  sizes: dict[str, int],
-) -> dict[str, str]:
-  """In words, what was done to which images.
-
-  Args:
-    config: the probe's.
-    run_config: of the run that was probed.
-    sizes: number of images of the parts 'train', 'validation' and 'test'.
-  """
-  side, dataset, settings = run_config.image_size, config.dataset, config.probe
-  crop = run_config.augment.crop == 'random_resized'
-  cut = run_config.mode == 'pretrain'
-  batches = f'up to {networks.BATCHES} batches of {networks.BATCH}'
-  return {
-    'split': f'{dataset.name}: {sizes["train"]:,} images of '
-    f'{dataset.train_split!r} to fit on and {sizes["validation"]:,} to choose '
-    f'C on, class-balanced by seed, {config.label_fraction:.6g} of all; '
-    f'{sizes["test"]:,} of {dataset.test_split!r} read once',
-    'transform': ('the central square' if crop else 'the whole image')
-    + f' at {side} x {side}, no augmentation',
-    'features': 'block3: after block 3 (and the norm that closes it, where '
-    'there is one) of the whole image, average pooled; block3_adapted: the '
-    "same, with other batch statistics; patches: the mean of P's vectors of "
-    'the patches; attention: the summary of attention pooling; block4: what '
-    'the head sees; pixels: normalised as the network sees them, of images '
-    'above 32 x 32 made that small',
-    'batch_statistics': 'frozen running averages of the run'
-    + (
-      f'; these are of patches, so block3_adapted has means over {batches} '
-      'whole training images instead, not augmented, with no weight changed'
-      if cut
-      else ''
-    ),
-    'random': "the weights that the run's seed began with; batch statistics "
-    f'are means over {batches} training images, '
-    + ('cut into patches, ' if cut else '')
-    + 'not augmented, with no weight changed',
-    'linear': 'logistic regression (scikit-learn, L-BFGS, at most '
-    f'{settings.max_iter} steps) on features of mean 0 and deviation 1 over '
-    f'the images fitted on; C of {tuple(settings.strengths)} chosen on the '
-    'held-out images, from the smallest on until '
-    f'{linear_probe.PATIENCE} in a row are worse; not fitted again with them',
-    'knn': f'{settings.neighbours} nearest of the images fitted on by cosine '
-    'of the features as they are; a vote weighs '
-    f'exp(cosine / {settings.temperature:g})',
-  }
-
-
 def table(results: dict[str, Any]) -> list[str]:
   """Lines for the log; `results` as in results.json."""
   lines = [
@@ -100,10 +46,7 @@ def table(results: dict[str, Any]) -> list[str]:
       f'{title(linear):<42}{linear["dim"]:>5}{knn["test_accuracy"]:>8.1%}'
       f'{linear["test_accuracy"]:>8.1%}  {", ".join(notes)}'
     )
-  return lines + [
-    f'{key.replace("_", " ")}: {text}'
-    for key, text in results['protocol'].items()
-  ]
+  return lines
 
 
 def draw(results: dict[str, Any]) -> mpl_figure.Figure:

@@ -100,12 +100,7 @@ def test_folder_is_that_of_a_run(probed):
   }  # fmt: skip
   assert json.loads((folder / 'config.json').read_text())['mode'] == 'probe'
   assert (folder / 'figures' / 'probes.png').stat().st_size > 10_000
-  protocol = results['protocol']
-  assert "399 images of 'train'" in protocol['split']
-  assert "300 of 'test' read once" in protocol['split']
-  assert 'no augmentation' in protocol['transform']
-  assert 'running averages' in protocol['batch_statistics']
-  assert 'no weight changed' in protocol['random']
+  assert results['images'] == {'train': 399, 'validation': 50, 'test': 300}
   assert 'pixels linear' in '\n'.join(compare.describe(results))
 
 
@@ -243,7 +238,7 @@ def test_large_images_are_made_small_for_their_pixels(pretrain_config):
   pretrain_config.normalise.std = (1.0, 1.0, 1.0)
   images = np.zeros((2, 64, 64, 3), np.uint8)
   images[1] = 255
-  found = probe._pixels(pretrain_config, images)['pixels']
+  found = networks_lib.pixels(pretrain_config, images)['pixels']
   assert found.shape == (2, 32 * 32 * 3)
   np.testing.assert_allclose(found[0], 0)
   np.testing.assert_allclose(found[1], 1, rtol=1e-6)
