@@ -184,7 +184,7 @@ def test_files_and_pil_images_are_read_alike(finetune_config, tmp_path):
     (np.zeros((2, 32, 32, 4), np.uint8), r'\[32, 32, 4\]'),
     ([np.zeros((2, 32, 32, 3), np.uint8)], r'\[2, 32, 32, 3\]'),
     (np.zeros((0, 32, 32, 3), np.uint8), 'no image; give at least one'),
-    ('missing.png', 'missing.png cannot be read'),
+    ('missing.png', 'missing.png is not there'),
     (7, 'int is no image'),
     ([7], r'uint8 \[height, width, 3\]'),
   ],
