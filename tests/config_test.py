@@ -9,8 +9,6 @@ import pytest
 
 from selfie_jax import config as config_lib
 from selfie_jax import errors
-from selfie_jax.storage import saved_job
-from selfie_jax.storage import workdir as workdir_lib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # By mode: the fields of version 0.1.0.
@@ -153,23 +151,6 @@ def test_wrong_value_of_a_probe_is_refused(field, value, says):
     config_lib.check(config, num_devices=2)
 
 
-def test_same_job_may_change_runtime_fields_only(pretrain_config, tmp_path):
-  workdir = workdir_lib.run_path(tmp_path)
-  saved_job.check_config(pretrain_config, workdir)  # nothing there yet
-  saved_job.save_config(pretrain_config, workdir)
-  pretrain_config.log_every = 77
-  pretrain_config.dataset.data_dir = '/elsewhere'
-  pretrain_config.dataset.path = '/elsewhere'
-  saved_job.check_config(pretrain_config, workdir)
-  pretrain_config.model.width = 8
-  pretrain_config.optimizer.learning_rate = 0.3
-  with pytest.raises(errors.UserError) as caught:
-    saved_job.check_config(pretrain_config, workdir)
-  assert 'model.width (4 -> 8)' in str(caught.value)
-  assert 'optimizer.learning_rate (0.1 -> 0.3)' in str(caught.value)
-  assert 'log_every' not in str(caught.value)
-
-
 @pytest.mark.parametrize('job', ['digits_pretrain', 'digits_finetune'])
 def test_a_run_of_the_first_version_goes_on(job, tmp_path):
   """Fields that came later do as before; those that went do not count."""
@@ -184,14 +165,6 @@ def test_a_run_of_the_first_version_goes_on(job, tmp_path):
     assert field in config_lib.differences(old, saved | {field: 'another'})
   del old['seed']
   assert config_lib.differences(old, saved) == {'seed': ('not there', 0)}
-
-
-def test_saved_config_is_the_config(finetune_config, tmp_path):
-  workdir = workdir_lib.run_path(tmp_path)
-  saved_job.save_config(finetune_config, workdir)
-  assert config_lib.flatten(
-    saved_job.load_config(workdir)
-  ) == config_lib.flatten(finetune_config)
 
 
 def test_every_choice_is_named_where_its_field_is_explained():

@@ -112,7 +112,7 @@ def resume(
   steps = sorted(manager.all_steps(), reverse=True)
   if not distributed.choose(len(steps)):
     return None
-  found = restoring.first_whole(manager, steps)
+  found = restoring.first_whole(manager.directory, steps)
   if found is None:
     raise errors.UserError(
       f'none of the checkpoints in {manager.directory} can be read '
@@ -142,7 +142,7 @@ def restore_best(
     UserError: none of them is whole, or the disk cannot be read.
   """
   steps = [step for step in _ranked(history) if step in manager.all_steps()]
-  found = restoring.first_whole(manager, steps)
+  found = restoring.first_whole(manager.directory, steps)
   if found is None:
     raise errors.UserError(
       f'none of the checkpoints in {manager.directory} can be read; type the '
@@ -183,7 +183,7 @@ class _Preserve(preservation_policy.PreservationPolicy):
 def _like(
   state: train_state.TrainState, arrays: dict[str, Any], path: epath.Path
 ) -> train_state.TrainState:
-  """What was read from `path`, in the shape and on the devices of `state`."""
+  """What was read from `path`, in the shape of `state`."""
   wanted = serialization.to_state_dict(state)
   found, names = checksums.by_name(arrays), checksums.by_name(wanted)
   shapes = [{k: np.shape(v) for k, v in x.items()} for x in (found, names)]
@@ -194,13 +194,9 @@ def _like(
       f'program, which has {name} otherwise. Start a new run with '
       '--workdir=SOMEWHERE_ELSE; the weights can be used as before'
     )
-  placed = jax.tree.map(
-    # Laid out as the steps return it, so that they are compiled once.
-    lambda name, x: jax.device_put(found[name], x.sharding),
-    jax.tree.unflatten(jax.tree.structure(wanted), names),
-    wanted,
-  )
-  return serialization.from_state_dict(state, placed)
+  leaves = [found[name] for name in names]
+  tree = jax.tree.unflatten(jax.tree.structure(wanted), leaves)
+  return serialization.from_state_dict(state, tree)
 
 
 @contextlib.contextmanager

@@ -17,28 +17,34 @@ import orbax.checkpoint as ocp
 from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.storage import checksums
+from selfie_jax.storage import workdir as workdir_lib
 
 logger = logging.getLogger(__name__)
 
-_PAUSES = (0.2, 1.0)  # seconds, before what failed is read again
-
 
 def first_whole(
-  manager: ocp.CheckpointManager,
+  checkpoints: epath.Path,
   steps: Sequence[int],
   names: Sequence[str] | None = None,
 ) -> tuple[int, dict[str, Any], dict[str, Any]] | None:
   """The first of the steps that is whole, its arrays and its progress.
 
-  The primary process chooses, and tells the others. `names` are the branches
-  of the state to read; None for all.
+  The primary process chooses, and tells the others.
+
+  Args:
+    checkpoints: holds a folder for each step.
+    steps: in the order in which they are tried.
+    names: the branches of the state to read; None for all.
+
+  Raises:
+    UserError: the disk cannot be read.
   """
   none = -1
   step, found, error = none, None, None
   if distributed.is_primary():
     try:
       for step in steps:
-        if found := _read_whole(manager, step, names):
+        if found := _read_whole(checkpoints / str(step), names):
           break
       else:
         step = none
@@ -48,31 +54,30 @@ def first_whole(
   step = distributed.choose(step)
   if step == none:
     return None
-  found = found or _read_whole(manager, step, names)
+  found = found or _read_whole(checkpoints / str(step), names)
   if found is None:
     raise errors.UserError(
       f'process {jax.process_index()} cannot read the checkpoint of step '
-      f'{step} in {manager.directory}, which process 0 can; see to it that '
+      f'{step} in {checkpoints}, which process 0 can; see to it that '
       'all processes see the same files'
     )
   return step, *found
 
 
 def _read_whole(
-  manager: ocp.CheckpointManager, step: int, names: Sequence[str] | None
+  folder: epath.Path, names: Sequence[str] | None
 ) -> tuple[dict[str, Any], dict[str, Any]] | None:
-  """Arrays and progress of a step; None if it is damaged, which is said.
+  """Arrays and progress of a checkpoint; None if it is damaged, which is said.
 
   It is damaged if all of its files can be read, but not as what was saved.
 
   Raises:
     UserError: the disk cannot be read, several times.
   """
-  folder = manager.directory / str(step)
-  for pause in (0.0, *_PAUSES):
+  for pause in (0.0, *workdir_lib.PAUSES):
     time.sleep(pause)
     try:
-      arrays, progress = _read(manager, step, names)
+      arrays, progress = _read(folder, names)
       damage = checksums.find_damage(progress, arrays)
       if not damage:
         return arrays, progress
@@ -94,23 +99,24 @@ def _read_whole(
 
 
 def _read(
-  manager: ocp.CheckpointManager, step: int, names: Sequence[str] | None
+  folder: epath.Path, names: Sequence[str] | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-  """Arrays of the host, and progress."""
-  tree = manager.item_metadata(step)['state'].tree
+  """Arrays of the host, and progress.
+
+  Past the CheckpointManager, which waits for all processes to read alike.
+  """
+  handler = ocp.PyTreeCheckpointHandler()
+  tree = handler.metadata(folder / 'state').tree
   if names is not None:
     tree = {name: tree[name] for name in names}
   tree = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-  read = manager.restore(
-    step,
-    args=ocp.args.Composite(
-      progress=ocp.args.JsonRestore(),
-      state=ocp.args.PyTreeRestore(
-        item=tree, restore_args=tree, partial_restore=True
-      ),
+  arrays = handler.restore(
+    folder / 'state',
+    args=ocp.args.PyTreeRestore(
+      item=tree, restore_args=tree, partial_restore=True
     ),
   )
-  return read.state, read.progress
+  return arrays, ocp.JsonCheckpointHandler().restore(folder / 'progress')
 
 
 def _read_files(folder: epath.Path) -> None:

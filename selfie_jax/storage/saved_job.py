@@ -36,6 +36,10 @@ def load_config(workdir: epath.Path) -> ml_collections.ConfigDict | None:
   saved = _read(
     workdir / 'config.json', 'put back its copy, or start a new run'
   )
+  if saved and (mode := saved.get('mode')) not in config_lib.MODES:
+    raise errors.UserError(
+      f'{workdir}/config.json is damaged: there is no mode={mode!r}'
+    )
   return saved and ml_collections.ConfigDict(saved)
 
 
@@ -114,10 +118,14 @@ def _load_data(workdir: epath.Path) -> Facts | None:
 
 
 def _read(path: epath.Path, remedy: str) -> dict[str, Any] | None:
-  if not path.exists():
+  text = workdir_lib.read_text(path)
+  if text is None:
     return None
   try:
-    return json.loads(path.read_text())
+    value = json.loads(text)
+    if not value or not isinstance(value, dict):
+      raise ValueError('it should hold {...}')
+    return value
   except ValueError as error:
     raise errors.UserError(
       f'{path} is damaged ({error}); {remedy} with --workdir=SOMEWHERE_ELSE'

@@ -50,7 +50,7 @@ def restore(run: str, step: int = -1) -> dict[str, Any]:
     # The chosen one is tried first, then from the newest to the oldest.
     steps.sort(key=lambda step: step != chosen)
     found = restoring.first_whole(
-      manager, steps if step == -1 else [step], _BRANCHES
+      manager.directory, steps if step == -1 else [step], _BRANCHES
     )
     if found is None:
       raise errors.UserError(

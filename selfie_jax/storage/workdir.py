@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import socket
+import time
 from typing import Any
 
 from etils import epath
@@ -16,6 +17,7 @@ from selfie_jax import errors
 logger = logging.getLogger(__name__)
 
 LOCK = 'lock'
+PAUSES = (0.2, 1.0)  # seconds, before what failed is read again
 
 
 def run_path(workdir: str | os.PathLike[str]) -> epath.Path:
@@ -63,6 +65,26 @@ def claim(workdir: epath.Path) -> Iterator[None]:
     ) from error
   with opened:
     yield
+
+
+def read_text(path: epath.Path) -> str | None:
+  """What a file holds; None if there is none.
+
+  Raises:
+    UserError: the disk cannot read it, several times.
+  """
+  for pause in (0.0, *PAUSES):
+    time.sleep(pause)
+    try:
+      return path.read_bytes().decode(errors='replace')
+    except FileNotFoundError:
+      return None
+    except OSError as caught:
+      error = caught
+  raise errors.UserError(
+    f'{path} cannot be read ({errors.reason(error)}); mend the disk, then type '
+    'the same command again'
+  ) from error
 
 
 def write(path: epath.Path, text: str) -> None:

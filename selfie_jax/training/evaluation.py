@@ -9,6 +9,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.data import input_pipeline
 from selfie_jax.data import sources
@@ -158,7 +159,10 @@ def test_best(
   rows = [row for row in reporter.history if row['part'] == monitored]
   if monitored == 'test':
     return state, {'test': rows[-1]}
-  state = checkpoints.restore_best(manager, state, reporter.history)
+  state = jax.device_put(
+    checkpoints.restore_best(manager, state, reporter.history),
+    distributed.local_sharding(),
+  )
   step = int(state.step)
   logger.info(
     'Testing the checkpoint of step %d, the best on the validation part', step

@@ -31,10 +31,10 @@ _OF_A = (
 _OF_POSITIONS = ('model.positions', 'image_size', 'patch_size')
 
 
-def create_state(
+def restore_or_create(
   task, config: ml_collections.ConfigDict, num_classes: int, manager
 ) -> tuple[train_state.TrainState, dict[str, Any] | None]:
-  """The state that a run goes on from, and the progress saved with it.
+  """The state that a run begins with, and the progress saved with it, if any.
 
   Args:
     task: a module of tasks/.
@@ -44,27 +44,22 @@ def create_state(
 
   Returns:
     The state, a copy on each local device, laid out as the steps return it, so
-    that they are compiled once; and the progress, None at step 0.
+    that they are compiled once; the progress.
 
   Raises:
     UserError: no checkpoint of the run can be read; or init_from is nothing
       to start from, or does not fit the model.
   """
-  pretrained = None
-  if not distributed.choose(manager.latest_step() or 0):
-    # (2) The weights of init_from, and (3) random ones where it has none.
-    pretrained = read_pretrained(config)
-  state = jax.device_put(
-    task.create_state(config, num_classes, pretrained),
-    distributed.local_sharding(),
-  )
-  # (1) The newest checkpoint of the run itself.
-  if resumed := checkpoints.resume(manager, state):
-    logger.info(
-      'Continuing from step %d of %d', resumed[0].step, config.total_steps
-    )
-    return resumed
-  return state, None
+  # 1. The newest checkpoint of the run itself.
+  shapes = jax.eval_shape(lambda: task.create_state(config, num_classes))
+  if resumed := checkpoints.resume(manager, shapes):
+    state, progress = resumed
+    logger.info('Continuing from step %d of %d', state.step, config.total_steps)
+  else:
+    # 2. The weights of config.init_from, or 3. random ones.
+    pretrained, progress = read_pretrained(config), None
+    state = task.create_state(config, num_classes, pretrained)
+  return jax.device_put(state, distributed.local_sharding()), progress
 
 
 def read_pretrained(

@@ -99,7 +99,7 @@ def _run(
     config.keep_checkpoints,
     lambda: checkpoints.best_step(reporter.history),
   ) as manager:
-    state, progress = start.create_state(
+    state, progress = start.restore_or_create(
       task, config, train_source.num_classes, manager
     )
     logger.info(

@@ -17,14 +17,13 @@ from selfie_jax import distributed
 from selfie_jax.storage import checkpoints, weights, workdir
 port, process, folder = sys.argv[1:]
 distributed.initialize(f'localhost:{port}', 2, int(process), False, 60)
-import checkpoints_test
-history = checkpoints_test.progress_of(6)['history']
+from checkpoints_test import progress_of, state_of
 with distributed.ending_together():
   with checkpoints.open_manager(workdir.run_path(folder), 2) as manager:
-    state = checkpoints_test.state_of(0)
-    read = checkpoints.restore_best(manager, state, history)
+    history = progress_of(6)['history']
+    read = checkpoints.restore_best(manager, state_of(0), history)
     print('best', int(read.step))
-    read, _ = checkpoints.resume(manager, state)
+    read, _ = checkpoints.resume(manager, state_of(0))
     print('newest', int(read.step))
   print('weights', int(weights.restore(folder)['step']))
 """
@@ -54,7 +53,7 @@ def run(tmp_path):
       for i in range(2)
     ]
     try:
-      ended = [process.communicate(timeout=240) for process in processes]
+      ended = [process.communicate(timeout=120) for process in processes]
     finally:
       for process in processes:
         process.kill()
@@ -67,7 +66,8 @@ def run(tmp_path):
 def test_all_take_what_the_first_can_read(run, tmp_path):
   for code, out, err in run(damaged=0):
     assert code == 0, err
-    assert out.split() == ['best', '3', 'newest', '3', 'weights', '3']
+    for line in ('best 3', 'newest 3', 'weights 3'):
+      assert line in out.splitlines()
   assert (tmp_path / '0' / 'damaged' / '6').exists()
   assert not (tmp_path / '1' / 'damaged').exists()
 
@@ -75,6 +75,6 @@ def test_all_take_what_the_first_can_read(run, tmp_path):
 def test_one_that_cannot_read_it_ends_the_job(run, tmp_path):
   (first, *_), (code, out, err) = run(damaged=1)
   assert first != 0
-  assert code == 2 and not out
+  assert code == 2 and 'best' not in out
   assert 'process 1 cannot read the checkpoint of step 6' in err
   assert not (tmp_path / '1' / 'damaged').exists()

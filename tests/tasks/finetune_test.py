@@ -9,20 +9,10 @@ import pytest
 
 from selfie_jax import errors
 from selfie_jax.models import build
-from selfie_jax.storage import checkpoints
-from selfie_jax.storage import saved_job
-from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.tasks import finetune
-from selfie_jax.tasks import pretrain
 from selfie_jax.tasks import train_state
-from selfie_jax.training import start
 
 MODELS = ('resnet50', 'resnet36_attention')
-
-
-def created(config, classes):
-  """The state of a finetuning job, from init_from where it has one."""
-  return finetune.create_state(config, classes, start.read_pretrained(config))
 
 
 def parameters(tree):
@@ -41,69 +31,8 @@ def test_paper_size_is_about_25_million(name, count):
   assert parameters(state.params) == count
 
 
-@pytest.fixture
-def pretrained(tmp_path, pretrain_config):
-  """A pretraining run's folder and its state; no value as initialised."""
-  keys = iter(jax.random.split(jax.random.key(9), 1000))
-  state = pretrain.create_state(pretrain_config, 10)
-
-  def perturb(x):
-    return x + jax.random.uniform(next(keys), x.shape)
-
-  state = state.replace(
-    params=jax.tree.map(perturb, state.params),
-    batch_stats=jax.tree.map(perturb, state.batch_stats),
-  )
-  saved_job.save_config(pretrain_config, workdir_lib.run_path(tmp_path))
-  with checkpoints.open_manager(workdir_lib.run_path(tmp_path), 1) as manager:
-    checkpoints.save(manager, state, {'history': [], 'window': []})
-  return str(tmp_path), state
-
-
-@pytest.mark.parametrize('name', MODELS)
-def test_shared_weights_and_statistics_are_copied_the_rest_is_new(
-  finetune_config, pretrained, name
-):
-  run, source = pretrained
-  finetune_config.model.name = name
-  fresh = created(finetune_config, 10)
-  finetune_config.init_from = run
-  state = created(finetune_config, 10)
-  new = {'block4', 'block4_norm', 'head'}
-  for field in ('params', 'batch_stats'):
-    given = getattr(source, field)
-    given = given['patch_network'] | given
-    loaded = getattr(state, field)
-    assert loaded.keys() == getattr(fresh, field).keys()
-    for part in loaded:
-      other = getattr(fresh, field) if part in new else given
-      jax.tree.map(np.testing.assert_array_equal, loaded[part], other[part])
-  copied = set(state.params) - new
-  assert copied >= {'stem', 'block1', 'block2', 'block3'}
-  assert ('attention_pooling' in copied) == (name == 'resnet36_attention')
-
-
-def test_says_what_was_loaded_and_what_is_new(
-  finetune_config, pretrained, told
-):
-  finetune_config.init_from = pretrained[0]
-  created(finetune_config, 10)
-  assert 'block1, block2, block3, stem' in told.text
-  assert 'New: block4, block4_norm, head' in told.text
-  assert 'Not used by resnet50: ' in told.text
-
-
-def test_another_width_is_refused_with_both_widths(finetune_config, pretrained):
-  finetune_config.init_from = pretrained[0]
-  finetune_config.model.width = 8
-  with pytest.raises(
-    errors.UserError, match=r'model\.width=8 \(pretrained: 4\)'
-  ):
-    created(finetune_config, 10)
-
-
 def test_a_missing_part_is_an_error_not_a_silent_skip(finetune_config):
-  state = created(finetune_config, 10)
+  state = finetune.create_state(finetune_config, 10)
   without = {
     'patch_network': {k: v for k, v in state.params.items() if k != 'block2'}
   }
@@ -117,30 +46,12 @@ def test_a_missing_part_is_an_error_not_a_silent_skip(finetune_config):
     finetune._transfer(wrong, state.params, finetune_config)
 
 
-def test_init_from_must_be_a_pretraining_run(finetune_config, tmp_path):
-  finetune_config.init_from = str(tmp_path)
-  with pytest.raises(errors.UserError, match='not a run'):
-    created(finetune_config, 10)
-  saved_job.save_config(finetune_config, workdir_lib.run_path(tmp_path))
-  with pytest.raises(errors.UserError, match='mode=finetune'):
-    created(finetune_config, 10)
-
-
-def test_init_from_needs_a_checkpoint(
-  finetune_config, pretrain_config, tmp_path
-):
-  saved_job.save_config(pretrain_config, workdir_lib.run_path(tmp_path))
-  finetune_config.init_from = str(tmp_path)
-  with pytest.raises(errors.UserError, match='no checkpoint'):
-    created(finetune_config, 10)
-
-
 @pytest.mark.parametrize('name', MODELS)
 def test_two_devices_give_the_losses_of_one(
   finetune_config, batch, shard, name
 ):
   finetune_config.model.name = name
-  state = created(finetune_config, 10)
+  state = finetune.create_state(finetune_config, 10)
   losses = {}
   for devices in (1, 2):
     step = jax.pmap(
@@ -158,7 +69,7 @@ def test_two_devices_give_the_losses_of_one(
 
 
 def test_padding_counts_for_nothing(finetune_config, batch, shard):
-  state = created(finetune_config, 10)
+  state = finetune.create_state(finetune_config, 10)
   step = jax.pmap(
     functools.partial(finetune.eval_step, config=finetune_config),
     train_state.AXIS,
@@ -200,7 +111,7 @@ def test_patch_positions_lie_over_the_feature_map(
 def test_bfloat16_logits_are_near_float32_logits(finetune_config, batch, name):
   finetune_config.model.name = name
   finetune_config.model.context_positions = True
-  state = created(finetune_config, 10)
+  state = finetune.create_state(finetune_config, 10)
   logits = {}
   for dtype in ('float32', 'bfloat16'):
     finetune_config.dtype = dtype

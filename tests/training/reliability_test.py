@@ -174,8 +174,9 @@ def test_events_on_a_full_disk_are_one_error(call, tmp_path, monkeypatch):
   def fail(*args):
     raise RuntimeError('No space left on device')
 
-  monkeypatch.setattr(reporter._writer, call, fail)
   with pytest.raises(errors.UserError, match='No space left'), reporter:
+    monkeypatch.setattr(reporter._writer, call, fail)
     reporter.row(1, 'test', {'loss': 1.0})
   with pytest.raises(ValueError, match='says more'), reporter:
+    monkeypatch.setattr(reporter._writer, call, fail)
     raise ValueError('says more')

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+from PIL import Image
 import pytest
 import small_jobs
 
@@ -243,3 +244,24 @@ def test_no_trace_is_begun_that_could_not_be_ended(tmp_path):
   config.profile_steps = config.total_steps
   train.train_and_evaluate(config, tmp_path)
   assert not (tmp_path / 'plugins').exists()
+
+
+def test_a_finished_run_on_other_labels_is_refused(tmp_path):
+  for label in ('cat', 'dog'):
+    for i in range(6):
+      path = tmp_path / 'photos' / label / f'{i}.png'
+      path.parent.mkdir(parents=True, exist_ok=True)
+      rng = np.random.default_rng(i)
+      image = rng.integers(0, 256, (32, 32, 3), np.uint8)
+      Image.fromarray(image).save(path)
+  config = small_jobs.small_job('pretrain')
+  config.dataset.name, config.dataset.path = 'folder', str(tmp_path / 'photos')
+  config.batch_size = config.eval_batch_size = 2
+  first = train.train_and_evaluate(config, tmp_path / 'run')
+  assert train.train_and_evaluate(config, tmp_path / 'run') == first
+  (tmp_path / 'photos' / 'dog').rename(tmp_path / 'photos' / 'wolf')
+  with pytest.raises(errors.UserError, match='holds a run on other data'):
+    train.train_and_evaluate(config, tmp_path / 'run')
+  # Without the images it is still what it was.
+  (tmp_path / 'photos').rename(tmp_path / 'elsewhere')
+  assert train.train_and_evaluate(config, tmp_path / 'run') == first

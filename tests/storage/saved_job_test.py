@@ -1,0 +1,51 @@
+"""What a run was started with: which others may go on with it."""
+
+import pytest
+
+from selfie_jax import config as config_lib
+from selfie_jax import errors
+from selfie_jax.storage import saved_job
+from selfie_jax.storage import workdir as workdir_lib
+
+
+def test_same_job_may_change_runtime_fields_only(pretrain_config, tmp_path):
+  workdir = workdir_lib.run_path(tmp_path)
+  saved_job.check_config(pretrain_config, workdir)  # nothing there yet
+  saved_job.save_config(pretrain_config, workdir)
+  pretrain_config.log_every = 77
+  pretrain_config.dataset.data_dir = '/elsewhere'
+  pretrain_config.dataset.path = '/elsewhere'
+  saved_job.check_config(pretrain_config, workdir)
+  pretrain_config.model.width = 8
+  pretrain_config.optimizer.learning_rate = 0.3
+  with pytest.raises(errors.UserError) as caught:
+    saved_job.check_config(pretrain_config, workdir)
+  assert 'model.width (4 -> 8)' in str(caught.value)
+  assert 'optimizer.learning_rate (0.1 -> 0.3)' in str(caught.value)
+  assert 'log_every' not in str(caught.value)
+
+
+def test_saved_config_is_the_config(finetune_config, tmp_path):
+  workdir = workdir_lib.run_path(tmp_path)
+  saved_job.save_config(finetune_config, workdir)
+  assert config_lib.flatten(
+    saved_job.load_config(workdir)
+  ) == config_lib.flatten(finetune_config)
+
+
+@pytest.mark.parametrize('text', ['', '{"mode": ', '[]', '{}', '{"mode": "x"}'])
+def test_damaged_config_is_one_error(text, pretrain_config, tmp_path):
+  workdir = workdir_lib.run_path(tmp_path)
+  (workdir / 'config.json').write_text(text)
+  with pytest.raises(errors.UserError, match='config.json is damaged'):
+    saved_job.check_config(pretrain_config, workdir)
+
+
+def test_a_file_that_the_disk_cannot_read_is_none_that_is_not_there(
+  pretrain_config, tmp_path, monkeypatch
+):
+  workdir = workdir_lib.run_path(tmp_path)
+  (tmp_path / 'config.json').symlink_to('/proc/self/mem')
+  monkeypatch.setattr(workdir_lib, 'PAUSES', (0.0, 0.0))
+  with pytest.raises(errors.UserError, match='cannot be read.*Input/output'):
+    saved_job.check_config(pretrain_config, workdir)

@@ -1,0 +1,124 @@
+"""Where a run's weights come from, and which are refused."""
+
+import jax
+import numpy as np
+import pytest
+from small_jobs import small_job
+
+from selfie_jax import errors
+from selfie_jax.storage import checkpoints
+from selfie_jax.storage import saved_job
+from selfie_jax.storage import workdir as workdir_lib
+from selfie_jax.tasks import finetune
+from selfie_jax.tasks import pretrain
+from selfie_jax.training import start
+
+MODELS = ('resnet50', 'resnet36_attention')
+
+
+def begin(config):
+  """The state that a job with an init_from begins with."""
+  return finetune.create_state(config, 10, start.read_pretrained(config))
+
+
+@pytest.fixture
+def pretrained(tmp_path, pretrain_config):
+  """A pretraining run's folder and its state; no value as initialised."""
+  keys = iter(jax.random.split(jax.random.key(9), 1000))
+  state = pretrain.create_state(pretrain_config, 10)
+
+  def perturb(x):
+    return x + jax.random.uniform(next(keys), x.shape)
+
+  state = state.replace(
+    params=jax.tree.map(perturb, state.params),
+    batch_stats=jax.tree.map(perturb, state.batch_stats),
+  )
+  saved_job.save_config(pretrain_config, workdir_lib.run_path(tmp_path))
+  with checkpoints.open_manager(workdir_lib.run_path(tmp_path), 1) as manager:
+    checkpoints.save(manager, state, {'history': [], 'window': []})
+  return str(tmp_path), state
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_shared_weights_and_statistics_are_copied_the_rest_is_new(
+  finetune_config, pretrained, name
+):
+  run, source = pretrained
+  finetune_config.model.name = name
+  fresh = finetune.create_state(finetune_config, 10)
+  finetune_config.init_from = run
+  state = begin(finetune_config)
+  new = {'block4', 'block4_norm', 'head'}
+  for field in ('params', 'batch_stats'):
+    given = getattr(source, field)
+    given = given['patch_network'] | given
+    loaded = getattr(state, field)
+    assert loaded.keys() == getattr(fresh, field).keys()
+    for part in loaded:
+      other = getattr(fresh, field) if part in new else given
+      jax.tree.map(np.testing.assert_array_equal, loaded[part], other[part])
+  copied = set(state.params) - new
+  assert copied >= {'stem', 'block1', 'block2', 'block3'}
+  assert ('attention_pooling' in copied) == (name == 'resnet36_attention')
+
+
+def test_says_what_was_loaded_and_what_is_new(
+  finetune_config, pretrained, told
+):
+  finetune_config.init_from = pretrained[0]
+  begin(finetune_config)
+  assert 'block1, block2, block3, stem' in told.text
+  assert 'New: block4, block4_norm, head' in told.text
+  assert 'Not used by resnet50: ' in told.text
+
+
+def test_another_width_is_refused_with_both_widths(finetune_config, pretrained):
+  finetune_config.init_from = pretrained[0]
+  finetune_config.model.width = 8
+  with pytest.raises(
+    errors.UserError, match=r'model\.width=8 \(pretrained: 4\)'
+  ):
+    begin(finetune_config)
+
+
+def test_init_from_must_be_a_pretraining_run(finetune_config, tmp_path):
+  finetune_config.init_from = str(tmp_path)
+  with pytest.raises(errors.UserError, match='not a run'):
+    begin(finetune_config)
+  saved_job.save_config(finetune_config, workdir_lib.run_path(tmp_path))
+  with pytest.raises(errors.UserError, match='mode=finetune'):
+    begin(finetune_config)
+
+
+def test_init_from_needs_a_checkpoint(
+  finetune_config, pretrain_config, tmp_path
+):
+  saved_job.save_config(pretrain_config, workdir_lib.run_path(tmp_path))
+  finetune_config.init_from = str(tmp_path)
+  with pytest.raises(errors.UserError, match='no checkpoint'):
+    begin(finetune_config)
+
+
+def test_the_newest_checkpoint_comes_before_init_from(pretrained, tmp_path):
+  """A run that is gone on with needs its pretraining no more."""
+  config = small_job('finetune')
+  config.init_from = pretrained[0]
+  config.model.width, config.total_steps = 4, 6
+  workdir = workdir_lib.run_path(tmp_path / 'run')
+  for from_file in (False, True):
+    with checkpoints.open_manager(workdir, 1) as manager:
+      state, progress = start.restore_or_create(finetune, config, 10, manager)
+      assert (progress is not None) == from_file
+      stem = np.asarray(state.params['stem']['conv']['kernel'])
+      if not from_file:
+        expected = pretrained[1].params['patch_network']['stem']['conv']
+        np.testing.assert_array_equal(stem, expected['kernel'])
+        params = jax.tree.map(lambda x: x + 1, state.params)
+        state = state.replace(step=3, params=params)
+        checkpoints.save(manager, state, {'history': [], 'window': []})
+        written = stem + 1
+        config.init_from = str(tmp_path / 'gone')
+      else:
+        np.testing.assert_array_equal(stem, written)
+        assert state.step == 3
