@@ -77,7 +77,7 @@ def read_text(path: epath.Path) -> str | None:
     time.sleep(pause)
     try:
       return path.read_bytes().decode(errors='replace')
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
       return None
     except OSError as caught:
       error = caught
