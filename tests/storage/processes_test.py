@@ -53,7 +53,7 @@ def run(tmp_path):
       for i in range(2)
     ]
     try:
-      ended = [process.communicate(timeout=120) for process in processes]
+      ended = [process.communicate(timeout=900) for process in processes]
     finally:
       for process in processes:
         process.kill()
