@@ -15,7 +15,6 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 
 from selfie_jax.probes import probe  # noqa: F401
 from selfie_jax.training import train  # noqa: F401

@@ -24,7 +24,7 @@ import io_ends
 import io_jobs
 import io_positions
 
-HANGS_AFTER = 300  # seconds, of a job of about ten
+HANGS_AFTER = 900  # seconds, of a job of about ten on an idle machine
 GOOD = ('equal', 'one line', 'not met')
 
 
@@ -56,18 +56,19 @@ class Laboratory:
     self.folder.mkdir(parents=True, exist_ok=True)
     library = build(self.folder)
     self._undisturbed = {}
+    env = os.environ | {
+      'LD_PRELOAD': str(library),
+      'XLA_FLAGS': '--xla_backend_optimization_level=0',
+      'OPENBLAS_NUM_THREADS': '1',
+      'XDG_CACHE_HOME': str(self.root / 'cache'),
+    }
+    env.pop('TF_CPP_MIN_LOG_LEVEL', None)  # that of main.py counts
     self._server = subprocess.Popen(
       [sys.executable, HERE / 'fork_server.py'],
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       text=True,
-      env=os.environ
-      | {
-        'LD_PRELOAD': str(library),
-        'XLA_FLAGS': '--xla_backend_optimization_level=0',
-        'OPENBLAS_NUM_THREADS': '1',
-        'XDG_CACHE_HOME': str(self.root / 'cache'),
-      },
+      env=env,
     )
 
   def __enter__(self) -> 'Laboratory':
