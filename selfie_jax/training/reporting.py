@@ -47,9 +47,10 @@ class Reporter:
     self._all_steps, self._all_seconds, self._wall_before = 0, 0.0, 0.0
 
   def __enter__(self) -> 'Reporter':
-    self._writer = metric_writers.create_default_writer(
-      self._workdir, just_logging=not distributed.is_primary()
-    )
+    with workdir_lib.writing(self._workdir):
+      self._writer = metric_writers.create_default_writer(
+        self._workdir, just_logging=not distributed.is_primary()
+      )
     return self
 
   def __exit__(self, kind, *exception) -> None:

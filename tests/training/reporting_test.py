@@ -5,6 +5,7 @@ import json
 from etils import epath
 import pytest
 
+from selfie_jax import errors
 from selfie_jax.training import reporting
 
 
@@ -26,3 +27,10 @@ def test_own_images_are_called_by_their_folder(
     reporter.finish({'loss': 1.5}, {}, 12)
   results = json.loads((tmp_path / 'results.json').read_text())
   assert results['dataset'] == name
+
+
+def test_no_place_for_the_events_is_one_line(pretrain_config, tmp_path):
+  (tmp_path / 'file').touch()
+  reporter = reporting.Reporter(pretrain_config, epath.Path(tmp_path / 'file'))
+  with pytest.raises(errors.UserError, match='cannot write to'), reporter:
+    pass
