@@ -83,8 +83,8 @@ def test_fallen_back_to_cpu_is_said_loudly(tmp_path):
   assert 'RUNNING ON THE CPU' in done.stderr
 
 
-def fails(*flags, **variables):
-  """What main.py writes when it ends with a mistake."""
+def fails(*flags, code=2, **variables):
+  """What main.py writes when it ends with this exit code."""
   done = subprocess.run(
     [sys.executable, ROOT / 'main.py', *flags],
     cwd=ROOT,
@@ -92,7 +92,7 @@ def fails(*flags, **variables):
     capture_output=True,
     env=os.environ | variables,
   )
-  assert done.returncode == 2, done.stderr
+  assert done.returncode == code, done.stderr
   assert done.stdout == ''
   return done.stderr
 
@@ -101,6 +101,19 @@ def test_a_mistake_is_one_line_and_nothing_else():
   told = fails(TINY, '--config.batchsize=3')
   assert told.startswith('error: ') and told.count('\n') == 1
   assert 'did you mean batch_size' in told
+
+
+def test_a_run_that_diverged_has_an_exit_code_of_its_own(tmp_path):
+  told = fails(
+    TINY,
+    '--config.optimizer.learning_rate=1e30',
+    f'--workdir={tmp_path}',
+    code=3,
+    XLA_FLAGS='--xla_backend_optimization_level=0',
+  )
+  last = told.splitlines()[-1]
+  assert last.startswith('error: the loss') and 'is not finite at step' in last
+  assert 'Traceback' not in told
 
 
 @pytest.mark.parametrize('platform', ['cuda', 'tpu'])

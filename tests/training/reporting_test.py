@@ -5,8 +5,8 @@ import json
 from etils import epath
 import pytest
 
-from selfie_jax import errors
 from selfie_jax.training import reporting
+from selfie_jax.training import results as results_lib
 
 
 def test_lines_carry_their_numbers(pretrain_config, tmp_path, told):
@@ -24,13 +24,43 @@ def test_own_images_are_called_by_their_folder(
 ):
   pretrain_config.dataset.path = path
   with reporting.Reporter(pretrain_config, epath.Path(tmp_path)) as reporter:
-    reporter.finish({'loss': 1.5}, {}, 12)
+    results_lib.write(
+      pretrain_config, epath.Path(tmp_path), reporter, {'loss': 1.5}, {}, 12
+    )
   results = json.loads((tmp_path / 'results.json').read_text())
   assert results['dataset'] == name
 
 
-def test_no_place_for_the_events_is_one_line(pretrain_config, tmp_path):
-  (tmp_path / 'file').touch()
-  reporter = reporting.Reporter(pretrain_config, epath.Path(tmp_path / 'file'))
-  with pytest.raises(errors.UserError, match='cannot write to'), reporter:
-    pass
+def test_time_adds_up_over_the_processes_of_a_run(pretrain_config, tmp_path):
+  pretrain_config.batch_size = 32
+  before = {'steps': 10, 'seconds': 4.0, 'wall_seconds': 1e6}
+  with reporting.Reporter(pretrain_config, epath.Path(tmp_path)) as reporter:
+    reporter.restore({'history': [], 'window': [], 'timing': before})
+    again = reporter.progress['timing']
+    results = results_lib.write(
+      pretrain_config, epath.Path(tmp_path), reporter, {'loss': 1.5}, {}, 12
+    )
+  assert results['images_per_second'] == 10 * 32 / 4
+  assert results['wall_seconds'] >= again.pop('wall_seconds') >= 1e6
+  assert again == {'steps': 10, 'seconds': 4.0}
+
+
+def test_history_is_there_while_the_run_goes_on(pretrain_config, tmp_path):
+  path = tmp_path / 'history.json'
+  with reporting.Reporter(pretrain_config, epath.Path(tmp_path)) as reporter:
+    reporter.row(3, 'train', {'loss': 1.5})
+    assert not path.exists()
+    for step in (6, 12):
+      reporter.row(step, 'test', {'loss': 1.25})
+      assert json.loads(path.read_text()) == reporter.history
+      assert reporter.history[-1]['step'] == step
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_a_row_that_is_not_finite_is_never_kept(
+  pretrain_config, tmp_path, value
+):
+  with reporting.Reporter(pretrain_config, epath.Path(tmp_path)) as reporter:
+    with pytest.raises(reporting.NonFinite, match='test loss .* at step 6'):
+      reporter.row(6, 'test', {'loss': value})
+    assert not reporter.history
