@@ -12,7 +12,9 @@ import ml_collections
 
 from selfie_jax import config as config_lib
 from selfie_jax import distributed
+from selfie_jax.storage import fingerprint
 from selfie_jax.storage import workdir as workdir_lib
+from selfie_jax.tasks import train_state
 from selfie_jax.training import reporting
 
 logger = logging.getLogger(__name__)
@@ -24,7 +26,7 @@ def write(
   reporter: reporting.Reporter,
   metrics: dict[str, Any],
   figures: dict[str, mpl_figure.Figure],
-  checkpoint: int,
+  state: train_state.TrainState,
 ) -> dict[str, Any]:
   """Writes what is left to write; returns what results.json holds.
 
@@ -34,14 +36,15 @@ def write(
     reporter: has the history and the times.
     metrics: of the job's end.
     figures: by name.
-    checkpoint: the step whose state the metrics are of.
+    state: that the metrics are of.
   """
   results = {
     'mode': config.mode,
     'dataset': config_lib.name_data(config),
     'step': config.total_steps,
     'total_steps': config.total_steps,
-    'checkpoint': checkpoint,
+    'checkpoint': int(state.step),
+    'weights': fingerprint.weights([state.params, state.batch_stats]),
     'seed': config.seed,
     'label_fraction': config.label_fraction,
     'initialised_from': (config.mode == 'finetune' and config.init_from)

@@ -141,7 +141,7 @@ def _run(
       if puzzles:
         figures['patches'] = figures_lib.patch_puzzle(**puzzles)
       return results_lib.write(
-        config, workdir, reporter, metrics, figures, int(state.step)
+        config, workdir, reporter, metrics, figures, state
       )
 
 

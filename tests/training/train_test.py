@@ -79,6 +79,7 @@ def test_run_leaves_what_is_promised(config, finished):
     'step',
     'total_steps',
     'checkpoint',
+    'weights',
     'seed',
     'label_fraction',
     'metrics',
