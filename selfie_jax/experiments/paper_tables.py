@@ -1,74 +1,43 @@
 """The accuracies that the paper publishes: tables 1 and 2, in percent.
 
-Keys are (arm, network, label fraction), values (mean, standard deviation) of
-five runs.
+Mean and standard deviation of five runs, for each of the fractions of
+plan.EXPERIMENTS.
 """
 
-Published = dict[tuple[str, str, float], tuple[float, float]]
+from selfie_jax.experiments import plan as plan_lib
 
-
-def _rows(network: str, **rows: dict[float, tuple[float, float]]) -> Published:
-  return {
-    (arm, network, fraction): value
-    for arm, values in rows.items()
-    for fraction, value in values.items()
-  }
-
-
-PUBLISHED: dict[str, Published] = {
-  'cifar_labels': _rows(
-    'resnet50',
-    supervised={
-      0.05: (75.9, 0.7),
-      0.08: (79.3, 1.0),
-      0.2: (88.3, 0.3),
-      1.0: (95.5, 0.2),
-    },
-    selfie={
-      0.05: (75.9, 0.4),
-      0.08: (80.3, 0.3),
-      0.2: (89.1, 0.5),
-      1.0: (95.7, 0.1),
-    },
-  ),
-  'imagenet32_labels': _rows(
-    'resnet50',
-    supervised={
-      0.05: (13.1, 0.8),
-      0.1: (25.9, 0.5),
-      0.2: (32.7, 0.4),
-      1.0: (55.7, 0.6),
-    },
-    selfie={
-      0.05: (18.3, 0.1),
-      0.1: (30.2, 0.5),
-      0.2: (33.5, 0.2),
-      1.0: (56.4, 0.6),
-    },
-  ),
-  'imagenet_labels': _rows(
-    'resnet50',
-    supervised={
-      0.05: (35.6, 0.7),
-      0.1: (59.6, 0.2),
-      0.2: (65.7, 0.2),
-      1.0: (76.9, 0.2),
-    },
-    selfie={
-      0.05: (46.7, 0.4),
-      0.1: (61.9, 0.2),
-      0.2: (67.1, 0.2),
-      1.0: (77.0, 0.1),
-    },
-  ),
-  'cifar_attention': (
-    _rows('resnet50', selfie={0.08: (80.3, 0.3), 1.0: (95.7, 0.1)})
-    | _rows('resnet36_attention', selfie={0.08: (81.3, 0.1), 1.0: (95.4, 0.2)})
-  ),
+_SUPERVISED, _SELFIE = ('supervised', 'resnet50'), ('selfie', 'resnet50')
+_ATTENTION = ('selfie', 'resnet36_attention')
+_TABLES = {
+  'cifar_labels': {
+    _SUPERVISED: '75.9 ± 0.7, 79.3 ± 1.0, 88.3 ± 0.3, 95.5 ± 0.2',
+    _SELFIE: '75.9 ± 0.4, 80.3 ± 0.3, 89.1 ± 0.5, 95.7 ± 0.1',
+  },
+  'imagenet32_labels': {
+    _SUPERVISED: '13.1 ± 0.8, 25.9 ± 0.5, 32.7 ± 0.4, 55.7 ± 0.6',
+    _SELFIE: '18.3 ± 0.1, 30.2 ± 0.5, 33.5 ± 0.2, 56.4 ± 0.6',
+  },
+  'imagenet_labels': {
+    _SUPERVISED: '35.6 ± 0.7, 59.6 ± 0.2, 65.7 ± 0.2, 76.9 ± 0.2',
+    _SELFIE: '46.7 ± 0.4, 61.9 ± 0.2, 67.1 ± 0.2, 77.0 ± 0.1',
+  },
+  'cifar_attention': {
+    _SELFIE: '80.3 ± 0.3, 95.7 ± 0.1',
+    _ATTENTION: '81.3 ± 0.1, 95.4 ± 0.2',
+  },
   # Table 2 has 61.8 where table 1 has 61.9.
-  'imagenet_attention': (
-    _rows('resnet50', selfie={0.1: (61.8, 0.2), 1.0: (77.0, 0.1)})
-    | _rows('resnet36_attention', selfie={0.1: (62.1, 0.2), 1.0: (77.5, 0.1)})
-  ),
-  'cifar_ablations': {},
+  'imagenet_attention': {
+    _SELFIE: '61.8 ± 0.2, 77.0 ± 0.1',
+    _ATTENTION: '62.1 ± 0.2, 77.5 ± 0.1',
+  },
 }
+
+
+def published(experiment: str) -> dict[tuple, tuple[float, float]]:
+  """{(arm, network, fraction): (mean, standard deviation)}."""
+  found = {}
+  for group, row in _TABLES.get(experiment, {}).items():
+    shares = plan_lib.EXPERIMENTS[experiment].fractions
+    for share, text in zip(shares, row.split(', '), strict=True):
+      found[*group, share] = tuple(map(float, text.split(' ± ')))
+  return found

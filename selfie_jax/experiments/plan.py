@@ -1,14 +1,16 @@
 """The paper's experiments as data: which jobs of main.py make up each.
 
-A job is a name, which is its folder, and the flags of main.py. The stages
-follow each other: 'pretrain', 'tune' (learning rates, where asked for) and
-'cell', whose test accuracies are the result.
+A job is a name, which is its run's folder, and the flags of main.py. The
+stages follow each other: 'pretrain', 'tune' (learning rates, where asked for)
+and 'cell', whose test accuracies are the result.
 """
 
 import dataclasses
 
 from selfie_jax import errors
 from selfie_jax.experiments import recipes
+
+Fields = tuple[tuple[str, str], ...]
 
 STAGES = ('pretrain', 'tune', 'cell')
 TUNING_SEED = 1000  # the first; no seed of a report, so no run is both
@@ -32,27 +34,25 @@ _OWN = ('mode', 'seed', 'init_from', 'label_fraction', 'model.name')
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-  """Two arms or two networks, compared at some label fractions.
+  """Two arms or two networks, compared at some fractions of the labels."""
 
-  Attributes:
-    data: its jobs are those of configs/{data}_pretrain.py and _finetune.py.
-    fractions: of the labels, in (0, 1].
-    groups: (arm, network), the first being what others are compared with.
-    ablates: whether the CHOICES are tried, each in a pretraining of its own.
-  """
-
-  data: str
+  data: str  # its jobs are configs/{data}_pretrain.py and _finetune.py
   fractions: tuple[float, ...]
-  groups: tuple[tuple[str, str], ...]
-  ablates: bool = False
+  groups: dict[tuple[str, str], str]  # {(arm, network): name}, baseline first
+  ablates: bool = False  # tries the CHOICES, each in a pretraining of its own
 
 
-_ARMS = (('supervised', 'resnet50'), ('selfie', 'resnet50'))
-_NETWORKS = (('selfie', 'resnet50'), ('selfie', 'resnet36_attention'))
+_RESNET50 = ('selfie', 'resnet50')
+_ARMS = {('supervised', 'resnet50'): 'supervised', _RESNET50: 'Selfie'}
+_NETWORKS = {
+  _RESNET50: 'ResNet-50',
+  ('selfie', 'resnet36_attention'): 'ResNet-36 + attention',
+}
+_ONE = {_RESNET50: 'default'}
 EXPERIMENTS = {
   'cifar_labels': Experiment('cifar', (0.05, 0.08, 0.2, 1.0), _ARMS),
   'cifar_attention': Experiment('cifar', (0.08, 1.0), _NETWORKS),
-  'cifar_ablations': Experiment('cifar', (0.08,), _NETWORKS[:1], ablates=True),
+  'cifar_ablations': Experiment('cifar', (0.08,), _ONE, ablates=True),
   'imagenet32_labels': Experiment('imagenet32', (0.05, 0.1, 0.2, 1.0), _ARMS),
   'imagenet_labels': Experiment('imagenet', (0.05, 0.1, 0.2, 1.0), _ARMS),
   'imagenet_attention': Experiment('imagenet', (0.1, 1.0), _NETWORKS),
@@ -61,73 +61,51 @@ EXPERIMENTS = {
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-  """One run of main.py.
+  """One run of main.py; a pretraining has no arm, network and rate."""
 
-  Attributes:
-    name: its folder, unique within a plan.
-    stage: one of STAGES.
-    config: what --config gets, such as 'configs/cifar_finetune.py:small'.
-    fields: (field, value) of --config.FIELD=VALUE, the later winning.
-    start: the name of the pretraining it starts from, or ''.
-    arm: 'supervised' or 'selfie'; '' for a pretraining.
-    network: config.model.name of a classifier, '' for a pretraining.
-    fraction: of the labels.
-    seed: config.seed.
-    choice: 'FIELD=VALUE' of an ablation, '' for the default.
-  """
-
-  name: str
+  name: str  # unique within a plan
   stage: str
-  config: str
-  fields: tuple[tuple[str, str], ...]
-  start: str = ''
+  folder: str
+  config: str  # what --config gets: 'configs/cifar_finetune.py:small'
+  fields: Fields  # of --config.FIELD=VALUE
+  choice: str = ''  # FIELD=VALUE of an ablation
+  start: 'Job | None' = None  # the pretraining that it starts from
   arm: str = ''
   network: str = ''
   fraction: float = 1.0
   seed: int = 0
-  choice: str = ''
-
-  @property
-  def key(self) -> tuple[str, str, float]:
-    """What has a learning rate of its own, and a row in the paper's tables."""
-    return self.arm, self.network, self.fraction
+  rate: float | None = None  # None leaves it to the config
+  waits: bool = False  # for a learning rate that is not chosen yet
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """All that was asked for; `jobs` are what is to be run.
+  """All that was asked for: what the flags of reproduce.py say.
 
-  Attributes:
-    experiment: a name of EXPERIMENTS.
-    variant: of the configs; '' is the paper's setting.
-    fractions: of the labels.
-    seeds: how many of them, for each of the fractions.
-    grid: learning rates to choose from; () leaves the config's to both arms.
-    tune_seeds: how many runs try each rate, for each of the fractions; () is
-      one each.
-    fields: (field, value) for all finetuning jobs, of both arms alike.
-    pretrain_fields: likewise for the pretraining jobs.
+  `seeds` and `tune_seeds` are counts, one for each of `fractions`; an empty
+  `grid` leaves the config's learning rate to both arms. `fields` are (field,
+  value) for all finetuning jobs, `pretrain_fields` for the pretraining.
   """
 
   experiment: str
   variant: str
   fractions: tuple[float, ...]
   seeds: tuple[int, ...]
-  grid: tuple[float, ...] = ()
-  fields: tuple[tuple[str, str], ...] = ()
-  pretrain_fields: tuple[tuple[str, str], ...] = ()
   tune_seeds: tuple[int, ...] = ()
+  grid: tuple[float, ...] = ()
+  fields: Fields = ()
+  pretrain_fields: Fields = ()
+  workdir: str = ''
+  pretrained: str = ''
 
   def __post_init__(self):
     own = _OWN + (('optimizer.learning_rate',) if self.grid else ())
-    for field, _ in self.fields:
-      if field in own:
-        raise errors.UserError(
-          f'{field} is what the experiment sets in its cells; --set is for '
-          'other fields (seeds: --seeds=5, fractions: --fractions=0.05,0.08, '
-          'learning rates: --grid=0.03,0.1 with --tune)'
-        )
-
+    if mine := [field for field, _ in self.fields if field in own]:
+      raise errors.UserError(
+        f'{mine[0]} is what the experiment sets in its cells; --set is for '
+        'other fields (seeds: --seeds=5, fractions: --fractions=0.05,0.08, '
+        'learning rates: --grid=0.03,0.1 with --tune)'
+      )
     # Also says at once if a field or value of these is wrong.
     made = recipes.fields_of(self.config('finetune'), self.fields)
     if self.grid and not made['validation_fraction']:
@@ -142,80 +120,67 @@ class Plan:
 
   @property
   def title(self) -> str:
-    """'cifar_labels_small'; without a variant the experiment's name."""
-    return '_'.join(filter(None, (self.experiment, self.variant)))
+    return f'{self.experiment}_{self.variant}'.rstrip('_')
 
   def config(self, mode: str) -> str:
-    path = f'configs/{self.spec.data}_{mode}.py'
-    return f'{path}:{self.variant}' if self.variant else path
-
-  def pretrainings(self) -> list[Job]:
-    """The default one first, then one for each variant of an ablation."""
-    default = Job(
-      PRETRAIN, 'pretrain', self.config('pretrain'), self.pretrain_fields
-    )
-    return [default] + [
-      dataclasses.replace(
-        default,
-        name=f'{PRETRAIN}_{_slug(choice)}',
-        fields=default.fields + (tuple(choice.split('=')),),
-        choice=choice,
-      )
-      for choice in self.choices()
-    ]
+    return f'configs/{self.spec.data}_{mode}.py:{self.variant}'.rstrip(':')
 
   def choices(self) -> list[str]:
-    """'FIELD=VALUE' of each variant of the ablation: one field is changed."""
-    if not self.spec.ablates:
-      return []
+    """'', the default, and 'FIELD=VALUE' of each variant of the ablation."""
     default = recipes.fields_of(self.config('pretrain'), self.pretrain_fields)
-    return [
+    return [''] + [
       f'{field}={value}'
-      for field, values in CHOICES.items()
+      for field, values in (CHOICES if self.spec.ablates else {}).items()
       for value in values
       if value != default[field]
     ]
 
+  def pretrainings(self) -> list[Job]:
+    """One for each choice, the default first."""
+    config, jobs = self.config('pretrain'), []
+    for choice in self.choices():
+      name, fields = PRETRAIN + _suffix(choice), self.pretrain_fields
+      folder = f'{self.workdir}/{name}'
+      if choice:
+        fields += (tuple(choice.split('=')),)
+      elif self.pretrained:
+        folder = self.pretrained
+      jobs.append(Job(name, 'pretrain', folder, config, fields, choice))
+    return jobs
+
   def tunings(self) -> list[Job]:
     """Runs for each learning rate of each group and fraction."""
-    counts = self.tune_seeds or (1,) * len(self.fractions)
+    default, *_ = self.pretrainings()
     return [
-      self._finetuning('tune', arm, network, fraction, TUNING_SEED + i, rate)
-      for fraction, count in zip(self.fractions, counts, strict=True)
-      for arm, network in self.spec.groups
+      self._finetuning(default, 'tune', *group, fraction, seed, rate)
+      for fraction, count in zip(self.fractions, self.tune_seeds, strict=False)
+      for group in self.spec.groups
       for rate in self.grid
-      for i in range(count)
+      for seed in range(TUNING_SEED, TUNING_SEED + count)
     ]
 
   def cells(
     self, rates: dict[tuple[str, str, float], float] | None = None
   ) -> list[Job]:
-    """The runs of the report.
-
-    Args:
-      rates: the learning rate of each Job.key; None leaves it to the config.
-        Where it is not known yet, there is no job.
-    """
+    """The runs of the report; `rates` are those that are chosen already."""
+    starts = self.pretrainings()
     return [
-      self._finetuning(
-        'cell', arm, network, fraction, seed, rates and rates[key], choice
-      )
+      self._finetuning(start, 'cell', *group, fraction, seed, rate)
       for seed in range(max(self.seeds))  # one whole table after the other
-      for choice in ['', *self.choices()]
+      for start in starts
       for fraction, seeds in zip(self.fractions, self.seeds, strict=True)
-      for arm, network in self.spec.groups
+      for group in self.spec.groups
       if seed < seeds
-      and (rates is None or (key := (arm, network, fraction)) in rates)
+      for rate in [(rates or {}).get((*group, fraction))]
     ]
 
   def _finetuning(
-    self, stage, arm, network, fraction, seed, rate=None, choice=''
+    self, start, stage, arm, network, fraction, seed, rate
   ) -> Job:
-    parts = [arm, network, f'{100 * fraction:g}pct', f'seed{seed}']
+    name = f'{arm}_{network}_{100 * fraction:g}pct_seed{seed}'
+    name += _suffix(start.choice)
     if stage == 'tune':
-      parts = ['tune', *parts, f'rate{rate:g}']
-    elif choice:
-      parts.append(_slug(choice))
+      name = f'tune_{name}_rate{rate:g}'
     fields = [
       *self.fields,
       ('model.name', network),
@@ -224,22 +189,17 @@ class Plan:
     ]
     if rate is not None:
       fields.append(('optimizer.learning_rate', f'{rate:g}'))
-    start = f'{PRETRAIN}_{_slug(choice)}' if choice else PRETRAIN
+    if arm == 'selfie':
+      fields.append(('init_from', start.folder))
+    folder, config = f'{self.workdir}/{name}', self.config('finetune')
     return Job(
-      '_'.join(parts),
-      stage,
-      self.config('finetune'),
-      tuple(fields),
-      start if arm == 'selfie' else '',
-      arm,
-      network,
-      fraction,
-      seed,
-      choice,
+      *(name, stage, folder, config, tuple(fields), start.choice),
+      *(start if arm == 'selfie' else None, arm, network, fraction, seed),
+      *(rate, bool(self.grid) and rate is None),
     )
 
 
-def _slug(choice: str) -> str:
-  """augment.border=zero -> border-zero."""
-  field, value = choice.split('=')
-  return f'{field.split(".")[-1]}-{value.lower()}'
+def _suffix(choice: str) -> str:
+  """augment.border=zero -> _border-zero."""
+  field, _, value = choice.partition('=')
+  return choice and f'_{field.split(".")[-1]}-{value.lower()}'

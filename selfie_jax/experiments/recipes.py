@@ -54,16 +54,3 @@ def build(config: str, fields: Fields) -> ml_collections.ConfigDict:
 def fields_of(config: str, fields: Fields = ()) -> dict[str, object]:
   """Likewise, as {'model.width': 64, ...} with lists for tuples."""
   return config_lib.flatten(build(config, fields))
-
-
-def differences(
-  one: dict[str, object], other: dict[str, object], but: Sequence[str] = ()
-) -> dict[str, tuple[object, object]]:
-  """{field: (value, other value)} where two flat configs make other numbers."""
-  left_out = {*config_lib.RUNTIME_FIELDS, *PLACES, *but}
-  absent = 'not there'
-  return {
-    field: (one.get(field, absent), other.get(field, absent))
-    for field in sorted({*one, *other} - left_out)
-    if one.get(field, absent) != other.get(field, absent)
-  }

@@ -1,237 +1,210 @@
-"""What the jobs of an experiment have left behind, in two places.
+"""What the runs of a plan came to: a table with a row for each.
 
-The workdir has the runs themselves. The results folder, which may be kept in
-the repository, has of each finished run results.json, config.json and the
-evaluations in history.json, without checkpoints and without this machine's
-paths; a job that is finished there counts as finished.
+With --results each run that has ended becomes a line of
+RESULTS/EXPERIMENT/runs.jsonl, without its weights and this machine's paths, and
+counts as finished from then on. A run that the table of another experiment has
+already is read from there, not stored again.
 """
 
 from collections.abc import Iterable
-import dataclasses
+import functools
 import json
-import logging
-import os
 from typing import Any
 
 from etils import epath
+import pandas as pd
 
 from selfie_jax import config as config_lib
 from selfie_jax import errors
 from selfie_jax.experiments import plan as plan_lib
 from selfie_jax.experiments import recipes
+from selfie_jax.storage import fingerprint
 from selfie_jax.storage import saved_job
 from selfie_jax.storage import workdir as workdir_lib
 
-logger = logging.getLogger(__name__)
+TABLE = 'runs.jsonl'
+FAILURE = 'failure.json'  # of a run's last attempt: {'code', 'line'}
+PRETRAINING = 'pretraining.json'  # the fingerprint of what a run started from
+DIVERGED = 3  # main.py's exit code
 
-FAILED = 'failed.txt'  # in a run's folder: the line that it ended with
-_NOT_FINITE = 'is not finite'  # see reporting.py
+_OF_JOB = ['name', 'stage', 'arm', 'network', 'fraction', 'seed', 'choice']
+_OF_RUN = ['checkpoint', 'images_per_second', 'wall_seconds', 'devices']
+_OF_RUN += ['versions', 'weights', 'metrics']
+_METRICS = ['patch_accuracy', 'chance', 'validation_accuracy', 'test_accuracy']
+_STATE = ['job', 'rate', 'waits', 'finished', 'ended', 'failure']
+
+Row = dict[str, Any]
 
 
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-  """How far a job has come.
+class Results:
+  """The runs of a plan, in its workdir and in the tables of --results.
 
-  Attributes:
-    results: what results.json holds; None before the end.
-    history: rows {'step', 'part', metric: value}, evaluations only.
-    config: flat, {'model.width': 64}; None before the start.
-    failure: the line that its last attempt ended with, or ''.
+  UserError if plan.pretrained is no finished pretraining or a table is damaged.
   """
 
-  results: dict[str, Any] | None = None
-  history: tuple[dict[str, Any], ...] = ()
-  config: dict[str, Any] | None = None
-  failure: str = ''
+  def __init__(self, plan: plan_lib.Plan, results: str | None = None):
+    parent = epath.Path(results or f'{plan.workdir}/reports')
+    self.folder = parent / plan.title  # of the report and the table
+    paths = {*parent.glob(f'*/{TABLE}'), self.folder / TABLE} if results else ()
+    self._others = {path: _read_table(path) for path in sorted(paths)}
+    self._rows = self._others.pop(self.folder / TABLE, None)
+    self._given = plan.pretrained
+    if self._given and not fingerprint.of_run(self._given):
+      raise errors.UserError(
+        f'--pretrained={self._given} is no finished pretraining run: give the '
+        'folder of one, with its config.json, results.json and checkpoints'
+      )
 
-  @property
-  def diverged(self) -> bool:
-    return self.results is None and _NOT_FINITE in self.failure
+  def row(self, job: plan_lib.Job) -> Row:
+    """A stored run, or what there is in its folder; {} for nothing.
 
-
-class Folders:
-  """Where the jobs of a plan run and what they have left.
-
-  Attributes:
-    workdir: has a folder for each job.
-    results: the gathered folder, or None.
-    plan: the plan.
-  """
-
-  def __init__(
-    self,
-    plan: plan_lib.Plan,
-    workdir: str,
-    results: str | None = None,
-    pretrained: str | None = None,
-  ):
-    """Args: see the flags --workdir, --results and --pretrained.
-
-    Raises:
-      UserError: `pretrained` is no finished pretraining.
+    It has 'metrics' if it is finished, 'failure' if its last attempt failed,
+    and a flat 'config' unless it failed before there was one.
     """
-    self.workdir = workdir_lib.run_path(workdir)
-    self.results = results and workdir_lib.run_path(results) / plan.title
-    self.plan = plan
-    self._pretrained = pretrained and workdir_lib.run_path(pretrained)
-    if self._pretrained:
-      found = _read(self._pretrained)
-      if not found.results or found.results['mode'] != 'pretrain':
-        raise errors.UserError(
-          f'--pretrained={pretrained} is no finished pretraining run: give the '
-          'folder of one, with its config.json, results.json and checkpoints'
-        )
+    return self._stored(job) or _read_run(job)
 
-  def run(self, job: plan_lib.Job) -> epath.Path:
-    """The folder in which a job runs."""
-    return self._of(job.name)
+  def table(self, jobs: Iterable[plan_lib.Job]) -> pd.DataFrame:
+    """A row for each job, with the Job itself in the column 'job'.
 
-  def fields(self, job: plan_lib.Job) -> list[tuple[str, str]]:
-    """The fields of a job, with the place it starts from."""
-    start = [('init_from', _short(self._of(job.start)))] if job.start else []
-    return [*job.fields, *start]
-
-  def command(self, job: plan_lib.Job) -> str:
-    """What to type for a job."""
-    return recipes.command(
-      job.config, self.fields(job), _short(self._of(job.name))
-    )
-
-  def outcome(self, job: plan_lib.Job) -> Outcome:
-    """From the workdir, or else from the results folder."""
-    here = _read(self.run(job))
-    if here.results or here.diverged or not self.results:
-      return here
-    gathered = _read(self.results / job.name)
-    return gathered if gathered.config else here
-
-  def is_done(self, job: plan_lib.Job) -> bool:
-    """Whether there is nothing left to run: learning rates may diverge."""
-    found = self.outcome(job)
-    return bool(found.results) or (job.stage == 'tune' and found.diverged)
-
-  def has_weights(self, job: plan_lib.Job) -> bool:
-    """Whether others can start from this pretraining."""
-    return _read(self.run(job)).results is not None
+    `finished` runs have metrics; `ended` also are rates that diverged.
+    """
+    rows = []
+    for job in jobs:
+      row = self.row(job)
+      rows.append(vars(job) | {'config': {}} | row | row.get('metrics', {}))
+      rows[-1] |= {'job': job, 'failure': row.get('failure', {}).get('line')}
+      rows[-1] |= {'finished': 'metrics' in row, 'ended': _has_ended(row)}
+      if 'config' in row:
+        rows[-1]['rate'] = row['config']['optimizer.learning_rate']
+    columns = _OF_JOB + _OF_RUN + _METRICS + _STATE + ['config', 'history']
+    made = pd.DataFrame(rows, columns=columns)
+    return made.astype(dict.fromkeys(_METRICS, float))
 
   def check(self, jobs: Iterable[plan_lib.Job]) -> None:
-    """Refuses to mix runs of another recipe into the plan's.
+    """Refuses to mix runs of another recipe or pretraining into the plan's.
 
-    Raises:
-      UserError: a job's folder holds a run with another config; the fields
-        that differ are named. Or a field of the plan is not valid.
+    A UserError names what differs, or a field of the plan that is not valid.
     """
     for job in jobs:
-      expected = self._expected(job)
-      places = [self.run(job)]
-      if self.results:
-        places.append(self.results / job.name)
-      for place in places:
-        self._check(job, place, expected)
+      stored = (self._rows or {}).get(job.name, {})
+      for place, row in (
+        (job.folder, _read_run(job)),
+        (f'{self.folder / TABLE}: {job.name}', stored),
+      ):
+        if changed := self._differences(job, row):
+          raise errors.UserError(
+            f'{place} is a run with another config: {", ".join(changed)}. Type '
+            'the flags it was begun with (--pretrained=DIR for its own '
+            'pretraining), remove it, or give another --workdir'
+            + (' and --results' if stored else '')
+          )
 
-  def gather(self, job: plan_lib.Job) -> None:
-    """Copies what is worth keeping of a run that has ended."""
-    if not self.results:
-      return
-    found, target = _read(self.run(job)), self.results / job.name
-    if not (found.results or (job.stage == 'tune' and found.diverged)):
-      return
-    kept = _read(target)
-    if kept.results:
-      if found.results and found.results['metrics'] != kept.results['metrics']:
-        logger.warning(
-          '%s gave %s here, %s in %s, which is kept',
-          job.name,
-          found.results['metrics'],
-          kept.results['metrics'],
-          target,
-        )
-      return
-    target.mkdir(parents=True, exist_ok=True)
-    config = json.loads((self.run(job) / 'config.json').read_text())
-    config['dataset'] |= {'data_dir': '', 'path': ''}
-    if job.start:
-      config['init_from'] = job.start
-    _write(target / 'config.json', config)
-    if found.results:
-      _write(target / 'history.json', found.history, indent=None)
-      start = {'initialised_from': job.start or None}
-      _write(target / 'results.json', found.results | start)
-    else:
-      (target / FAILED).write_text(found.failure + '\n')
+  def begin(self, job: plan_lib.Job) -> None:
+    """Makes the folder of a run that is about to be started."""
+    folder = epath.Path(job.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FAILURE).unlink(missing_ok=True)
+    if job.start and not (folder / PRETRAINING).exists():
+      _write(folder / PRETRAINING, [fingerprint.of_run(job.start.folder)])
 
-  def _of(self, name: str) -> epath.Path:
-    if name == plan_lib.PRETRAIN and self._pretrained:
-      return self._pretrained
-    return self.workdir / name
+  def store(self, job: plan_lib.Job) -> None:
+    """Adds a run that has ended to the table."""
+    row = _read_run(job)
+    if self._rows is not None and _has_ended(row) and not self._stored(job):
+      self._rows[job.name] = row
+      _write(self.folder / TABLE, self._rows.values())
 
-  def _expected(self, job: plan_lib.Job) -> dict[str, Any]:
-    if job.name == plan_lib.PRETRAIN and self._pretrained:
-      return _read(self._pretrained).config
-    return recipes.fields_of(job.config, self.fields(job))
+  def _stored(self, job: plan_lib.Job) -> Row | None:
+    if job.name in (self._rows or {}):
+      return self._rows[job.name]
+    rows = [t[job.name] for t in self._others.values() if job.name in t]
+    return next((row for row in rows if not self._differences(job, row)), None)
 
-  def _check(self, job, place: epath.Path, expected: dict[str, Any]) -> None:
-    saved = _read(place).config
-    if saved is None:
-      return
-    changed = [
-      f'{field} ({old} -> {new})'
-      for field, (old, new) in recipes.differences(saved, expected).items()
-    ]
-    if job.start and not self._is_start(job, saved['init_from']):
-      changed.append(
-        f'init_from ({saved["init_from"]} -> {expected["init_from"]})'
+  def _differences(self, job: plan_lib.Job, row: Row) -> list[str]:
+    """What keeps a row from being the job's run, in words."""
+    expected = _fields_of(job.config, job.fields)
+    if job.folder == self._given:
+      expected = config_lib.flatten(
+        saved_job.load_config(epath.Path(self._given))
       )
-    if changed:
-      raise errors.UserError(
-        f'{place} holds a run with another config: {", ".join(changed)}. Type '
-        'the flags it was begun with, remove it, or give another --workdir'
-        + (' and --results' if self.results else '')
-      )
-
-  def _is_start(self, job, given: str) -> bool:
-    """Whether an init_from is a job's pretraining, also if that was moved."""
-    if given == job.start:  # as `gather` writes it
-      return True
-    ours = self._of(job.start)
-    is_given = self._pretrained and job.start == plan_lib.PRETRAIN
-    same_name = os.path.basename(given) == job.start
-    return workdir_lib.run_path(given) == ours or (same_name and not is_given)
+    if 'config' not in row:
+      return []
+    changed = config_lib.differences(row['config'], expected, recipes.PLACES)
+    its = row['pretraining'] if job.start else fingerprint.of_row(row)
+    pretraining = job.start or job
+    ours = fingerprint.of_run(pretraining.folder)
+    if job.start and not ours:
+      ours = fingerprint.of_row(self._stored(pretraining) or {})
+    if its and ours and not fingerprint.is_same(its, ours):
+      changed['pretraining'] = its, ours
+    return [f'{f} ({old} -> {new})' for f, (old, new) in changed.items()]
 
 
-def _read(folder: epath.Path) -> Outcome:
-  """What is in the folder of a run, or of what was gathered of it."""
+def fail(job: plan_lib.Job, code: int, line: str) -> None:
+  """Notes with which exit code a run has failed, and why."""
+  _write(epath.Path(job.folder) / FAILURE, [{'code': code, 'line': line}])
 
-  def text(name: str) -> str:
-    path = folder / name
-    return path.read_text() if path.exists() else ''
 
-  try:
-    results = json.loads(text('results.json') or 'null')
-    history = json.loads(text('history.json') or '[]')
-  except ValueError as error:
-    raise errors.UserError(
-      f'a file in {folder} is damaged ({error}); delete the folder to have '
-      'the job run again'
-    ) from error
-  config = saved_job.load_config(folder)
-  return Outcome(
-    results,
-    tuple(row for row in history if row['part'] != 'train'),
-    config and config_lib.flatten(config),
-    '' if results else text(FAILED).strip(),
+def is_here(start: plan_lib.Job) -> bool:
+  """Whether others can start from this pretraining."""
+  return fingerprint.of_run(start.folder) is not None
+
+
+def step(job: plan_lib.Job) -> int:
+  """How far a run is, by the evaluations that it has written."""
+  rows = fingerprint.read(f'{job.folder}/history.json') or []
+  return max((row['step'] for row in rows), default=0)
+
+
+def _read_run(job: plan_lib.Job) -> Row:
+  """The row of a run in its folder."""
+  folder = epath.Path(job.folder)
+  config, failure = (
+    saved_job.load_config(folder),
+    fingerprint.read(folder / FAILURE),
   )
+  if config is None and failure is None:
+    return {}
+  row = {name: vars(job)[name] for name in _OF_JOB}
+  if config is not None:
+    flat = config_lib.flatten(config)
+    row['config'] = {f: v for f, v in flat.items() if f not in recipes.PLACES}
+    if job.start:
+      row['pretraining'] = (
+        fingerprint.read(folder / PRETRAINING)
+        or fingerprint.of_run(config.init_from)
+        or fingerprint.of_run(job.start.folder)
+      )
+  if results := fingerprint.read(folder / 'results.json'):
+    row |= {name: results.get(name) for name in _OF_RUN}
+    rows = fingerprint.read(folder / 'history.json') or []
+    row['history'] = [each for each in rows if each['part'] != 'train']
+  elif failure:
+    row['failure'] = failure
+  return row
 
 
-def _write(path: epath.Path, value: Any, indent: int | None = 2) -> None:
-  text = json.dumps(value, indent=indent, sort_keys=path.name == 'config.json')
-  workdir_lib.write(path, text + '\n')
+def _has_ended(row: Row) -> bool:
+  """Whether there is nothing left to run: learning rates may diverge."""
+  diverged = row.get('failure', {}).get('code') == DIVERGED
+  return 'metrics' in row or (diverged and row['stage'] == 'tune')
 
 
-def _short(path: epath.Path) -> str:
-  """Relative where it lies below the current folder, so that it can move."""
-  text = os.fspath(path)
-  if '://' in text:
-    return text
-  relative = os.path.relpath(text)
-  return text if relative.startswith('..') else relative
+@functools.cache
+def _fields_of(config: str, fields: plan_lib.Fields) -> Row:
+  return recipes.fields_of(config, fields)
+
+
+def _read_table(path: epath.Path) -> dict[str, Row]:
+  try:
+    lines = path.read_text().splitlines() if path.exists() else []
+    return {row['name']: row for row in map(json.loads, lines)}
+  except (ValueError, KeyError) as error:
+    raise errors.UserError(
+      f'{path} is damaged ({error}); put back its copy, or delete the line'
+    ) from error
+
+
+def _write(path: epath.Path, rows: Iterable[Row]) -> None:
+  path.parent.mkdir(parents=True, exist_ok=True)
+  workdir_lib.write(path, ''.join(json.dumps(row) + '\n' for row in rows))

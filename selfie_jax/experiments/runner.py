@@ -1,6 +1,5 @@
 """Runs jobs of main.py, some at a time, each in a process of its own."""
 
-from collections.abc import Callable
 from collections.abc import Iterator
 from concurrent import futures
 import contextlib
@@ -11,8 +10,7 @@ import re
 import signal
 import subprocess
 import sys
-import threading
-import time
+import tempfile
 
 import tqdm
 from tqdm.contrib import logging as tqdm_logging
@@ -24,224 +22,131 @@ from selfie_jax.experiments import results as results_lib
 
 logger = logging.getLogger(__name__)
 
-_STEP = re.compile(r'\bstep (\d+) ')
 _ERROR = re.compile(r'error: |[\w.]+(Error|Exception|Interrupt)\b')
 _STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
 
 
-class Runner:
-  """Runs jobs, shows how far they are, and stops when it is told to.
+@contextlib.contextmanager
+def open_runner(
+  results: results_lib.Results, jobs: list[plan_lib.Job], parallel: int = 1
+) -> Iterator['Runner']:
+  """A runner that takes the signals; in the end nothing runs any more.
 
-  Attributes:
-    failures: {name of a job: the line that it ended with}.
-    signal: the one that stopped it, SIGTERM if it was none of ours.
+  `jobs` are all that are to be run, to know how much is left; `parallel` run
+  at a time, each on its share of the cores. UserError if these are fewer.
   """
+  runner = Runner(results, jobs, share_cores(parallel))
+  signals = (signal.SIGINT, signal.SIGTERM)
+  handlers = {number: signal.signal(number, runner.stop) for number in signals}
+  loggers = [logging.getLogger('selfie_jax')]
+  try:
+    with runner.bar, tqdm_logging.logging_redirect_tqdm(loggers), runner.pool:
+      try:
+        yield runner
+      except BaseException:
+        if not runner.signal:  # told twice, they would not save their state
+          runner.stop(signal.SIGTERM)
+        raise
+  finally:
+    for number, handler in handlers.items():
+      signal.signal(number, handler)
 
-  def __init__(
-    self,
-    folders: results_lib.Folders,
-    jobs: list[plan_lib.Job],
-    parallel: int = 1,
-  ):
-    """Prepares the run; nothing starts yet.
 
-    Args:
-      folders: where the jobs run.
-      jobs: all that are to be run, to know how much is left.
-      parallel: how many run at a time, each on its share of the cores.
+class Runner:
+  """Runs jobs, shows how far they are, and stops when it is told to."""
 
-    Raises:
-      UserError: there are fewer cores than that.
-    """
-    self.failures: dict[str, str] = {}
-    self.signal = signal.SIGTERM
-    self._folders = folders
-    self._shares = _share_cores(parallel)
-    self._sizes = {job.name: _images(job) for job in jobs}
-    self._done: dict[str, int] = {}  # images, of what has been started
-    self._begun = time.monotonic()
+  def __init__(self, results, jobs, shares: list[set[int]]):
+    self.active: dict[futures.Future, plan_lib.Job] = {}
+    self.started: list[plan_lib.Job] = []
+    self.failures: dict[str, str] = {}  # name: the line that it ended with
+    self.signal: int | None = None  # that stopped it
+    self.pool = futures.ThreadPoolExecutor(len(shares))
+    self._results, self._number = results, len(jobs)
+    self._shares = queue.SimpleQueue()  # of the cores
+    for share in shares:
+      self._shares.put(share)
     self._processes: set[subprocess.Popen] = set()
-    self._stopped = False
-    self._lock = threading.Lock()
+    fields = [recipes.fields_of(job.config, job.fields) for job in jobs]
+    steps = sum(each['total_steps'] for each in fields)
+    self.bar = tqdm.tqdm(total=steps, unit='step', disable=None)
 
-  def run(self, following: Callable[[set[str]], plan_lib.Job | None]) -> None:
-    """Runs jobs until none follows; a failure is noted.
+  def has_room(self) -> bool:
+    return not self._shares.empty()
 
-    Args:
-      following: the job to start next, given the names of those that run now,
-        or None: none before one of these has ended.
+  def start(self, job: plan_lib.Job) -> None:
+    """Starts a job, unless what it starts from is missing."""
+    self.started.append(job)
+    if job.start and not results_lib.is_here(job.start):
+      self._fail(job, 2, f'not run, for {job.start.name} is not finished')
+      return
+    self._results.begin(job)
+    future = self.pool.submit(self._run, job, self._shares.get())
+    self.active[future] = job
+    logger.info('job %d/%d %s', len(self.started), self._number, job.name)
+
+  def wait(self) -> None:
+    """Waits for a job to end; stores its run, or notes its failure.
 
     Raises:
       Preempted: SIGTERM or Ctrl-C came; the jobs have saved their state.
     """
-    shares = queue.SimpleQueue()
-    for share in self._shares:
-      shares.put(share)
-    with (
-      self._watching(),
-      futures.ThreadPoolExecutor(
-        len(self._shares),
-        initializer=lambda: _take_cores(shares.get()),
-      ) as pool,
-    ):
-      active: dict[futures.Future, str] = {}
-      try:
-        while True:
-          while len(active) < len(self._shares):
-            job = following(set(active.values()))
-            if job is None:
-              break
-            active[pool.submit(self._run, job)] = job.name
-          if not active:
-            return
-          ended, _ = futures.wait(active, return_when=futures.FIRST_COMPLETED)
-          for future in ended:
-            active.pop(future)
-            future.result()
-      except BaseException:
-        if not self._stopped:  # told twice, they would not save their state
-          self._stop(self.signal)
-        raise
+    done = set()
+    while not done:
+      done, _ = futures.wait(self.active, 5, futures.FIRST_COMPLETED)
+      self.bar.update(sum(map(results_lib.step, self.started)) - self.bar.n)
+    for future in done:
+      job, (code, line) = self.active.pop(future), future.result()
+      if self.signal or code in _STOPPED:
+        raise errors.Preempted
+      if code:
+        self._fail(job, code, line)
+      self._results.store(job)
+      if metrics := self._results.row(job).get('metrics'):
+        scores = [f'{k} {v:.4g}' for k, v in metrics.items() if v is not None]
+        logger.info('%s: %s', job.name, ', '.join(scores))
 
-  @contextlib.contextmanager
-  def _watching(self) -> Iterator[None]:
-    """Shows the bar and takes the signals."""
-    previous = {
-      number: signal.signal(number, self._stop)
-      for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    self._bar = tqdm.tqdm(
-      total=sum(self._sizes.values()) or 1,
-      bar_format='{percentage:3.0f}%|{bar}| {desc} [{elapsed}<{remaining}]',
-      dynamic_ncols=True,
-      disable=not sys.stderr.isatty(),
-    )
-    loggers = [logging.getLogger('selfie_jax')]
-    try:
-      with self._bar, tqdm_logging.logging_redirect_tqdm(loggers):
-        yield
-    finally:
-      for number, handler in previous.items():
-        signal.signal(number, handler)
-
-  def _run(self, job: plan_lib.Job) -> None:
-    """Runs a job to its end and gathers it; a failure is noted."""
-    if job.start and (why := self._cannot_start(job)):
-      self._fail(job, why)
-      return
-    left = self._time_left()
-    self._show(job, 0)
-    title = f'job {len(self._done)}/{len(self._sizes)} {job.name}'
-    self._bar.set_description_str(title)
-    if self._bar.disable:
-      logger.info('%s%s', title, left)
-    if failure := self._execute(job):
-      self._fail(job, failure)
-    else:
-      self._show(job, 1)
-    self._folders.gather(job)
-    if results := self._folders.outcome(job).results:
-      logger.info('%s: %s', job.name, _score(results['metrics']))
-
-  def _execute(self, job: plan_lib.Job) -> str:
-    """Runs the process; returns the line that it failed with, or ''."""
-    folder = self._folders.run(job)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / results_lib.FAILED).unlink(missing_ok=True)
-    is_bucket = '://' in os.fspath(folder)
-    steps = int(recipes.fields_of(job.config, job.fields)['total_steps'])
-    last = error = ''
-    with open(os.devnull if is_bucket else folder / 'log.txt', 'a') as log:
-      process = self._start(job, os.fspath(folder))
-      for line in process.stdout:
-        log.write(line)
-        log.flush()
-        if found := _STEP.search(line):
-          self._show(job, int(found[1]) / steps)
-        if line.strip():
-          last = line.strip()
-          error = last if _ERROR.match(last) else error
-      code = process.wait()
-      self._processes.remove(process)
-    if self._stopped or code in _STOPPED:
-      raise errors.Preempted
-    if code == 0:
-      return ''
-    told = (error or last or 'it said nothing').removeprefix('error: ')
-    return told if code > 0 else f'killed by signal {-code}; before: {told}'
-
-  def _start(self, job: plan_lib.Job, folder: str) -> subprocess.Popen:
-    if self._stopped:
-      raise errors.Preempted
-    process = subprocess.Popen(
-      [
-        sys.executable,
-        *recipes.arguments(job.config, self._folders.fields(job), folder),
-      ],
-      stdout=subprocess.PIPE,
-      stderr=subprocess.STDOUT,
-      text=True,
-      errors='replace',
-      start_new_session=True,  # Ctrl-C is ours to pass on
-    )
-    self._processes.add(process)
-    if self._stopped:  # told while it was being started
-      process.terminate()
-    return process
-
-  def _cannot_start(self, job: plan_lib.Job) -> str:
-    """Why a job that starts from a pretraining cannot, or ''."""
-    start = next(
-      j for j in self._folders.plan.pretrainings() if j.name == job.start
-    )
-    if self._folders.has_weights(start):
-      return ''
-    return f'not run, for {start.name} is not finished'
-
-  def _fail(self, job: plan_lib.Job, line: str) -> None:
-    self._show(job, 1)
-    path = self._folders.run(job) / results_lib.FAILED
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(line + '\n')
-    if self._folders.is_done(job):
-      logger.info('%s diverged: %s', job.name, line)
-      return
-    self.failures[job.name] = line
-    logger.warning('%s failed: %s', job.name, line)
-
-  def _show(self, job: plan_lib.Job, share: float) -> None:
-    """Moves the bar to where this share of the job is done."""
-    with self._lock:
-      self._done[job.name] = int(share * self._sizes.get(job.name, 0))
-      self._bar.update(sum(self._done.values()) - self._bar.n)
-
-  def _time_left(self) -> str:
-    """Judged by the images so far; '' before the first."""
-    with self._lock:
-      done, all_of_it = sum(self._done.values()), sum(self._sizes.values())
-    if not done:
-      return ''
-    seconds = (time.monotonic() - self._begun) * (all_of_it / done - 1)
-    return f' (about {tqdm.tqdm.format_interval(seconds)} left)'
-
-  def _stop(self, signum: int, frame=None) -> None:
+  def stop(self, number: int, frame=None) -> None:
     """Has the jobs save their state and end; told twice, they end at once."""
     del frame
-    self._stopped, self.signal = True, signum
+    self.signal = number
     for process in list(self._processes):
       process.terminate()
 
+  def _run(self, job: plan_lib.Job, cores: set[int]) -> tuple[int, str]:
+    """Runs the process; returns its exit code and the line that says why."""
+    words = recipes.arguments(job.config, job.fields, job.folder)
+    with _open_log(job.folder) as log:
+      begin = log.seek(0, os.SEEK_END)
+      process = subprocess.Popen(
+        [sys.executable, *words],
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # Ctrl-C is ours to pass on
+      )
+      self._processes.add(process)
+      hold(process, cores)
+      if self.signal:  # told while it was being started
+        process.terminate()
+      code = process.wait()
+      self._processes.remove(process)
+      log.seek(begin)
+      lines = [line.strip() for line in log if line.strip()]
+    self._shares.put(cores)
+    said = [line for line in lines if _ERROR.match(line)] or lines
+    line = said[-1].removeprefix('error: ') if said else 'it said nothing'
+    return code, line if code >= 0 else f'killed by signal {-code}: {line}'
 
-def _share_cores(parallel: int) -> list[set[int]]:
-  """The cores of each of the jobs that run at a time; all of them for one.
+  def _fail(self, job: plan_lib.Job, code: int, line: str) -> None:
+    results_lib.fail(job, code, line)
+    logger.warning('%s failed: %s', job.name, line)
+    if code != results_lib.DIVERGED or job.stage != 'tune':
+      self.failures[job.name] = line
 
-  A core's worth of programs on each core does more than each program on all
-  cores, which has to wait for itself at every operation.
-  """
-  if hasattr(os, 'sched_getaffinity'):
-    cores = sorted(os.sched_getaffinity(0))
-  else:  # not Linux: they are not held to their share
-    cores = list(range(os.cpu_count() or 1))
+
+def share_cores(parallel: int) -> list[set[int]]:
+  """The cores of each job: on all, each would wait for itself at every step."""
+  is_linux = hasattr(os, 'sched_getaffinity')
+  cores = [*(os.sched_getaffinity(0) if is_linux else range(os.cpu_count()))]
   if not 1 <= parallel <= len(cores):
     raise errors.UserError(
       f'--parallel={parallel} is not between 1 and the {len(cores)} cores of '
@@ -250,21 +155,14 @@ def _share_cores(parallel: int) -> list[set[int]]:
   return [set(cores[i::parallel]) for i in range(parallel)]
 
 
-def _take_cores(share: set[int]) -> None:
-  """Holds this thread, and the processes that it starts, to some cores."""
+def hold(process: subprocess.Popen, cores: set[int]) -> None:
+  """Holds a process that has just been started to some cores, on Linux."""
   if hasattr(os, 'sched_setaffinity'):
-    os.sched_setaffinity(0, share)
+    with contextlib.suppress(ProcessLookupError):  # it has ended already
+      os.sched_setaffinity(process.pid, cores)
 
 
-def _images(job: plan_lib.Job) -> int:
-  """How many images it trains on: a measure of its time."""
-  fields = recipes.fields_of(job.config, job.fields)
-  return fields['total_steps'] * fields['batch_size']
-
-
-def _score(metrics: dict[str, float]) -> str:
-  return ', '.join(
-    f'{name.replace("_", " ")} {value:.1%}'
-    for name, value in metrics.items()
-    if value is not None and name != 'loss'
-  )
+def _open_log(folder: str):
+  if '://' in folder:  # files in buckets cannot be added to
+    return tempfile.TemporaryFile('w+', errors='replace')
+  return open(f'{folder}/log.txt', 'a+', errors='replace')

@@ -11,6 +11,7 @@ import numpy as np
 
 from selfie_jax import config as config_lib
 from selfie_jax import errors
+from selfie_jax.storage import saved_job
 
 Fingerprint = dict[str, Any]
 Path = str | os.PathLike[str]
@@ -49,7 +50,7 @@ def of_row(row: dict[str, Any]) -> Fingerprint | None:
 def of_run(folder: Path) -> Fingerprint | None:
   """Of the run in a folder; None if no pretraining is finished there."""
   results = read(f'{folder}/results.json')
-  config = config_lib.load(epath.Path(folder))
+  config = saved_job.load_config(epath.Path(folder))
   if not results or config is None:
     return None
   return of_row(results | {'config': config_lib.flatten(config)})

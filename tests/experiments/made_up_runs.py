@@ -6,19 +6,21 @@ import pathlib
 from selfie_jax.experiments import plan as plan_lib
 from selfie_jax.experiments import recipes
 from selfie_jax.experiments import results as results_lib
+from selfie_jax.experiments import tuning
 
 
 def plan(experiment='cifar_labels', **changed):
   """A plan of the tiny variant: two label fractions, two seeds."""
   fractions = plan_lib.EXPERIMENTS[experiment].fractions[:2]
   seeds = (2,) * len(fractions)
-  values = {'fractions': fractions, 'seeds': seeds} | changed
+  values = {'fractions': fractions, 'seeds': seeds, 'tune_seeds': (1, 1)}
+  values |= {'workdir': 'runs/made_up'} | changed
   return plan_lib.Plan(experiment, 'tiny', **values)
 
 
 def accuracy(job):
   """Selfie ahead by 2 points, seeds half a point apart, 0.1 the best rate."""
-  rate = float(dict(job.fields).get('optimizer.learning_rate', 0.1))
+  rate = job.rate or 0.1
   ahead = 0.02 * (job.arm == 'selfie') + 0.03 * ('attention' in job.network)
   return (
     0.4
@@ -30,11 +32,11 @@ def accuracy(job):
   )
 
 
-def finish(folders: results_lib.Folders, job: plan_lib.Job) -> pathlib.Path:
+def finish(job: plan_lib.Job, weights: str | None = 'ab12') -> pathlib.Path:
   """Leaves what main.py leaves of a finished job, but for its checkpoints."""
-  folder = pathlib.Path(folders.run(job))
+  folder = pathlib.Path(job.folder)
   folder.mkdir(parents=True, exist_ok=True)
-  config = recipes.build(job.config, folders.fields(job))
+  config = recipes.build(job.config, job.fields)
   (folder / 'config.json').write_text(json.dumps(config.to_dict()))
   value = accuracy(job)
   if job.stage == 'pretrain':
@@ -58,9 +60,10 @@ def finish(folders: results_lib.Folders, job: plan_lib.Job) -> pathlib.Path:
     'step': 12,
     'total_steps': 12,
     'checkpoint': 6,
+    'weights': weights,
     'seed': job.seed,
     'label_fraction': config.label_fraction,
-    'initialised_from': dict(folders.fields(job)).get('init_from'),
+    'initialised_from': dict(job.fields).get('init_from'),
     'metrics': metrics,
     'images_per_second': 100.0,
     'wall_seconds': 60.0,
@@ -70,3 +73,16 @@ def finish(folders: results_lib.Folders, job: plan_lib.Job) -> pathlib.Path:
   (folder / 'history.json').write_text(json.dumps(history))
   (folder / 'results.json').write_text(json.dumps(results))
   return folder
+
+
+def finish_all(plan: plan_lib.Plan, *stages: str, but: tuple[str, ...] = ()):
+  """Finishes the jobs of these stages, all if none; returns the Results."""
+  results = results_lib.Results(plan)
+  jobs = plan.pretrainings() + plan.tunings()
+  for each in (jobs, None):
+    if each is None:
+      each = plan.cells(tuning.choose(plan, results.table(jobs)))
+    for job in each:
+      if job.stage in (stages or plan_lib.STAGES) and job.name not in but:
+        finish(job)
+  return results

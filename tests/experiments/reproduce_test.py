@@ -1,9 +1,10 @@
 """The command: what it runs, skips, resumes, reports and refuses."""
 
-from concurrent import futures
 import json
 import logging
 import os
+import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,6 @@ from selfie_jax import reproduce
 from selfie_jax.experiments import recipes
 from selfie_jax.experiments import results as results_lib
 from selfie_jax.experiments import runner
-from selfie_jax.experiments import tuning
 
 DIGITS = (
   '--set=dataset.name=digits',
@@ -62,26 +62,30 @@ def call(monkeypatch, capsys):
   logger.level, logger.propagate, logger.handlers[:] = before
 
 
-def plan(**changed):
+def plan(workdir, **changed):
   values = {
     'fractions': (0.05,),
     'seeds': (2,),
+    'tune_seeds': (1,),
     'fields': FIELDS,
     'pretrain_fields': FIELDS,
+    'workdir': str(workdir),
   }
   return made_up_runs.plan(**values | changed)
 
 
-def finish(plan, workdir, *stages):
-  folders = results_lib.Folders(plan, workdir)
-  jobs = plan.pretrainings() + plan.tunings()
-  for job in jobs:
-    if job.stage in stages:
-      made_up_runs.finish(folders, job)
-  if 'cell' in stages:
-    for job in plan.cells(tuning.choose(plan, folders)):
-      made_up_runs.finish(folders, job)
-  return folders
+def stored(results):
+  """{name: row} of the table."""
+  path = results / 'cifar_labels_tiny' / 'runs.jsonl'
+  rows = [json.loads(line) for line in path.read_text().splitlines()]
+  return {row['name']: row for row in rows}
+
+
+def lose(results, name):
+  """Takes a run out of the table."""
+  rows = [row for key, row in stored(results).items() if key != name]
+  path = results / 'cifar_labels_tiny' / 'runs.jsonl'
+  path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
 
 
 def test_list_is_in_the_order_of_dependency(call, tmp_path):
@@ -101,7 +105,7 @@ def test_tuned_rates_enter_the_list_when_they_are_there(call, tmp_path):
   stage = call(*flags, '--stage=tune', workdir=tmp_path).out
   assert stage.splitlines() == done.out.splitlines()[1:]
 
-  finish(plan(grid=(0.03, 0.1)), tmp_path, 'pretrain', 'tune')
+  made_up_runs.finish_all(plan(tmp_path, grid=(0.03, 0.1)), 'pretrain', 'tune')
   done = call(*flags, workdir=tmp_path)
   assert len(done.out.splitlines()) == 4 and not done.err
   assert done.out.count('learning_rate=0.1') == 4
@@ -109,7 +113,7 @@ def test_tuned_rates_enter_the_list_when_they_are_there(call, tmp_path):
 
 def test_finished_jobs_are_not_run_again(call, tmp_path):
   """Made-up runs have no checkpoint: anything run would fail."""
-  finish(plan(), tmp_path / 'w', 'pretrain', 'cell')
+  made_up_runs.finish_all(plan(tmp_path / 'w'))
   results = tmp_path / 'r'
   flags = (*DIGITS, f'--results={results}')
   told = call(*flags, workdir=tmp_path / 'w').err
@@ -123,7 +127,7 @@ def test_finished_jobs_are_not_run_again(call, tmp_path):
   assert '0 to run' in call(*flags, workdir=tmp_path / 'new').err
   assert call(*flags, '--list', workdir=tmp_path / 'new').out == ''
   # A cell of Selfie that is left needs the pretraining's weights again.
-  shutil.rmtree(results / 'cifar_labels_tiny' / 'selfie_resnet50_5pct_seed1')
+  lose(results, 'selfie_resnet50_5pct_seed1')
   printed = call(*flags, '--list', workdir=tmp_path / 'new').out
   assert ['cifar_pretrain' in line for line in printed.splitlines()] == [
     True,
@@ -133,7 +137,7 @@ def test_finished_jobs_are_not_run_again(call, tmp_path):
 
 def test_devices_are_left_to_the_jobs(tmp_path):
   """A TPU serves one process: with none here, asking for one would fail."""
-  finish(plan(), tmp_path, 'pretrain', 'cell')
+  made_up_runs.finish_all(plan(tmp_path))
   subprocess.run(
     [*PROGRAM, *words(*DIGITS, workdir=tmp_path)],
     cwd=recipes.ROOT,
@@ -143,18 +147,21 @@ def test_devices_are_left_to_the_jobs(tmp_path):
 
 
 def test_failed_job_is_reported_and_does_not_stop_the_rest(call, tmp_path):
-  folders = finish(plan(), tmp_path, 'pretrain', 'cell')  # without checkpoint
-  unlucky = [job for job in plan().cells() if job.start]
-  for job in unlucky:
-    (folders.run(job) / 'results.json').unlink()
+  made_up_runs.finish_all(plan(tmp_path))  # without checkpoint
+  unlucky = [job for job in plan(tmp_path).cells() if job.start]
+  folders = [pathlib.Path(job.folder) for job in unlucky]
+  for folder in folders:
+    (folder / 'results.json').unlink()
   told = call(*DIGITS, workdir=tmp_path, code=1).err
-  for job in unlucky:
-    assert f'failed: {job.name}: ' in told
-    assert 'checkpoint' in (folders.run(job) / 'log.txt').read_text()
+  for folder in folders:
+    assert f'failed: {folder.name}: ' in told
+    assert 'checkpoint' in (folder / 'log.txt').read_text()
+    assert json.loads((folder / 'failure.json').read_text())['code'] == 2
   assert 'python -m selfie_jax.reproduce' in told  # what to type
   text = (tmp_path / 'reports' / 'cifar_labels_tiny' / 'report.md').read_text()
   assert '**2 of 4 cells are finished.**' in text
-  assert text.count(': failed: `') == 2
+  for folder in folders:
+    assert re.search(rf'- .*{folder.name}.*: `.*checkpoint', text)
 
 
 AFTER_THE_OTHER_HAS_BEGUN = """
@@ -183,12 +190,12 @@ def test_two_at_a_time(call, tmp_path, monkeypatch):
       + arguments(config, fields, folder)
     ),
   )
-  folders = finish(plan(), tmp_path, 'pretrain', 'cell')
-  for job in plan().cells():
+  made_up_runs.finish_all(plan(tmp_path))
+  for job in plan(tmp_path).cells():
     if not job.start:
-      shutil.rmtree(folders.run(job))
+      shutil.rmtree(job.folder)
   told = call(*DIGITS, '--parallel=2', workdir=tmp_path).err
-  assert '2 to run' in told and told.count('test accuracy') == 2
+  assert '2 to run' in told and told.count('test_accuracy') == 2
 
 
 SLOW_TO_SAVE = """
@@ -217,37 +224,75 @@ def test_each_may_take_its_time_to_save(tmp_path, monkeypatch):
       ['-c', SLOW_TO_SAVE, folder] if folder else arguments(config, fields)
     ),
   )
-  jobs = [job for job in plan().cells() if not job.start]
-  folders = results_lib.Folders(plan(), tmp_path)
-  begun = [folders.run(job) / 'begun' for job in jobs]
+  jobs = [job for job in plan(tmp_path).cells() if not job.start]
+  folders = [pathlib.Path(job.folder) for job in jobs]
 
   def tell():
-    while not all(path.exists() for path in begun):
+    while not all((folder / 'begun').exists() for folder in folders):
       time.sleep(0.05)
     os.kill(os.getpid(), signal.SIGTERM)
 
   threading.Thread(target=tell, daemon=True).start()
-  left = jobs[:]
+  results = results_lib.Results(plan(tmp_path))
   with pytest.raises(errors.Preempted):
-    runner.Runner(folders, jobs, 2).run(lambda _: left.pop() if left else None)
-  assert all((folders.run(job) / 'saved').exists() for job in jobs)
+    with runner.open_runner(results, jobs, 2) as running:
+      for job in jobs:
+        running.start(job)
+      running.wait()
+  assert running.signal == signal.SIGTERM
+  assert all((folder / 'saved').exists() for folder in folders)
+
+
+@pytest.mark.parametrize(
+  'program, failure',
+  [
+    ('import sys; sys.exit("error: no such field")', (1, 'no such field')),
+    ('raise OSError("no room")', (1, 'OSError: no room')),
+    ('print("step 3 is fine"); raise SystemExit(3)', (3, 'step 3 is fine')),
+    ('import os; os.kill(os.getpid(), 9)', (-9, 'killed by signal 9')),
+  ],
+)
+def test_a_failure_is_noted_with_its_code_and_line(
+  program, failure, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(recipes, 'arguments', lambda *_: ['-c', program])
+  (job,) = plan(tmp_path).pretrainings()
+  with runner.open_runner(results_lib.Results(plan(tmp_path)), [job]) as one:
+    one.start(job)
+    one.wait()
+  noted = json.loads((tmp_path / 'pretrain' / 'failure.json').read_text())
+  assert noted['code'] == failure[0] and failure[1] in noted['line']
+  assert one.failures == {'pretrain': noted['line']}
+
+
+def test_told_from_elsewhere_all_stop(tmp_path, monkeypatch):
+  """A job that ends as after SIGTERM is no failure."""
+  stop = 'raise SystemExit(143)'
+  monkeypatch.setattr(recipes, 'arguments', lambda *_: ['-c', stop])
+  (job,) = plan(tmp_path).pretrainings()
+  with pytest.raises(errors.Preempted):
+    with runner.open_runner(results_lib.Results(plan(tmp_path)), [job]) as one:
+      one.start(job)
+      one.wait()
+  assert not one.failures and not (tmp_path / 'pretrain/failure.json').exists()
 
 
 @pytest.mark.skipif(not hasattr(os, 'sched_getaffinity'), reason='not Linux')
 def test_each_is_held_to_its_share_of_the_cores():
-  shares = runner._share_cores(CORES)
+  shares = runner.share_cores(CORES)
   assert len(shares) == CORES
   assert set.union(*shares) == os.sched_getaffinity(0)
-  print_cores = 'import os; print(os.sched_getaffinity(0))'
+  print_cores = 'import os; input(); print(os.sched_getaffinity(0))'
   for share in shares:
-    with futures.ThreadPoolExecutor(
-      1, initializer=runner._take_cores, initargs=(share,)
-    ) as pool:
-      printed = pool.submit(
-        subprocess.check_output, [sys.executable, '-c', print_cores]
-      ).result()
-    assert printed.decode().strip() == str(share)
-  assert runner._share_cores(1) == [os.sched_getaffinity(0)]
+    process = subprocess.Popen(
+      [sys.executable, '-c', print_cores],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      text=True,
+    )
+    runner.hold(process, share)
+    assert process.communicate('now\n')[0].strip() == str(share)
+  assert runner.share_cores(1) == [os.sched_getaffinity(0)]
 
 
 @pytest.mark.parametrize(
@@ -261,8 +306,8 @@ def test_each_is_held_to_its_share_of_the_cores():
     (['--experiment=nothing'], "'cifar_labels', 'imagenet32_labels'"),
     (['--parallel=two'], "no whole number: 'two'"),
     (['--tune', '--set=validation_fraction=0'], 'validation_fraction=0'),
-    (['--set=nothing'], '--set FIELD=VALUE'),
-    (['--seeds=0'], '--seeds=0 is not valid'),
+    (['--set=nothing'], '--set: nothing is not valid; type FIELD=VALUE'),
+    (['--seeds=0'], '--seeds: 0 is not valid'),
     (['--seeds=1.5'], '--seeds=1.5 is not valid'),
     (['--tune_seeds=0.5'], '--tune_seeds=0.5 is not valid'),
     (['--seeds=2,2'], 'each of the 1 label fractions'),
@@ -274,7 +319,7 @@ def test_each_is_held_to_its_share_of_the_cores():
   ],
 )
 def test_mistake_is_one_line(call, flags, says, tmp_path):
-  finish(plan(), tmp_path, 'pretrain', 'cell')
+  made_up_runs.finish_all(plan(tmp_path))
   told = call(*DIGITS, *flags, workdir=tmp_path, code=2).err
   assert told.startswith('error: ') and len(told.splitlines()) == 1
   assert says in told
@@ -321,10 +366,14 @@ def test_stopped_and_typed_again_it_ends_as_if_it_had_not_been(
 
   # From a fresh clone, with one cell lost: pretrained again, the same result.
   lost = 'selfie_resnet50_5pct_seed1'
-  kept = tmp_path / 'r' / 'cifar_labels_tiny' / lost
-  before = json.loads((kept / 'results.json').read_text())
-  shutil.rmtree(kept)
+  before = stored(tmp_path / 'r')
+  assert before['pretrain']['weights']
+  diverged = [row for row in before.values() if 'failure' in row]
+  assert [row['failure']['code'] for row in diverged] == [3, 3]
+  lose(tmp_path / 'r', lost)
   told = call(*flags, results, workdir=tmp_path / 'new').err
-  assert '2 to run' in told and 'which is kept' not in told
-  after = json.loads((kept / 'results.json').read_text())
-  assert after['metrics'] == before['metrics']
+  assert '2 to run' in told
+  after = stored(tmp_path / 'r')
+  assert after[lost]['metrics'] == before[lost]['metrics']
+  assert after[lost]['pretraining'] == before[lost]['pretraining']
+  assert set(after) == set(before)

@@ -1,5 +1,6 @@
-"""Finished runs are found and kept; runs of another recipe are refused."""
+"""Finished runs are found and stored; runs of another recipe are refused."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -7,134 +8,260 @@ import shutil
 import made_up_runs
 import pytest
 
+from selfie_jax import config as config_lib
 from selfie_jax import errors
 from selfie_jax.experiments import recipes
 from selfie_jax.experiments import results as results_lib
 
-
-@pytest.fixture
-def plan():
-  return made_up_runs.plan()
+DOCS = recipes.ROOT / 'docs' / 'results'
 
 
 @pytest.fixture
-def folders(plan, tmp_path):
-  """With a finished pretraining and a finished cell of each arm, gathered."""
-  made = results_lib.Folders(plan, tmp_path / 'work', tmp_path / 'results')
-  for job in plan.pretrainings() + plan.cells()[:2]:
-    made_up_runs.finish(made, job)
-    made.gather(job)
+def plan(tmp_path):
+  return made_up_runs.plan(workdir=str(tmp_path / 'work'))
+
+
+@pytest.fixture
+def tables(tmp_path):
+  return tmp_path / 'results'
+
+
+@pytest.fixture
+def jobs(plan, tables):
+  """A finished pretraining and a finished cell of each arm, stored."""
+  made = [*plan.pretrainings(), *plan.cells()[:2]]
+  results = results_lib.Results(plan, tables)
+  for job in made:
+    made_up_runs.finish(job)
+    results.store(job)
   return made
 
 
-def test_gathered_runs_are_finished_in_a_fresh_clone(plan, folders, tmp_path):
-  before = {job: folders.outcome(job) for job in plan.cells()[:2]}
+def stored(tables, title='cifar_labels_tiny'):
+  lines = (tables / title / 'runs.jsonl').read_text().splitlines()
+  return [json.loads(line) for line in lines]
+
+
+def moved(plan, tmp_path, **changed):
+  """The plan on another machine, or in a fresh clone."""
+  return dataclasses.replace(plan, workdir=str(tmp_path / 'new'), **changed)
+
+
+def redo(plan, **changed):
+  """The pretraining done again; its weights are others."""
+  (job,) = plan.pretrainings()
+  folder = made_up_runs.finish(job, changed.pop('weights', 'cd34'))
+  results = json.loads((folder / 'results.json').read_text())
+  results['metrics'] |= changed
+  (folder / 'results.json').write_text(json.dumps(results))
+
+
+def test_stored_runs_are_finished_in_a_fresh_clone(
+  plan, jobs, tables, tmp_path
+):
+  before = results_lib.Results(plan).table(jobs)
   shutil.rmtree(tmp_path / 'work')
-  elsewhere = results_lib.Folders(plan, tmp_path / 'new', tmp_path / 'results')
-  assert [elsewhere.is_done(j) for j in plan.cells()[:3]] == [True, True, False]
-  for job, outcome in before.items():
-    assert (
-      elsewhere.outcome(job).results['metrics'] == outcome.results['metrics']
-    )
-    assert elsewhere.outcome(job).history == outcome.history
-  (start,) = plan.pretrainings()
-  assert elsewhere.is_done(start) and not elsewhere.has_weights(start)
-  assert folders.results.name == 'cifar_labels_tiny'
-  elsewhere.check(plan.pretrainings() + plan.cells())
+  fresh = moved(plan, tmp_path)
+  results = results_lib.Results(fresh, tables)
+  every = fresh.pretrainings() + fresh.cells()
+  after = results.table(every)
+  assert after.finished.tolist() == [True] * 3 + [False] * 6
+  for column in ('wall_seconds', 'history', 'config', 'rate', 'metrics'):
+    assert after[column][:3].tolist() == before[column].tolist()
+  results.check(every)
 
 
-def test_gathered_folder_is_small_and_names_no_place(plan, folders, tmp_path):
-  files = sorted(p.name for p in (tmp_path / 'results').rglob('*.*'))
-  assert set(files) == {'config.json', 'history.json', 'results.json'}
-  for path in (tmp_path / 'results').rglob('*.json'):
-    assert str(tmp_path) not in path.read_text()
-  selfie = folders.results / plan.cells()[1].name
-  assert json.loads((selfie / 'config.json').read_text())['init_from'] == (
-    'pretrain'
+def test_a_row_is_whole_and_names_no_place(jobs, tables, tmp_path):
+  start, _, selfie = stored(tables)
+  assert (
+    str(tmp_path)
+    not in (tables / 'cifar_labels_tiny' / 'runs.jsonl').read_text()
   )
-  rows = json.loads((selfie / 'history.json').read_text())
-  assert [row['part'] for row in rows] == ['validation'] * 2
+  assert len([*tables.rglob('*.*')]) == 1
+  names = 'name stage arm network fraction seed choice'.split()
+  assert [selfie[name] for name in names] == [
+    *('selfie_resnet50_5pct_seed0', 'cell', 'selfie', 'resnet50'),
+    *(0.05, 0, ''),
+  ]
+  assert selfie['config']['model.width'] == 4
+  assert not {'init_from', 'dataset.path'} & set(selfie['config'])
+  assert [row['part'] for row in selfie['history']] == ['validation'] * 2
+  assert selfie['pretraining']['weights'] == start['weights'] == 'ab12'
+  assert selfie['pretraining']['loss'] == start['metrics']['loss']
+  assert selfie['metrics']['test_accuracy'] == made_up_runs.accuracy(jobs[2])
+  assert selfie['devices']['count'] == 2 and selfie['versions']['jax']
 
 
-def test_nothing_is_gathered_without_results_folder(plan, tmp_path):
-  folders = results_lib.Folders(plan, tmp_path)
-  made_up_runs.finish(folders, plan.cells()[0])
-  folders.gather(plan.cells()[0])
-  assert len([*tmp_path.iterdir()]) == 1
+def test_nothing_is_stored_without_results_folder(plan, tmp_path):
+  job = plan.cells()[0]
+  made_up_runs.finish(job)
+  results_lib.Results(plan).store(job)
+  assert len([*(tmp_path / 'work').iterdir()]) == 1
+
+
+def test_a_run_of_another_experiment_is_stored_once(
+  plan, jobs, tables, tmp_path
+):
+  """ResNet-50 from Selfie is a row of both tables of the paper."""
+  other = made_up_runs.plan('cifar_attention', fractions=(0.05,), seeds=(2,))
+  other = moved(other, tmp_path)
+  shared = next(j for j in other.cells() if j.name == jobs[2].name)
+  results = results_lib.Results(other, tables)
+  table = results.table([*other.pretrainings(), shared])
+  assert table.finished.all()
+  own = next(job for job in other.cells() if 'attention' in job.name)
+  made_up_runs.finish(other.pretrainings()[0])
+  made_up_runs.finish(own)
+  for job in (*other.pretrainings(), shared, own):
+    results.store(job)
+  rows = stored(tables, 'cifar_attention_tiny')
+  assert [row['name'] for row in rows] == [own.name]
+
+  # Not if it is of another recipe, or from another pretraining.
+  longer = dataclasses.replace(other, fields=(('total_steps', '20'),))
+  job = next(j for j in longer.cells() if j.name == shared.name)
+  assert results_lib.Results(longer, tables).row(job) == {}
+  redo(other)
+  assert results_lib.Results(other, tables).row(shared) == {}
 
 
 @pytest.mark.parametrize('place', ['work', 'results'])
 @pytest.mark.parametrize('which', ['pretrain', 'cell'])
-def test_another_recipe_is_refused(place, which, plan, folders, tmp_path):
+def test_another_recipe_is_refused(place, which, plan, jobs, tables, tmp_path):
   shutil.rmtree(tmp_path / ('results' if place == 'work' else 'work'))
-  job = plan.pretrainings()[0] if which == 'pretrain' else plan.cells()[0]
+  job = jobs[0 if which == 'pretrain' else 1]
   field = 'fields' if which == 'cell' else 'pretrain_fields'
-  other = made_up_runs.plan(**{field: (('total_steps', '20'),)})
-  changed = results_lib.Folders(other, tmp_path / 'work', tmp_path / 'results')
+  other = dataclasses.replace(plan, **{field: (('total_steps', '20'),)})
+  changed = results_lib.Results(other, tables)
   with pytest.raises(errors.UserError) as error:
     changed.check(other.pretrainings() + other.cells())
   assert 'total_steps (12 -> 20)' in str(error.value)
   assert job.name in str(error.value) and '\n' not in str(error.value)
 
 
-def test_fields_that_change_no_number_may_differ(folders, tmp_path):
-  other = made_up_runs.plan(fields=(('keep_checkpoints', '1'),))
-  changed = results_lib.Folders(other, tmp_path / 'work', tmp_path / 'results')
-  changed.check(other.pretrainings() + other.cells())
+def test_fields_that_change_no_number_may_differ(plan, jobs, tables):
+  other = dataclasses.replace(plan, fields=(('keep_checkpoints', '1'),))
+  results_lib.Results(other, tables).check(other.pretrainings() + other.cells())
 
 
-def test_cells_of_another_pretraining_are_refused(plan, folders, tmp_path):
-  other = tmp_path / 'other' / 'pretrain'
-  shutil.copytree(tmp_path / 'work' / 'pretrain', other)
-  given = results_lib.Folders(plan, tmp_path / 'work', pretrained=other)
-  assert given.run(plan.pretrainings()[0]) == other
-  with pytest.raises(errors.UserError, match='init_from'):
-    given.check(plan.cells())
+def test_fields_come_and_gone_keep_no_run_from_being_used(plan, jobs, tables):
+  path = tables / 'cifar_labels_tiny' / 'runs.jsonl'
+  rows = stored(tables)
+  for row in rows:
+    row['config']['optimizer.gone'] = 3
+    for field in config_lib.ADDED:
+      row['config'].pop(field, None)
+  path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+  fresh = moved(plan, tables.parent)
+  results = results_lib.Results(fresh, tables)
+  results.check(fresh.pretrainings() + fresh.cells())
+  assert results.table(fresh.cells()[:2]).finished.all()
 
 
-def test_cells_of_a_moved_workdir_are_ours(plan, folders, tmp_path):
-  (tmp_path / 'work').rename(tmp_path / 'moved')
-  moved = results_lib.Folders(plan, tmp_path / 'moved')
-  moved.check(plan.pretrainings() + plan.cells())
+@pytest.mark.parametrize('place', ['work', 'results'])
+def test_cells_of_another_pretraining_are_refused(
+  place, plan, jobs, tables, tmp_path
+):
+  """Told by its weights, wherever it lies and whatever it is called."""
+  for job in jobs:
+    results_lib.Results(plan).begin(job)  # as before it was run
+  if place == 'results':
+    plan = moved(plan, tmp_path)
+  else:
+    shutil.rmtree(tables)
+  redo(plan)
+  results = results_lib.Results(plan, tables)
+  with pytest.raises(errors.UserError, match=r'pretraining.*ab12.*cd34'):
+    results.check(plan.pretrainings() + plan.cells())
+  redo(plan, weights='ab12')  # the very same
+  results.check(plan.pretrainings() + plan.cells())
+
+
+def test_without_known_weights_the_exact_loss_decides(
+  plan, jobs, tables, tmp_path
+):
+  path = tables / 'cifar_labels_tiny' / 'runs.jsonl'
+  path.write_text(path.read_text().replace('"ab12"', 'null'))
+  fresh = moved(plan, tmp_path)
+  every = fresh.pretrainings() + fresh.cells()
+  redo(fresh)
+  results_lib.Results(fresh, tables).check(every)
+  redo(fresh, loss=1.2000001)
+  with pytest.raises(errors.UserError, match='pretraining'):
+    results_lib.Results(fresh, tables).check(every)
+
+
+def test_cells_of_a_moved_workdir_are_ours(plan, jobs, tmp_path):
+  (tmp_path / 'work').rename(tmp_path / 'new')
+  fresh = moved(plan, tmp_path)
+  results = results_lib.Results(fresh)
+  results.check(fresh.pretrainings() + fresh.cells())
+  assert results.table(fresh.cells()[:2]).finished.all()
 
 
 def test_given_pretraining_has_to_be_that_of_the_results(
-  plan, folders, tmp_path
+  plan, jobs, tables, tmp_path
 ):
-  longer = made_up_runs.plan(pretrain_fields=(('total_steps', '20'),))
-  elsewhere = results_lib.Folders(longer, tmp_path / 'long')
-  given = made_up_runs.finish(elsewhere, longer.pretrainings()[0])
-  work, results = tmp_path / 'new', tmp_path / 'results'
-  mixed = results_lib.Folders(plan, work, results, given)
-  with pytest.raises(errors.UserError, match='total_steps'):
-    mixed.check(plan.pretrainings())
-  # Into a results folder of its own it goes, and is told again there.
-  own = results_lib.Folders(plan, work, tmp_path / 'own', given)
-  own.check(plan.pretrainings())
-  own.gather(plan.pretrainings()[0])
-  with pytest.raises(errors.UserError, match='total_steps'):
-    results_lib.Folders(plan, work, tmp_path / 'own').check(plan.pretrainings())
-
-
-def test_no_pretraining_where_one_is_said_to_be(plan, folders, tmp_path):
-  for wrong in (tmp_path, pathlib.Path(folders.run(plan.cells()[0]))):
-    with pytest.raises(errors.UserError, match='--pretrained='):
-      results_lib.Folders(plan, tmp_path / 'work', pretrained=wrong)
-
-
-def test_damaged_results_are_named(plan, folders):
-  path = folders.run(plan.cells()[0]) / 'results.json'
-  path.write_text('{"mode": ')
-  with pytest.raises(errors.UserError, match='damaged'):
-    folders.outcome(plan.cells()[0])
-
-
-def test_commands_are_those_of_main(plan, tmp_path, monkeypatch):
-  monkeypatch.chdir(recipes.ROOT)
-  folders = results_lib.Folders(plan, 'runs/x')
-  assert folders.command(plan.cells()[1]) == (
-    'python main.py --config=configs/cifar_finetune.py:tiny '
-    '--workdir=runs/x/selfie_resnet50_5pct_seed0 '
-    '--config.model.name=resnet50 --config.label_fraction=0.05 '
-    '--config.seed=0 --config.init_from=runs/x/pretrain'
+  longer = dataclasses.replace(
+    plan,
+    pretrain_fields=(('total_steps', '20'),),
+    workdir=str(tmp_path / 'long'),
   )
+  given = str(made_up_runs.finish(*longer.pretrainings(), weights='cd34'))
+  mixed = moved(plan, tmp_path, pretrained=given)
+  assert mixed.pretrainings()[0].folder == given
+  with pytest.raises(errors.UserError, match='total_steps'):
+    results_lib.Results(mixed, tables).check(mixed.pretrainings())
+  # Into a table of its own it goes, and is told again there.
+  own = results_lib.Results(mixed, tmp_path / 'own')
+  own.check(mixed.pretrainings())
+  own.store(*mixed.pretrainings())
+  with pytest.raises(errors.UserError, match='total_steps'):
+    results_lib.Results(plan, tmp_path / 'own').check(plan.pretrainings())
+
+
+def test_no_pretraining_where_one_is_said_to_be(plan, jobs, tmp_path):
+  for wrong in (str(tmp_path), jobs[1].folder):
+    given = dataclasses.replace(plan, pretrained=wrong)
+    with pytest.raises(errors.UserError, match='--pretrained='):
+      results_lib.Results(given)
+
+
+def test_damaged_results_are_named(plan, jobs, tables):
+  path = pathlib.Path(jobs[1].folder) / 'results.json'
+  path.write_text('{"mode": ')
+  with pytest.raises(errors.UserError, match=f'{path} is damaged'):
+    results_lib.Results(plan).row(jobs[1])
+  table = tables / 'cifar_labels_tiny' / 'runs.jsonl'
+  table.write_text(table.read_text()[:-9])
+  with pytest.raises(errors.UserError, match=f'{table} is damaged'):
+    results_lib.Results(plan, tables)
+
+
+def test_steps_are_read_from_the_history(plan):
+  job = plan.cells()[0]
+  assert results_lib.step(job) == 0
+  made_up_runs.finish(job)
+  assert results_lib.step(job) == 12
+
+
+@pytest.mark.parametrize('path', sorted(DOCS.glob('*/runs.jsonl')), ids=str)
+def test_stored_tables_are_whole(path):
+  rows = [json.loads(line) for line in path.read_text().splitlines()]
+  assert len({row['name'] for row in rows}) == len(rows) > 10
+  for row in rows:
+    assert ('metrics' in row) != ('failure' in row)
+    assert (row['arm'] == 'selfie') == ('pretraining' in row)
+
+
+def test_documented_numbers_are_those_of_the_stored_runs():
+  """The table of the README, from docs/results."""
+  readme = (recipes.ROOT / 'README.md').read_text()
+  for name in ('cifar_labels', 'cifar_attention', 'cifar_ablations'):
+    report = (DOCS / f'{name}_small' / 'report.md').read_text()
+    assert 'cells are finished' in report
+  for line in (DOCS / 'cifar_labels_small' / 'report.md').open():
+    if '| Selfie |' in line and 'to' in line:
+      cells = [cell.strip(' *') for cell in line.strip('| \n').split(' | ')]
+      share, _, _, ours, _, ahead, interval, _ = cells
+      assert f'| {ours} | {ahead} | {interval} |' in readme, share

@@ -1,6 +1,8 @@
 """Learning rates are chosen on the validation part, for both arms alike."""
 
+import dataclasses
 import json
+import pathlib
 
 import made_up_runs
 import pytest
@@ -12,95 +14,118 @@ GRID = (0.03, 0.1, 0.3)
 
 
 @pytest.fixture
-def plan():
-  return made_up_runs.plan(fractions=(0.05,), seeds=(2,), grid=GRID)
+def plan(tmp_path):
+  return made_up_runs.plan(
+    fractions=(0.05,),
+    seeds=(2,),
+    tune_seeds=(1,),
+    grid=GRID,
+    workdir=str(tmp_path),
+  )
 
 
 @pytest.fixture
-def folders(plan, tmp_path):
-  made = results_lib.Folders(plan, tmp_path)
-  for job in plan.tunings():
-    made_up_runs.finish(made, job)
-  return made
+def tried(plan):
+  """The tuning's jobs, finished."""
+  for job in [*plan.pretrainings(), *plan.tunings()]:
+    made_up_runs.finish(job)
+  return plan.tunings()
 
 
-def set_accuracy(folders, job, **metrics):
-  path = folders.run(job) / 'results.json'
+def key(job):
+  return job.arm, job.network, job.fraction
+
+
+def table(plan, results=None):
+  jobs = plan.pretrainings() + plan.tunings()
+  return results_lib.Results(plan, results).table(jobs)
+
+
+def choose(plan, results=None):
+  return tuning.choose(plan, table(plan, results))
+
+
+def set_accuracy(job, **metrics):
+  path = pathlib.Path(job.folder) / 'results.json'
   results = json.loads(path.read_text())
   results['metrics'] |= metrics
   path.write_text(json.dumps(results))
 
 
-def diverge(folders, job):
-  (folders.run(job) / 'results.json').unlink()
-  line = 'the loss (nan) or its gradient (norm nan) is not finite at step 3'
-  (folders.run(job) / results_lib.FAILED).write_text(line)
+def unfinish(job):
+  (pathlib.Path(job.folder) / 'results.json').unlink()
 
 
-def test_validation_accuracy_decides_and_not_the_test(plan, folders):
-  high = plan.tunings()[2]
-  set_accuracy(folders, high, test_accuracy=0.99)
-  assert set(tuning.choose(plan, folders).values()) == {0.1}
-  set_accuracy(folders, high, test_accuracy=0.0, validation_accuracy=0.9)
-  assert tuning.choose(plan, folders)[high.key] == 0.3
-  assert tuning.accuracies(plan, folders)[high.key][0.3] == 0.9
+def diverge(job):
+  unfinish(job)
+  results_lib.fail(job, 3, 'the loss (nan) is not finite at step 3')
 
 
-def test_mean_over_the_seeds_decides(tmp_path):
-  plan = made_up_runs.plan(
-    fractions=(0.05,), seeds=(2,), grid=GRID, tune_seeds=(2,)
-  )
-  folders = results_lib.Folders(plan, tmp_path)
+def test_validation_accuracy_decides_and_not_the_test(plan, tried):
+  high = tried[2]
+  set_accuracy(high, test_accuracy=0.99)
+  assert set(choose(plan).values()) == {0.1}
+  set_accuracy(high, test_accuracy=0.0, validation_accuracy=0.9)
+  assert choose(plan)[key(high)] == 0.3
+  assert tuning.accuracies(table(plan))[*key(high), 0.3] == 0.9
+
+
+def test_mean_over_the_seeds_decides(plan):
+  plan = dataclasses.replace(plan, tune_seeds=(2,))
   for job in plan.tunings():
-    made_up_runs.finish(folders, job)
-  one, other = (job for job in plan.tunings()[:6] if 'rate0.3' in job.name)
-  set_accuracy(folders, one, validation_accuracy=0.9)
-  set_accuracy(folders, other, validation_accuracy=0.1)
-  assert tuning.accuracies(plan, folders)[one.key][0.3] == 0.5
-  assert tuning.choose(plan, folders)[one.key] == 0.3
-  set_accuracy(folders, one, validation_accuracy=0.5)
-  assert tuning.choose(plan, folders)[one.key] == 0.1
-  (folders.run(other) / 'results.json').unlink()
-  assert one.key not in tuning.choose(plan, folders)
+    made_up_runs.finish(job)
+  one, other = (job for job in plan.tunings()[:6] if job.rate == 0.3)
+  set_accuracy(one, validation_accuracy=0.9)
+  set_accuracy(other, validation_accuracy=0.1)
+  assert tuning.accuracies(table(plan))[*key(one), 0.3] == 0.5
+  assert choose(plan)[key(one)] == 0.3
+  set_accuracy(one, validation_accuracy=0.5)
+  assert choose(plan)[key(one)] == 0.1
+  unfinish(other)
+  assert key(one) not in choose(plan)
 
 
-def test_lower_of_two_equals(plan, folders):
-  for job in plan.tunings():
-    set_accuracy(folders, job, validation_accuracy=0.5)
-  assert set(tuning.choose(plan, folders).values()) == {0.03}
+def test_lower_of_two_equals(plan, tried):
+  for job in tried:
+    set_accuracy(job, validation_accuracy=0.5)
+  assert set(choose(plan).values()) == {0.03}
 
 
-def test_no_choice_before_the_grid_is_finished(plan, folders):
-  job = plan.tunings()[0]
-  (folders.run(job) / 'results.json').unlink()
-  chosen = tuning.choose(plan, folders)
-  assert job.key not in chosen and len(chosen) == 1
+def test_no_choice_before_the_grid_is_finished(plan, tried):
+  unfinish(tried[0])
+  chosen = choose(plan)
+  assert key(tried[0]) not in chosen and len(chosen) == 1
 
 
-def test_rate_that_diverges_loses_and_is_not_tried_again(
-  plan, folders, tmp_path
-):
-  best = plan.tunings()[1]
-  diverge(folders, best)
-  assert folders.is_done(best)
-  assert tuning.choose(plan, folders)[best.key] == 0.03
-  kept = results_lib.Folders(plan, tmp_path, tmp_path / 'results')
-  kept.gather(best)
-  fresh = results_lib.Folders(plan, tmp_path / 'new', tmp_path / 'results')
-  assert fresh.is_done(best) and fresh.outcome(best).diverged
+def test_rate_that_diverges_loses_and_is_not_tried_again(plan, tried, tmp_path):
+  best = tried[1]
+  diverge(best)
+  assert choose(plan)[key(best)] == 0.03
+  kept = results_lib.Results(plan, tmp_path / 'results')
+  for job in plan.pretrainings() + tried:
+    kept.store(job)
+  fresh = dataclasses.replace(plan, workdir=str(tmp_path / 'new'))
+  runs = table(fresh, tmp_path / 'results')
+  assert runs.ended.all()
+  assert runs[~runs.finished].name.tolist() == [best.name]
+  assert choose(fresh, tmp_path / 'results')[key(best)] == 0.03
 
 
-def test_no_choice_where_all_diverge(plan, folders):
-  for job in plan.tunings()[:3]:
-    diverge(folders, job)
-  assert plan.tunings()[0].key not in tuning.choose(plan, folders)
+def test_other_failures_are_tried_again(plan, tried):
+  unfinish(tried[1])
+  results_lib.fail(tried[1], 1, 'no room')
+  assert not table(plan).ended.all() and key(tried[1]) not in choose(plan)
 
 
-def test_nothing_is_there_before_a_run_has_ended(plan, tmp_path):
-  folders = results_lib.Folders(plan, tmp_path / 'empty')
-  assert tuning.accuracies(plan, folders) == {}
+def test_no_choice_where_all_diverge(plan, tried):
+  for job in tried[:3]:
+    diverge(job)
+  assert key(tried[0]) not in choose(plan)
+
+
+def test_nothing_is_there_before_a_run_has_ended(plan):
+  assert tuning.accuracies(table(plan)).empty and choose(plan) == {}
 
 
 def test_nothing_is_chosen_without_a_grid(tmp_path):
-  plan = made_up_runs.plan()
-  assert tuning.choose(plan, results_lib.Folders(plan, tmp_path)) is None
+  assert choose(made_up_runs.plan(workdir=str(tmp_path))) == {}
