@@ -10,8 +10,6 @@ import logging
 import shlex
 import sys
 
-import pandas as pd
-
 from selfie_jax import command_line
 from selfie_jax import errors
 from selfie_jax.experiments import flags
@@ -42,7 +40,7 @@ def main() -> None:
     sys.exit(failed)
 
 
-def table(plan: plan_lib.Plan, results: results_lib.Results) -> pd.DataFrame:
+def table(plan: plan_lib.Plan, results: results_lib.Results):
   """The runs of all jobs; refuses those of another recipe."""
   jobs = plan.pretrainings() + plan.tunings()
   results.check(jobs)
@@ -51,7 +49,7 @@ def table(plan: plan_lib.Plan, results: results_lib.Results) -> pd.DataFrame:
   return results.table(jobs + cells)
 
 
-def pending(runs: pd.DataFrame, stage: str) -> list[plan_lib.Job]:
+def pending(runs, stage: str) -> list[plan_lib.Job]:
   """What is to be run, a pretraining also if only its weights are missing."""
   left = [*runs[~runs.ended].job]
   starts = [job.start for job in left]

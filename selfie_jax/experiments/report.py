@@ -111,9 +111,9 @@ def _departures(plan: plan_lib.Plan, runs: pd.DataFrame) -> str:
     if mode == 'pretrain':  # it may have been given with --pretrained
       here = runs.config.iloc[0] or here
     paper = recipes.fields_of(plan.config(mode).partition(':')[0])
-    changed = config_lib.differences(paper, here, recipes.PLACES).items()
-    columns[f'{mode}: paper'] = {f: str(values[0]) for f, values in changed}
-    columns[f'{mode}: here'] = {f: str(values[1]) for f, values in changed}
+    changed = config_lib.differences(here, paper, recipes.PLACES).items()
+    columns[f'{mode}: paper'] = {f: str(theirs) for f, (_, theirs) in changed}
+    columns[f'{mode}: here'] = {f: str(ours) for f, (ours, _) in changed}
   rows = pd.DataFrame(columns).sort_index().fillna('')
   rows.insert(0, 'field', [f'`{field}`' for field in rows.index])
   if rows.empty:
