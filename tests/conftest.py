@@ -36,13 +36,16 @@ LONG = (
   'training/distributed_test.py',
   'training/reliability_test.py',
   'training/train_test.py',
+  'tasks/pretrain_test.py',
+  'tasks/finetune_test.py',
+  'export_test.py',
   'experiments/reproduce_test.py',
   'probes/probe_test.py',
-  'export_test.py',
-  'data/unreadable_test.py',
+  'inference/model_test.py',
   'docs/readme_test.py',
   'embed_test.py',
   'data/folder_test.py',
+  'data/unreadable_test.py',
   'benchmarks/benchmarks_test.py',
 )
 
