@@ -31,7 +31,9 @@ def accuracy(plan: plan_lib.Plan, compared: pd.DataFrame) -> mpl_figure.Figure:
   if plan.spec.ablates:
     x, colour = colour, x
     panels.pop('in the paper, %')
-    panels = {'patch accuracy, %': ('patch_accuracy', 'zero')} | panels
+    panels = {
+      'patch accuracy, % (bar: chance)': ('patch_accuracy', 'zero')
+    } | panels
   ticks = {text: i for i, text in enumerate(compared[x].unique())}
   fig = figures_lib.figure(9.5, 3.4 + 1.5 * plan.spec.ablates)
   axes = fig.subplots(1, len(panels))
@@ -50,6 +52,9 @@ def accuracy(plan: plan_lib.Plan, compared: pd.DataFrame) -> mpl_figure.Figure:
     axis.set_xticks(range(len(ticks)), [*ticks], fontsize=8)
     axis.set_xlim(-0.4, len(ticks) - 0.6)
     axis.tick_params('x', rotation=90 * plan.spec.ablates)
+    if mean == 'patch_accuracy':
+      bar = {'marker': '_', 'color': figures_lib.CHANCE}
+      axis.scatter(compared[x].map(ticks), compared.chance, **bar)
     if mean == 'ahead':
       axis.axhline(0, color=figures_lib.CHANCE, linewidth=0.8)
     _finish(axis, title, 'choice' if plan.spec.ablates else 'labels')
