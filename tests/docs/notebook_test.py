@@ -47,6 +47,15 @@ def printed(notebook):
   return ''.join(out.get('text', '') for out in outputs(notebook))
 
 
+def words(notebook):
+  """All text that is shown, without the time at which it was run."""
+  texts = []
+  for out in outputs(notebook):
+    texts.append(out.get('text', ''))
+    texts.append(out.get('data', {}).get('text/markdown', ''))
+  return re.sub(r'demo_[\d_-]+', 'demo', ''.join(texts))
+
+
 def check_outputs(notebook):
   """No error, nothing on stderr, all pictures, and a puzzle that is learned."""
   kinds = {out.output_type for out in outputs(notebook)}
@@ -185,3 +194,5 @@ def test_it_runs_in_a_fresh_kernel(notebook, tmp_path, monkeypatch):
   )
   client.execute()  # raises what a cell raises
   check_outputs(fresh)
+  # What is stored is what this code gives; store it anew if it is not.
+  assert words(fresh) == words(notebook)
