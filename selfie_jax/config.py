@@ -4,6 +4,7 @@ Which fields there are and what they mean is said in configs/common.py.
 """
 
 from collections.abc import Sequence
+import math
 import pathlib
 from typing import Any
 
@@ -220,10 +221,13 @@ def _check_training(config: ml_collections.ConfigDict) -> None:
       config.augment.padding,
       f'below image_size={config.image_size} with augment.border=reflect',
     )
-  if min(config.normalise.std) <= 0:
-    _refuse(
-      'normalise.std', tuple(config.normalise.std), 'numbers, each above 0'
-    )
+  for field in ('mean', 'std'):
+    values = tuple(config.normalise[field])
+    are_finite = all(map(math.isfinite, values))
+    is_zero = field == 'std' and any(value <= 0 for value in values)
+    if len(values) != 3 or not are_finite or is_zero:
+      above = ' above 0' if field == 'std' else ''
+      _refuse(f'normalise.{field}', values, f'three numbers{above}')
   places = patches.grid_size(config.image_size, config.patch_size) ** 2
   if config.mode == 'pretrain':
     patches.num_targets(places, config.masked_fraction)
