@@ -67,13 +67,13 @@ def run(plan: plan_lib.Plan, results: results_lib.Results, given) -> bool:
   try:
     with runner.open_runner(results, jobs, given.parallel) as running:
       logger.info('%d to run, %d finished', len(jobs), finished)
-      while jobs := pending(table(plan, results), given.stage):
+      while True:
         # Asked anew each time, since the cells' rates follow from the tuning.
-        for job in jobs:
+        for job in (jobs := pending(table(plan, results), given.stage)):
           is_ready = not job.waits and job.start not in running.active.values()
           if is_ready and job not in running.started and running.has_room():
             running.start(job)
-        if not running.active:
+        if not running.active:  # a job may have its results and not be over
           break
         running.wait()
   except errors.Preempted:

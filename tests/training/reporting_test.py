@@ -1,12 +1,16 @@
 """What a run tells reaches those who listen."""
 
 import json
+import types
 
 from etils import epath
 import pytest
 
 from selfie_jax.training import reporting
 from selfie_jax.training import results as results_lib
+
+# What the end of a run needs of its state.
+STATE = types.SimpleNamespace(step=12, params={}, batch_stats={})
 
 
 def test_lines_carry_their_numbers(pretrain_config, tmp_path, told):
@@ -25,7 +29,7 @@ def test_own_images_are_called_by_their_folder(
   pretrain_config.dataset.path = path
   with reporting.Reporter(pretrain_config, epath.Path(tmp_path)) as reporter:
     results_lib.write(
-      pretrain_config, epath.Path(tmp_path), reporter, {'loss': 1.5}, {}, 12
+      pretrain_config, epath.Path(tmp_path), reporter, {'loss': 1.5}, {}, STATE
     )
   results = json.loads((tmp_path / 'results.json').read_text())
   assert results['dataset'] == name
@@ -38,7 +42,7 @@ def test_time_adds_up_over_the_processes_of_a_run(pretrain_config, tmp_path):
     reporter.restore({'history': [], 'window': [], 'timing': before})
     again = reporter.progress['timing']
     results = results_lib.write(
-      pretrain_config, epath.Path(tmp_path), reporter, {'loss': 1.5}, {}, 12
+      pretrain_config, epath.Path(tmp_path), reporter, {'loss': 1.5}, {}, STATE
     )
   assert results['images_per_second'] == 10 * 32 / 4
   assert results['wall_seconds'] >= again.pop('wall_seconds') >= 1e6
