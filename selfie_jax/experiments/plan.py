@@ -142,7 +142,8 @@ class Plan:
       name, fields = PRETRAIN + _suffix(choice), self.pretrain_fields
       folder = f'{self.workdir}/{name}'
       if choice:
-        fields += (tuple(choice.split('=')),)
+        field, _, value = choice.partition('=')
+        fields += ((field, value),)
       elif self.pretrained:
         folder = self.pretrained
       jobs.append(Job(name, 'pretrain', folder, config, fields, choice))

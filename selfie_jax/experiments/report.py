@@ -135,7 +135,7 @@ def _rates(plan: plan_lib.Plan, runs: pd.DataFrame) -> list[str]:
       for each in grid:
         text = texts.get((*key, each), '-')
         row[f'{each:g}'] = f'**{text}**' if each == rate else text
-      rows.append(row | {'chosen': rate})
+      rows.append({**row, 'chosen': rate})
       if rate in (grid[0], grid[-1]) and len(grid) > 1:
         edges.append(f'{name} at {_share(fraction)}')
   counts = ', '.join(map(str, plan.tune_seeds))
