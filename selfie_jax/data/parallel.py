@@ -44,8 +44,8 @@ def ahead(
 def _reuse_memory() -> None:
   """Has freed arrays used again for the next batch; half of the time without.
 
-  TensorFlow, while it decodes, sets glibc to give them back to the system,
-  which clears them page by page when it hands them out again.
+  After `decode_all` glibc was seen to give them back to the system, which
+  clears them page by page when it hands them out again.
   """
   mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
   for parameter, value in _MALLOC.items() if mallopt else ():
