@@ -274,7 +274,7 @@ def _data(mode: str) -> ConfigDict:
   dataset.train_split = 'train'
   # Split to test on; a folder without it has a tenth of the images held out.
   dataset.test_split = 'test'
-  # Largest share of the images that may be left out because they cannot be
+  # Largest share of own images that may be left out because they cannot be
   # read; more is an error.
   dataset.max_unreadable = 0.01
   # Sets that take up to this many GiB decoded are kept in memory.
