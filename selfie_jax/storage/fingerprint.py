@@ -12,6 +12,7 @@ import numpy as np
 from selfie_jax import config as config_lib
 from selfie_jax import errors
 from selfie_jax.storage import saved_job
+from selfie_jax.storage import workdir as workdir_lib
 
 Fingerprint = dict[str, Any]
 Path = str | os.PathLike[str]
@@ -66,11 +67,12 @@ def read(path: Path) -> Any:
   """What a JSON file of a run holds; None if it is not there.
 
   Raises:
-    UserError: it is damaged.
+    UserError: it is damaged, or the disk cannot read it.
   """
   path = epath.Path(path)
   try:
-    return json.loads(path.read_text()) if path.exists() else None
+    text = workdir_lib.read_text(path)
+    return None if text is None else json.loads(text)
   except ValueError as error:
     raise errors.UserError(
       f'{path} is damaged ({error}); delete {path.parent} to have the job run '
