@@ -30,15 +30,19 @@ class TrainState(train_state.TrainState):
 
 def initialise(config: ml_collections.ConfigDict, model, *inputs) -> TrainState:
   """A fresh state; every parameter follows from config.seed alone."""
-  variables = jax.jit(functools.partial(model.init, train=False))(
-    jax.random.key(config.seed), *inputs
-  )
+  variables = _init(model, jax.random.key(config.seed), *inputs)
   return TrainState.create(
     apply_fn=model.apply,
     params=variables['params'],
     batch_stats=variables['batch_stats'],
     tx=optimizer.create(config),
   )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _init(model, key: jax.Array, *inputs: jax.Array) -> dict[str, Any]:
+  """model.init, traced once for all equal models."""
+  return model.init(key, *inputs, train=False)
 
 
 def example_keys(seed: int, step: jax.Array, index: jax.Array) -> jax.Array:
