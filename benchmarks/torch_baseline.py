@@ -1,4 +1,4 @@
-"""Our pretraining step beside the same step in PyTorch, in one run.
+"""A training step of ours beside the same step in PyTorch, in one run.
 
   python -m benchmarks.torch_baseline --config=configs/cifar_pretrain.py \
       --config.batch_size=32 --config.dtype=float32 [--compile] [--bfloat16]
@@ -27,15 +27,12 @@ import jax
 from ml_collections import config_flags
 import numpy as np
 import torch
-from torch import nn
-from torch.nn import functional
 
 from benchmarks import job
+from benchmarks import torch_networks
 from selfie_jax import command_line
 from selfie_jax import config as config_lib
 from selfie_jax import job_flags
-from selfie_jax.models import patches
-from selfie_jax.models import resnet
 
 FLAGS = flags.FLAGS
 job_flags.define()
@@ -48,84 +45,18 @@ flags.DEFINE_boolean('channels_last', True, 'The layout of the images.')
 flags.mark_flag_as_required('config')
 
 
-class Bottleneck(nn.Module):
-  """Pre-activation; see selfie_jax.models.resnet.Bottleneck."""
-
-  def __init__(self, channels: int, features: int, stride: int):
-    super().__init__()
-    out = features * resnet.EXPANSION
-    self.norm1 = nn.BatchNorm2d(channels)
-    self.conv1 = nn.Conv2d(channels, features, 1, bias=False)
-    self.norm2 = nn.BatchNorm2d(features)
-    self.conv2 = nn.Conv2d(features, features, 3, stride, 1, bias=False)
-    self.norm3 = nn.BatchNorm2d(features)
-    self.conv3 = nn.Conv2d(features, out, 1, bias=False)
-    self.shortcut = None
-    if stride != 1 or channels != out:
-      self.shortcut = nn.Conv2d(channels, out, 1, stride, bias=False)
-
-  def forward(self, x):
-    y = functional.relu(self.norm1(x))
-    shortcut = self.shortcut(y) if self.shortcut else x
-    y = functional.relu(self.norm2(self.conv1(y)))
-    y = functional.relu(self.norm3(self.conv2(y)))
-    return shortcut + self.conv3(y)
-
-
-class Selfie(nn.Module):
-  """P, A, u0 and positions; see selfie_jax.models.selfie.Selfie."""
-
-  def __init__(self, config):
-    super().__init__()
-    model = config.model
-    if model.stem == 'conv7_pool' or model.positions != 'flat':
-      raise ValueError('this baseline has the networks for 32 px only')
-    size, stride, padding = resnet.STEMS[model.stem]
-    layers = [nn.Conv2d(3, model.width, size, stride, padding, bias=False)]
-    channels = model.width
-    for i, depth in enumerate(model.depths[:3]):
-      features = model.width * 2**i
-      for unit in range(depth):
-        stride = 2 if i and not unit else 1
-        layers.append(Bottleneck(channels, features, stride))
-        channels = features * resnet.EXPANSION
-    if model.closing_norm:
-      layers += [nn.BatchNorm2d(channels), nn.ReLU()]
-    self.patch_network = nn.Sequential(*layers)
-    attention = model.attention
-    self.attention_pooling = nn.TransformerEncoder(
-      nn.TransformerEncoderLayer(
-        channels,
-        attention.num_heads,
-        attention.hidden,
-        attention.dropout,
-        'gelu',
-        batch_first=True,
-      ),
-      attention.num_layers,
-      enable_nested_tensor=False,
-    )
-    self.u0 = nn.Parameter(0.02 * torch.randn(channels))
-    places = patches.grid_size(config.image_size, config.patch_size) ** 2
-    self.positions = nn.Parameter(0.02 * torch.randn(places, channels))
-
-  def forward(self, x, context, targets):
-    """Patches [batch, n, 3, s, s] to logits [batch, targets, targets]."""
-    batch, n = x.shape[:2]
-    h = self.patch_network(x.flatten(0, 1)).mean((2, 3)).view(batch, n, -1)
-    rows = torch.arange(batch)[:, None]
-    u0 = self.u0.expand(batch, 1, -1)
-    pooled = torch.cat([u0, h[rows, context]], 1)
-    pooled = self.attention_pooling(pooled)[:, 0]
-    queries = pooled[:, None] + self.positions[targets]
-    return queries @ h[rows, targets].transpose(1, 2)
-
-
 def torch_step(config, batch):
   """A function that does one step of PyTorch, on the host."""
-  model = Selfie(config)
-  if FLAGS.channels_last:
-    model = model.to(memory_format=torch.channels_last)
+  layout = (
+    torch.channels_last if FLAGS.channels_last else torch.contiguous_format
+  )
+  if config.mode == 'pretrain':
+    model, loss_fn = torch_networks.make_pretrain_loss(config, layout)
+  else:
+    model, loss_fn = torch_networks.make_finetune_loss(
+      config, layout, job.num_classes(config)
+    )
+  model = model.to(memory_format=layout)
   optimizer = torch.optim.SGD(
     model.parameters(),
     config.optimizer.learning_rate,
@@ -135,27 +66,16 @@ def torch_step(config, batch):
   )
   mean = torch.tensor(config.normalise.mean)[:, None, None]
   std = torch.tensor(config.normalise.std)[:, None, None]
-  size = config.patch_size
-  n = (config.image_size // size) ** 2
-  m = patches.num_targets(n, config.masked_fraction)
-  images = torch.from_numpy(
-    batch['image'].reshape(-1, *batch['image'].shape[2:])
+  images, labels = (
+    torch.from_numpy(x.reshape(-1, *x.shape[2:]))
+    for x in (batch['image'], batch['label'].astype(np.int64))
   )
   solve = torch.compile(model) if FLAGS.compile else model
 
   def step():
-    x = images.permute(0, 3, 1, 2).float() / 255
-    x = (x - mean) / std
-    x = x.unfold(2, size, size).unfold(3, size, size)
-    x = x.permute(0, 2, 3, 1, 4, 5).flatten(1, 2)
-    if FLAGS.channels_last:
-      x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-      x = x.view(-1, n, *x.shape[1:])
-    order = torch.rand(len(x), n).argsort(1)
+    x = (images.permute(0, 3, 1, 2).float() / 255 - mean) / std
     with torch.autocast('cpu', torch.bfloat16, enabled=FLAGS.bfloat16):
-      logits = solve(x, order[:, m:], order[:, :m]).float()
-    right = torch.arange(m).expand(len(x), m)
-    loss = functional.cross_entropy(logits.flatten(0, 1), right.flatten())
+      loss = loss_fn(solve, x, labels)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
