@@ -4,14 +4,13 @@ import os
 import pathlib
 import sys
 
+import xla_flags
+
 TESTS = pathlib.Path(__file__).resolve().parent
 ROOT = TESTS.parent
 sys.path.insert(0, str(ROOT))
 os.environ['JAX_PLATFORMS'] = 'cpu'
-# Compilation is most of the tests' time, so programs are left unoptimised.
-os.environ['XLA_FLAGS'] = (
-  '--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0'
-)
+os.environ['XLA_FLAGS'] = xla_flags.TWO_DEVICES
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(ROOT / '.jax_cache'))
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import xla_flags
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TINY = '--config=configs/digits_pretrain.py:tiny'
@@ -19,7 +20,7 @@ def call(*flags, cwd, code):
     cwd=cwd,
     text=True,
     capture_output=True,
-    env=os.environ | {'XLA_FLAGS': '--xla_backend_optimization_level=0'},
+    env=os.environ | {'XLA_FLAGS': xla_flags.UNOPTIMISED},
   )
   assert done.returncode == code, done.stderr
   return done.stderr
@@ -65,7 +66,7 @@ def test_pretrain_then_finetune_then_again(tmp_path):
 
 
 def test_fallen_back_to_cpu_is_said_loudly(tmp_path):
-  environment = os.environ | {'XLA_FLAGS': '--xla_backend_optimization_level=0'}
+  environment = os.environ | {'XLA_FLAGS': xla_flags.UNOPTIMISED}
   del environment['JAX_PLATFORMS']
   done = subprocess.run(
     [
@@ -109,7 +110,7 @@ def test_a_run_that_diverged_has_an_exit_code_of_its_own(tmp_path):
     '--config.optimizer.learning_rate=1e30',
     f'--workdir={tmp_path}',
     code=3,
-    XLA_FLAGS='--xla_backend_optimization_level=0',
+    XLA_FLAGS=xla_flags.UNOPTIMISED,
   )
   last = told.splitlines()[-1]
   assert last.startswith('error: the loss') and 'is not finite at step' in last

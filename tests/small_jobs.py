@@ -10,6 +10,7 @@ import time
 
 import jax
 import numpy as np
+import xla_flags
 
 from configs import digits_finetune
 from configs import digits_pretrain
@@ -78,7 +79,7 @@ class Process:
           *flags,
         ],
         stderr=file,
-        env=os.environ | {'XLA_FLAGS': '--xla_backend_optimization_level=0'},
+        env=os.environ | {'XLA_FLAGS': xla_flags.UNOPTIMISED},
       )
     self.send, self.wait = self._process.send_signal, self._process.wait
 

@@ -10,6 +10,7 @@ import sys
 
 import commands
 import pytest
+import xla_flags
 
 from configs import common
 from selfie_jax import config as config_lib
@@ -66,7 +67,7 @@ def run(blocks: list[commands.Block], folder: pathlib.Path) -> None:
       env=os.environ
       | {
         'PATH': f'{folder / ".venv" / "bin"}:{os.environ["PATH"]}',
-        'XLA_FLAGS': '--xla_backend_optimization_level=0' if quick else '',
+        'XLA_FLAGS': xla_flags.UNOPTIMISED if quick else '',
       },
     )
     assert done.returncode == 0, f'{block.place}\n{block.program}{done.stderr}'

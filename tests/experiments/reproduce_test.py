@@ -14,6 +14,7 @@ import time
 
 import made_up_runs
 import pytest
+import xla_flags
 
 from selfie_jax import errors
 from selfie_jax import reproduce
@@ -28,7 +29,7 @@ DIGITS = (
 PROGRAM = (sys.executable, '-m', 'selfie_jax.reproduce')
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 1
 FIELDS = (('dataset.name', 'digits'),)
-ENVIRONMENT = os.environ | {'XLA_FLAGS': '--xla_backend_optimization_level=0'}
+ENVIRONMENT = os.environ | {'XLA_FLAGS': xla_flags.UNOPTIMISED}
 
 
 def words(*flags, workdir, fractions='0.05'):

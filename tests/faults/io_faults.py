@@ -23,6 +23,7 @@ if __name__ == '__main__':
 import io_ends
 import io_jobs
 import io_positions
+import xla_flags
 
 HANGS_AFTER = 900  # seconds, of a job of about ten on an idle machine
 GOOD = ('equal', 'one line', 'not met')
@@ -58,7 +59,7 @@ class Laboratory:
     self._undisturbed = {}
     env = os.environ | {
       'LD_PRELOAD': str(library),
-      'XLA_FLAGS': '--xla_backend_optimization_level=0',
+      'XLA_FLAGS': xla_flags.UNOPTIMISED,
       'OPENBLAS_NUM_THREADS': '1',
       'XDG_CACHE_HOME': str(self.root / 'cache'),
     }
