@@ -3,12 +3,11 @@
 python -m selfie_jax.compare runs/digits_finetune runs/digits_supervised
 """
 
-import json
-
 from etils import epath
 
 from selfie_jax import command_line
 from selfie_jax import errors
+from selfie_jax.storage import workdir as workdir_lib
 
 
 def main() -> None:
@@ -45,16 +44,15 @@ def read_results(run: str) -> dict:
   Raises:
     UserError: there is none, or it is damaged.
   """
-  path = epath.Path(run) / 'results.json'
-  if not path.exists():
+  results = workdir_lib.read_json(
+    epath.Path(run) / 'results.json', 'run its job again'
+  )
+  if results is None:
     raise errors.UserError(
       f'{run} is not a finished run: no results.json there; give folders of '
       'finished runs, such as runs/digits_finetune'
     )
-  try:
-    return json.loads(path.read_text())
-  except ValueError as error:
-    raise errors.UserError(f'{path} is damaged ({error})') from error
+  return results
 
 
 def describe(results: dict) -> list[str]:

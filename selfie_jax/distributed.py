@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
-import hashlib
 import logging
 import os
+import pickle
 import sys
 import traceback
 from typing import Any
@@ -18,7 +18,6 @@ from selfie_jax import errors
 
 logger = logging.getLogger(__name__)
 
-_MESSAGE_BYTES = 2048
 _NO_CLUSTER = 'coordinator_address should be defined'  # jax says so
 
 
@@ -133,54 +132,32 @@ def is_primary() -> bool:
   return jax.process_index() == 0
 
 
-def raise_everywhere(error: errors.UserError | None) -> None:
-  """Raises the primary process's error in all processes, if it has one.
-
-  All of them must call it; what the others pass does not count.
-  """
-  if jax.process_count() > 1:
-    text = np.zeros(_MESSAGE_BYTES, np.uint8)
-    said = str(error or '').encode()[:_MESSAGE_BYTES]
-    text[: len(said)] = np.frombuffer(said, np.uint8)
-    text = multihost_utils.broadcast_one_to_all(text)
-    said = bytes(np.asarray(text)).rstrip(b'\0').decode(errors='replace')
-    error = errors.UserError(said) if said else None
-  if error:
-    raise error
-
-
-def choose(number: int) -> int:
-  """The primary process's number, in all processes."""
-  if jax.process_count() == 1:
-    return number
-  return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
-
-
-def from_primary(make: Callable[[], np.ndarray]) -> np.ndarray:
+def from_primary(make: Callable[[], Any]) -> Any:
   """What `make` gives in the primary process, in all of them.
 
   All of them must call it; the others do not call `make`.
 
   Args:
-    make: gives integers, int64 [n].
+    make: gives what can be pickled.
 
   Raises:
     UserError: `make` raised it in the primary process.
   """
   if jax.process_count() == 1:
     return make()
-  error, values = None, np.empty(0, np.int64)
+  content = b''
   if is_primary():
     try:
-      values = make()
-    except errors.UserError as caught:
-      error = caught
-  raise_everywhere(error)
-  # Two halves each, for jax would cut 64 bits to 32.
-  halves = np.zeros(2 * choose(len(values)), np.int32)
-  halves[: 2 * len(values)] = values.astype(np.int64).view(np.int32)
-  halves = np.asarray(multihost_utils.broadcast_one_to_all(halves))
-  return np.ascontiguousarray(halves, np.int32).view(np.int64)
+      content = pickle.dumps((make(), None))
+    except errors.UserError as error:
+      content = pickle.dumps((None, error))
+  broadcast = multihost_utils.broadcast_one_to_all
+  data = np.zeros(int(broadcast(np.int32(len(content)))), np.uint8)
+  data[: len(content)] = np.frombuffer(content, np.uint8)
+  value, error = pickle.loads(np.asarray(broadcast(data), np.uint8).tobytes())
+  if error:
+    raise error
+  return value
 
 
 def check_equal(value: Any, what: str) -> None:
@@ -189,12 +166,10 @@ def check_equal(value: Any, what: str) -> None:
   All of them must call it.
 
   Args:
-    value: its `repr` is compared.
-    what: of what it tells, in words.
+    value: what is compared.
+    what: it describes, in words.
   """
-  digest = hashlib.sha256(repr(value).encode()).digest()
-  own = np.frombuffer(digest, np.int64)
-  if (from_primary(lambda: own) != own).any():
+  if from_primary(lambda: value) != value:
     raise errors.UserError(
       f'process {jax.process_index()} of the job sees other {what} than the '
       'first one; let all of them see the same files and start all again'

@@ -18,7 +18,6 @@ from selfie_jax.experiments import recipes
 from selfie_jax.experiments import report
 from selfie_jax.experiments import results as results_lib
 from selfie_jax.experiments import runner
-from selfie_jax.experiments import tuning
 
 logger = logging.getLogger('selfie_jax.reproduce')  # not __main__
 
@@ -28,39 +27,30 @@ def main() -> None:
   with command_line.one_line():
     given, plan = flags.parse(__doc__)
     results = results_lib.Results(plan, given.results)
-    runs = table(plan, results)
+    runs = results.table()
     if given.list:
       print_commands(pending(runs, given.stage))
       sys.exit(0)
-    failed = not given.report and run(plan, results, given)
-    for job in (runs := table(plan, results)).job:
+    failed = not given.report and run(results, given)
+    for job in (runs := results.table()).job:
       results.store(job)
     path = report.write(plan, runs, results.folder, command())
     logger.info('Report: %s', path)
     sys.exit(failed)
 
 
-def table(plan: plan_lib.Plan, results: results_lib.Results):
-  """The runs of all jobs; refuses those of another recipe."""
-  jobs = plan.pretrainings() + plan.tunings()
-  results.check(jobs)
-  cells = plan.cells(tuning.choose(plan, results.table(jobs)))
-  results.check(cells)
-  return results.table(jobs + cells)
-
-
 def pending(runs, stage: str) -> list[plan_lib.Job]:
   """What is to be run, a pretraining also if only its weights are missing."""
   left = [*runs[~runs.ended].job]
-  starts = [job.start for job in left]
-  again = [j for j in runs.job if j in starts and not results_lib.is_here(j)]
-  jobs = [job for job in runs.job if job in left + again]
+  starts = [job.start for job in left if job.start]
+  lost = [job for job in starts if not results_lib.fingerprint(job.folder)]
+  jobs = [job for job in runs.job if job in left + lost]
   return [job for job in jobs if stage in ('all', job.stage)]
 
 
-def run(plan: plan_lib.Plan, results: results_lib.Results, given) -> bool:
+def run(results: results_lib.Results, given) -> bool:
   """Runs what is not finished; returns whether something is left."""
-  runs = table(plan, results)
+  runs = results.table()
   jobs = pending(runs, given.stage)
   finished = sum(given.stage in ('all', stage) for stage in runs.stage)
   finished -= len(jobs)
@@ -69,7 +59,7 @@ def run(plan: plan_lib.Plan, results: results_lib.Results, given) -> bool:
       logger.info('%d to run, %d finished', len(jobs), finished)
       while True:
         # Asked anew each time, since the cells' rates follow from the tuning.
-        for job in (jobs := pending(table(plan, results), given.stage)):
+        for job in (jobs := pending(results.table(), given.stage)):
           is_ready = not job.waits and job.start not in running.active.values()
           if is_ready and job not in running.started and running.has_room():
             running.start(job)

@@ -34,7 +34,7 @@ ARROWS = {
   'export': _INFERENCE | {'inference', 'command_line'},
   'visualize': _INFERENCE | {'inference', 'command_line'},
   'reproduce': {'experiments', 'command_line', 'errors'},
-  'compare': {'command_line', 'errors'},
+  'compare': {'storage', 'command_line', 'errors'},
 }
 LIBRARIES = {
   'tensorflow': {'data'},

@@ -13,9 +13,11 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
       compare.main()
     assert ended.value.code == 2
-    out, told = capsys.readouterr()
-    assert out == '' and told.startswith('error: ') and told.count('\n') == 1
-    return told
+    out, printed = capsys.readouterr()
+    assert (
+      out == '' and printed.startswith('error: ') and printed.count('\n') == 1
+    )
+    return printed
 
   assert 'required: runs; python -m selfie_jax.compare --help' in refused()
   assert 'no results.json there' in refused(tmp_path)

@@ -82,11 +82,16 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture
-def told(caplog, monkeypatch):
-  """What our own loggers said."""
+def log_messages(caplog, monkeypatch):
+  """The messages of our own loggers, as pytest's caplog has them."""
   monkeypatch.setattr(logging.getLogger('selfie_jax'), 'propagate', True)
   caplog.set_level(logging.INFO)
   return caplog
+
+
+@pytest.fixture
+def told(log_messages):
+  return log_messages
 
 
 @pytest.fixture

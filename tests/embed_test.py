@@ -204,7 +204,11 @@ def test_a_mistake_is_one_line(tmp_path, module, flags, says):
     env=os.environ | {'PYTHONPATH': str(ROOT)},
   )
   assert done.returncode == 2
-  told = done.stderr
-  assert told.startswith('error: ') and told.count('\n') == 1 and says in told
+  printed = done.stderr
+  assert (
+    printed.startswith('error: ')
+    and printed.count('\n') == 1
+    and says in printed
+  )
   assert done.stdout == ''
   assert os.listdir(tmp_path) == []

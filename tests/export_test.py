@@ -141,10 +141,10 @@ def test_exported_classifier_starts_all_but_the_head(
   )
   card = (tmp_path / 'out' / 'README.md').read_text()
   assert '0. class 0\n1. class 1' in card and 'digits' in card
-  told = json.loads((tmp_path / 'out' / 'config.json').read_text())
-  assert told['num_classes'] == 10 and told['num_features'] == 256
-  assert told['model_args']['channels'] == [32, 64, 128, 256]
-  assert told['pretrained_cfg']['crop_mode'] == 'squash'
+  card = json.loads((tmp_path / 'out' / 'config.json').read_text())
+  assert card['num_classes'] == 10 and card['num_features'] == 256
+  assert card['model_args']['channels'] == [32, 64, 128, 256]
+  assert card['pretrained_cfg']['crop_mode'] == 'squash'
 
 
 def test_files_that_do_not_fit_are_refused(finetune_config, tmp_path):

@@ -81,9 +81,9 @@ def test_no_job_given():
 
 def test_in_another_folder_the_path_that_works_is_said(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  told = refused(f'--config={TINY}')
+  printed = refused(f'--config={TINY}')
   path = f'--config={job_flags.ROOT}/{TINY}'
-  assert path in told and f'cd {job_flags.ROOT}' in told
+  assert path in printed and f'cd {job_flags.ROOT}' in printed
   assert job_flags.read([path]).dataset.name == 'digits'
 
 
@@ -119,10 +119,12 @@ def test_a_config_of_ones_own_lies_anywhere(tmp_path):
   ],
 )
 def test_a_field_that_is_not_there(flag, says):
-  told = refused(f'--config={TINY}', f'--config.{flag}')
-  assert told.startswith('a pretraining job has no field ') and says in told
+  printed = refused(f'--config={TINY}', f'--config.{flag}')
+  assert (
+    printed.startswith('a pretraining job has no field ') and says in printed
+  )
   # Fifty names only where nothing is like it.
-  assert ('normalise.mean' in told) == ('nothing' in flag)
+  assert ('normalise.mean' in printed) == ('nothing' in flag)
 
 
 @pytest.mark.parametrize(
@@ -139,9 +141,9 @@ def test_a_field_that_is_not_there(flag, says):
   ],
 )
 def test_a_value_that_cannot_be(flag, says):
-  told = refused(f'--config={TINY}', f'--config.{flag}')
-  assert says in told and 'literal' not in told
-  assert flag.partition('=')[0] in told
+  printed = refused(f'--config={TINY}', f'--config.{flag}')
+  assert says in printed and 'literal' not in printed
+  assert flag.partition('=')[0] in printed
 
 
 def test_words_that_are_no_flags():

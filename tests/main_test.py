@@ -29,15 +29,17 @@ def call(*flags, cwd, code):
 def test_pretrain_then_finetune_then_again(tmp_path):
   pretrain = f'--config={ROOT}/configs/digits_pretrain.py:tiny'
   finetune = f'--config={ROOT}/configs/digits_finetune.py:tiny'
-  told = call(pretrain, '--config.total_steps=4', cwd=tmp_path, code=0)
+  printed = call(pretrain, '--config.total_steps=4', cwd=tmp_path, code=0)
   run = tmp_path / 'runs' / 'digits_pretrain_tiny'
   assert json.loads((run / 'config.json').read_text())['total_steps'] == 4
   assert json.loads((run / 'results.json').read_text())['step'] == 4
-  assert 'Total: ' in told and '1 x cpu' in told  # parameters and devices
-  assert 'Compiling the first step' in told
-  assert 'patch_accuracy' in told and 'images_per_second_per_device' in told
+  assert 'Total: ' in printed and '1 x cpu' in printed  # parameters and devices
+  assert 'Compiling the first step' in printed
+  assert (
+    'patch_accuracy' in printed and 'images_per_second_per_device' in printed
+  )
 
-  told = call(
+  printed = call(
     finetune,
     '--config.init_from=runs/digits_pretrain_tiny',
     '--config.total_steps=4',
@@ -45,14 +47,14 @@ def test_pretrain_then_finetune_then_again(tmp_path):
     cwd=tmp_path,
     code=0,
   )
-  assert 'Loaded from runs/digits_pretrain_tiny' in told
+  assert 'Loaded from runs/digits_pretrain_tiny' in printed
   results = json.loads((tmp_path / 'tuned' / 'results.json').read_text())
   assert results['initialised_from'] == 'runs/digits_pretrain_tiny'
 
-  told = call(pretrain, '--config.total_steps=4', cwd=tmp_path, code=0)
-  assert 'is finished' in told
-  told = call(pretrain, '--config.total_steps=5', cwd=tmp_path, code=2)
-  assert 'total_steps (4 -> 5)' in told
+  printed = call(pretrain, '--config.total_steps=4', cwd=tmp_path, code=0)
+  assert 'is finished' in printed
+  printed = call(pretrain, '--config.total_steps=5', cwd=tmp_path, code=2)
+  assert 'total_steps (4 -> 5)' in printed
 
   compared = subprocess.run(
     [sys.executable, '-m', 'selfie_jax.compare', run, tmp_path / 'tuned'],
@@ -99,30 +101,30 @@ def fails(*flags, code=2, **variables):
 
 
 def test_a_mistake_is_one_line_and_nothing_else():
-  told = fails(TINY, '--config.batchsize=3')
-  assert told.startswith('error: ') and told.count('\n') == 1
-  assert 'did you mean batch_size' in told
+  printed = fails(TINY, '--config.batchsize=3')
+  assert printed.startswith('error: ') and printed.count('\n') == 1
+  assert 'did you mean batch_size' in printed
 
 
 def test_a_run_that_diverged_has_an_exit_code_of_its_own(tmp_path):
-  told = fails(
+  printed = fails(
     TINY,
     '--config.optimizer.learning_rate=1e30',
     f'--workdir={tmp_path}',
     code=3,
     XLA_FLAGS=xla_flags.UNOPTIMISED,
   )
-  last = told.splitlines()[-1]
+  last = printed.splitlines()[-1]
   assert last.startswith('error: the loss') and 'is not finite at step' in last
-  assert 'Traceback' not in told
+  assert 'Traceback' not in printed
 
 
 @pytest.mark.parametrize('platform', ['cuda', 'tpu'])
 def test_a_device_that_is_not_there_is_one_line(platform):
-  told = fails(TINY, JAX_PLATFORMS=platform)
-  assert told.startswith('error: jax finds no device for JAX_PLATFORMS=')
-  assert f'requirements-{"gpu" if platform == "cuda" else "tpu"}.txt' in told
-  assert told.count('\n') == 1
+  printed = fails(TINY, JAX_PLATFORMS=platform)
+  assert printed.startswith('error: jax finds no device for JAX_PLATFORMS=')
+  assert f'requirements-{"gpu" if platform == "cuda" else "tpu"}.txt' in printed
+  assert printed.count('\n') == 1
 
 
 def test_libtpu_without_a_tpu_is_no_cluster(tmp_path):
@@ -130,12 +132,14 @@ def test_libtpu_without_a_tpu_is_no_cluster(tmp_path):
   (tmp_path / 'libtpu' / '__init__.py').write_text(
     "def get_library_path():\n  return '/nowhere/libtpu.so'\n"
   )
-  told = fails(
+  printed = fails(
     TINY,
     '--config.dataset.train_split=everything',
     f'--workdir={tmp_path / "run"}',
     PYTHONPATH=str(tmp_path),
   )
-  assert "'train' (1,497 images), 'test' (300 images)" in told.splitlines()[-1]
-  told = fails(TINY, '--distributed', PYTHONPATH=str(tmp_path))
-  assert told.startswith('error: --distributed finds nothing here')
+  assert (
+    "'train' (1,497 images), 'test' (300 images)" in printed.splitlines()[-1]
+  )
+  printed = fails(TINY, '--distributed', PYTHONPATH=str(tmp_path))
+  assert printed.startswith('error: --distributed finds nothing here')

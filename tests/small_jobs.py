@@ -84,7 +84,7 @@ class Process:
     self.send, self.wait = self._process.send_signal, self._process.wait
 
   @property
-  def told(self):
+  def printed(self):
     return self._path.read_text()
 
   def wait_for(self, is_so, seconds=900):
@@ -96,7 +96,7 @@ class Process:
       if self._process.poll() is not None:
         return False
       time.sleep(0.001)
-    raise TimeoutError(self.told)
+    raise TimeoutError(self.printed)
 
   def __enter__(self):
     return self

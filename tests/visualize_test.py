@@ -49,8 +49,8 @@ def test_pretraining_run_has_all_pictures(
   out = tmp_path / 'out'
   _type(monkeypatch, checkpoint=finished('pretrain'), out=out, count=3)
   names = ['patches', 'attention', 'neighbours', 'map', 'filters']
-  told = capsys.readouterr().out.splitlines()
-  assert told == [str(out / f'{name}.png') for name in names]
+  printed = capsys.readouterr().out.splitlines()
+  assert printed == [str(out / f'{name}.png') for name in names]
   for name in names:
     with Image.open(out / f'{name}.png') as image:
       assert image.width > 300 and np.ptp(np.asarray(image.convert('L'))) > 100
@@ -62,10 +62,10 @@ def test_finetuned_run_has_those_it_can_of_any_folder(
   run = tmp_path / 'run'
   shutil.copytree(finished('finetune'), run)
   _type(monkeypatch, checkpoint=run, images=folder, layer='block4')
-  told = capsys.readouterr().out
-  assert 'no patches.png: only pretraining runs' in told
-  assert 'no attention.png: resnet50 has no attention pooling' in told
-  assert '1 left out that cannot be read: dog/broken.png' in told
+  printed = capsys.readouterr().out
+  assert 'no patches.png: only pretraining runs' in printed
+  assert 'no attention.png: resnet50 has no attention pooling' in printed
+  assert '1 left out that cannot be read: dog/broken.png' in printed
   drawn = {path.stem for path in (run / 'figures').iterdir()}
   assert drawn == {'curves', 'neighbours', 'map', 'filters'}
 

@@ -1,6 +1,6 @@
 """What a job's flags make of its config, without running it."""
 
-from collections.abc import Sequence
+import functools
 import os
 import pathlib
 import shlex
@@ -12,7 +12,7 @@ from selfie_jax import errors
 from selfie_jax import job_flags
 
 ROOT = job_flags.ROOT
-Fields = Sequence[tuple[str, str]]
+Fields = tuple[tuple[str, str], ...]
 
 # Where things lie on one machine; no part of what a run's numbers are.
 PLACES = ('init_from', 'dataset.data_dir', 'dataset.path')
@@ -51,6 +51,7 @@ def build(config: str, fields: Fields) -> ml_collections.ConfigDict:
   return job_flags.read([f'--config={ROOT}/{config}', *given])
 
 
+@functools.cache
 def fields_of(config: str, fields: Fields = ()) -> dict[str, object]:
   """Likewise, as {'model.width': 64, ...} with lists for tuples."""
   return config_lib.flatten(build(config, fields))

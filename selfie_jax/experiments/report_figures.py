@@ -64,7 +64,7 @@ def accuracy(plan: plan_lib.Plan, compared: pd.DataFrame) -> mpl_figure.Figure:
 
 def curves(plan: plan_lib.Plan, runs: pd.DataFrame) -> mpl_figure.Figure:
   """Accuracies against steps: a thin line a run, a thick one their mean."""
-  columns, choices = 1 + len(plan.fractions), plan.choices()
+  columns, choices = 1 + len(plan.fractions), runs.choice.unique()
   fig = figures_lib.figure(max(8.5, 2.2 * columns), 3 + len(choices) / 10)
   first, *others = fig.subplots(1, columns)
   for choice, colour in zip(choices, PALETTE, strict=False):

@@ -7,7 +7,6 @@ already is read from there, not stored again.
 """
 
 from collections.abc import Iterable
-import functools
 import json
 from typing import Any
 
@@ -18,14 +17,13 @@ from selfie_jax import config as config_lib
 from selfie_jax import errors
 from selfie_jax.experiments import plan as plan_lib
 from selfie_jax.experiments import recipes
-from selfie_jax.storage import fingerprint
+from selfie_jax.experiments import tuning
 from selfie_jax.storage import saved_job
 from selfie_jax.storage import workdir as workdir_lib
 
 TABLE = 'runs.jsonl'
 FAILURE = 'failure.json'  # of a run's last attempt: {'code', 'line'}
 PRETRAINING = 'pretraining.json'  # the fingerprint of what a run started from
-DIVERGED = 3  # main.py's exit code
 
 _OF_JOB = ['name', 'stage', 'arm', 'network', 'fraction', 'seed', 'choice']
 _OF_RUN = ['checkpoint', 'images_per_second', 'wall_seconds', 'devices']
@@ -45,74 +43,66 @@ class Results:
   def __init__(self, plan: plan_lib.Plan, results: str | None = None):
     parent = epath.Path(results or f'{plan.workdir}/reports')
     self.folder = parent / plan.title  # of the report and the table
-    paths = {*parent.glob(f'*/{TABLE}'), self.folder / TABLE} if results else ()
+    self._plan, self._path = plan, self.folder / TABLE
+    paths = {*parent.glob(f'*/{TABLE}'), self._path} if results else ()
     self._others = {path: _read_table(path) for path in sorted(paths)}
-    self._rows = self._others.pop(self.folder / TABLE, None)
-    self._given = plan.pretrained
-    if self._given and not fingerprint.of_run(self._given):
+    self._rows = self._others.pop(self._path, None)
+    if plan.pretrained and not fingerprint(plan.pretrained):
       raise errors.UserError(
-        f'--pretrained={self._given} is no finished pretraining run: give the '
-        'folder of one, with its config.json, results.json and checkpoints'
+        f'--pretrained={plan.pretrained} is no finished pretraining run: give '
+        'the folder of one, with its config.json, results.json and checkpoints'
       )
 
-  def row(self, job: plan_lib.Job) -> Row:
-    """A stored run, or what there is in its folder; {} for nothing.
-
-    It has 'metrics' if it is finished, 'failure' if its last attempt failed,
-    and a flat 'config' unless it failed before there was one.
-    """
-    return self._stored(job) or _read_run(job)
-
-  def table(self, jobs: Iterable[plan_lib.Job]) -> pd.DataFrame:
-    """A row for each job, with the Job itself in the column 'job'.
+  def table(self) -> pd.DataFrame:
+    """A row for each job of the plan, with the Job itself in the column 'job'.
 
     `finished` runs have metrics; `ended` also are rates that diverged.
+
+    Raises:
+      UserError: a run is of another recipe or from another pretraining, and
+        what differs is named; or a field of the plan is not valid.
     """
+    jobs = self._plan.pretrainings() + self._plan.tunings()
+    rates = tuning.choose(self._plan, self._table_of(jobs))
+    return self._table_of(jobs + self._plan.cells(rates))
+
+  def store(self, job: plan_lib.Job) -> Row:
+    """Adds a run that has ended to the table; returns its row."""
+    row = _read_run(job)
+    if self._rows is not None and has_ended(row) and not self._stored(job):
+      self._rows[job.name] = row
+      _write(self._path, self._rows.values())
+    return row
+
+  def _table_of(self, jobs: Iterable[plan_lib.Job]) -> pd.DataFrame:
     rows = []
     for job in jobs:
-      row = self.row(job)
+      row = self._row(job)
       rows.append(vars(job) | {'config': {}} | row | row.get('metrics', {}))
       rows[-1] |= {'job': job, 'failure': row.get('failure', {}).get('line')}
-      rows[-1] |= {'finished': 'metrics' in row, 'ended': _has_ended(row)}
+      rows[-1] |= {'finished': 'metrics' in row, 'ended': has_ended(row)}
       if 'config' in row:
         rows[-1]['rate'] = row['config']['optimizer.learning_rate']
     columns = _OF_JOB + _OF_RUN + _METRICS + _STATE + ['config', 'history']
     made = pd.DataFrame(rows, columns=columns)
     return made.astype(dict.fromkeys(_METRICS, float))
 
-  def check(self, jobs: Iterable[plan_lib.Job]) -> None:
-    """Refuses to mix runs of another recipe or pretraining into the plan's.
+  def _row(self, job: plan_lib.Job) -> Row:
+    """The stored run of a job, or what there is in its folder; {} for nothing.
 
-    A UserError names what differs, or a field of the plan that is not valid.
+    It has 'metrics' if it is finished, 'failure' if its last attempt failed,
+    and a flat 'config' unless it failed before there was one.
     """
-    for job in jobs:
-      stored = (self._rows or {}).get(job.name, {})
-      for place, row in (
-        (job.folder, _read_run(job)),
-        (f'{self.folder / TABLE}: {job.name}', stored),
-      ):
-        if changed := self._differences(job, row):
-          raise errors.UserError(
-            f'{place} is a run with another config: {", ".join(changed)}. Type '
-            'the flags it was begun with (--pretrained=DIR for its own '
-            'pretraining), remove it, or give another --workdir'
-            + (' and --results' if stored else '')
-          )
-
-  def begin(self, job: plan_lib.Job) -> None:
-    """Makes the folder of a run that is about to be started."""
-    folder = epath.Path(job.folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / FAILURE).unlink(missing_ok=True)
-    if job.start and not (folder / PRETRAINING).exists():
-      _write(folder / PRETRAINING, [fingerprint.of_run(job.start.folder)])
-
-  def store(self, job: plan_lib.Job) -> None:
-    """Adds a run that has ended to the table."""
-    row = _read_run(job)
-    if self._rows is not None and _has_ended(row) and not self._stored(job):
-      self._rows[job.name] = row
-      _write(self.folder / TABLE, self._rows.values())
+    own, here = (self._rows or {}).get(job.name, {}), _read_run(job)
+    for place, row in ((job.folder, here), (f'{self._path}: {job.name}', own)):
+      if changed := self._differences(job, row):
+        raise errors.UserError(
+          f'{place} is a run with another config: {", ".join(changed)}. Type '
+          'the flags it was begun with (--pretrained=DIR for its own '
+          'pretraining), remove it, or give another --workdir'
+          + (' and --results' if own else '')
+        )
+    return self._stored(job) or here
 
   def _stored(self, job: plan_lib.Job) -> Row | None:
     if job.name in (self._rows or {}):
@@ -122,22 +112,33 @@ class Results:
 
   def _differences(self, job: plan_lib.Job, row: Row) -> list[str]:
     """What keeps a row from being the job's run, in words."""
-    expected = _fields_of(job.config, job.fields)
-    if job.folder == self._given:
-      expected = config_lib.flatten(
-        saved_job.load_config(epath.Path(self._given))
-      )
     if 'config' not in row:
       return []
+    expected = recipes.fields_of(job.config, job.fields)
+    if job.folder == self._plan.pretrained:
+      given = saved_job.load_config(epath.Path(job.folder))
+      expected = config_lib.flatten(given)
     changed = config_lib.differences(row['config'], expected, recipes.PLACES)
-    its = row['pretraining'] if job.start else fingerprint.of_row(row)
+    its = row['pretraining'] if job.start else _fingerprint_of(row)
     pretraining = job.start or job
-    ours = fingerprint.of_run(pretraining.folder)
+    ours = fingerprint(pretraining.folder)
     if job.start and not ours:
-      ours = fingerprint.of_row(self._stored(pretraining) or {})
-    if its and ours and not fingerprint.is_same(its, ours):
-      changed['pretraining'] = its, ours
+      ours = _fingerprint_of(self._stored(pretraining) or {})
+    if its and ours:
+      # By the exact loss where the weights of one are not known.
+      name = 'weights' if its['weights'] and ours['weights'] else 'loss'
+      if its[name] != ours[name]:
+        changed['pretraining'] = its, ours
     return [f'{f} ({old} -> {new})' for f, (old, new) in changed.items()]
+
+
+def begin(job: plan_lib.Job) -> None:
+  """Makes the folder of a run that is about to be started."""
+  folder = epath.Path(job.folder)
+  folder.mkdir(parents=True, exist_ok=True)
+  (folder / FAILURE).unlink(missing_ok=True)
+  if job.start and not (folder / PRETRAINING).exists():
+    _write(folder / PRETRAINING, [fingerprint(job.start.folder)])
 
 
 def fail(job: plan_lib.Job, code: int, line: str) -> None:
@@ -145,24 +146,37 @@ def fail(job: plan_lib.Job, code: int, line: str) -> None:
   _write(epath.Path(job.folder) / FAILURE, [{'code': code, 'line': line}])
 
 
-def is_here(start: plan_lib.Job) -> bool:
-  """Whether others can start from this pretraining."""
-  return fingerprint.of_run(start.folder) is not None
+def fingerprint(folder: str) -> dict[str, Any] | None:
+  """What tells a pretraining from others; None if none is finished there."""
+  if not (epath.Path(folder) / 'config.json').exists():
+    return None
+  return _fingerprint_of(_read(folder, 'results.json') or {})
+
+
+def has_ended(row: Row) -> bool:
+  """Whether there is nothing left to run: learning rates may diverge."""
+  diverged = row.get('failure', {}).get('code') == errors.Diverged.exit_code
+  return 'metrics' in row or (diverged and row['stage'] == 'tune')
 
 
 def step(job: plan_lib.Job) -> int:
   """How far a run is, by the evaluations that it has written."""
-  rows = fingerprint.read(f'{job.folder}/history.json') or []
+  rows = _read(job.folder, 'history.json') or []
   return max((row['step'] for row in rows), default=0)
+
+
+def _fingerprint_of(row: Row) -> dict[str, Any] | None:
+  """From results or a row; before results had them, `weights` are None."""
+  metrics = row.get('metrics', {})
+  if 'patch_accuracy' not in metrics:
+    return None
+  return {'loss': metrics['loss'], 'weights': row.get('weights')}
 
 
 def _read_run(job: plan_lib.Job) -> Row:
   """The row of a run in its folder."""
-  folder = epath.Path(job.folder)
-  config, failure = (
-    saved_job.load_config(folder),
-    fingerprint.read(folder / FAILURE),
-  )
+  config = saved_job.load_config(epath.Path(job.folder))
+  failure = _read(job.folder, FAILURE)
   if config is None and failure is None:
     return {}
   row = {name: vars(job)[name] for name in _OF_JOB}
@@ -171,28 +185,23 @@ def _read_run(job: plan_lib.Job) -> Row:
     row['config'] = {f: v for f, v in flat.items() if f not in recipes.PLACES}
     if job.start:
       row['pretraining'] = (
-        fingerprint.read(folder / PRETRAINING)
-        or fingerprint.of_run(config.init_from)
-        or fingerprint.of_run(job.start.folder)
+        _read(job.folder, PRETRAINING)
+        or fingerprint(config.init_from)
+        or fingerprint(job.start.folder)
       )
-  if results := fingerprint.read(folder / 'results.json'):
+  if results := _read(job.folder, 'results.json'):
     row |= {name: results.get(name) for name in _OF_RUN}
-    rows = fingerprint.read(folder / 'history.json') or []
+    rows = _read(job.folder, 'history.json') or []
     row['history'] = [each for each in rows if each['part'] != 'train']
   elif failure:
     row['failure'] = failure
   return row
 
 
-def _has_ended(row: Row) -> bool:
-  """Whether there is nothing left to run: learning rates may diverge."""
-  diverged = row.get('failure', {}).get('code') == DIVERGED
-  return 'metrics' in row or (diverged and row['stage'] == 'tune')
-
-
-@functools.cache
-def _fields_of(config: str, fields: plan_lib.Fields) -> Row:
-  return recipes.fields_of(config, fields)
+def _read(folder: str, name: str) -> Any:
+  """What a JSON file of a run holds; None if it is not there."""
+  remedy = f'delete {folder} to have the job run again'
+  return workdir_lib.read_json(epath.Path(folder) / name, remedy)
 
 
 def _read_table(path: epath.Path) -> dict[str, Row]:

@@ -5,7 +5,6 @@ from concurrent import futures
 import contextlib
 import logging
 import os
-import queue
 import re
 import signal
 import subprocess
@@ -35,7 +34,7 @@ def open_runner(
   `jobs` are all that are to be run, to know how much is left; `parallel` run
   at a time, each on its share of the cores. UserError if these are fewer.
   """
-  runner = Runner(results, jobs, share_cores(parallel))
+  runner = Runner(results, jobs, parallel)
   signals = (signal.SIGINT, signal.SIGTERM)
   handlers = {number: signal.signal(number, runner.stop) for number in signals}
   loggers = [logging.getLogger('selfie_jax')]
@@ -44,7 +43,7 @@ def open_runner(
       try:
         yield runner
       except BaseException:
-        if not runner.signal:  # told twice, they would not save their state
+        if not runner.signal:  # a second one would keep jobs from saving
           runner.stop(signal.SIGTERM)
         raise
   finally:
@@ -53,35 +52,39 @@ def open_runner(
 
 
 class Runner:
-  """Runs jobs, shows how far they are, and stops when it is told to."""
+  """Runs jobs, shows how far they are, and stops them at a signal."""
 
-  def __init__(self, results, jobs, shares: list[set[int]]):
+  def __init__(
+    self,
+    results: results_lib.Results,
+    jobs: list[plan_lib.Job],
+    parallel: int,
+  ):
     self.active: dict[futures.Future, plan_lib.Job] = {}
     self.started: list[plan_lib.Job] = []
     self.failures: dict[str, str] = {}  # name: the line that it ended with
     self.signal: int | None = None  # that stopped it
-    self.pool = futures.ThreadPoolExecutor(len(shares))
-    self._results, self._number = results, len(jobs)
-    self._shares = queue.SimpleQueue()  # of the cores
-    for share in shares:
-      self._shares.put(share)
+    shares = iter(_share_cores(parallel))
+    self.pool = futures.ThreadPoolExecutor(
+      parallel, initializer=lambda: _stay_on(next(shares))
+    )
+    self._results, self._number, self._parallel = results, len(jobs), parallel
     self._processes: set[subprocess.Popen] = set()
     fields = [recipes.fields_of(job.config, job.fields) for job in jobs]
     steps = sum(each['total_steps'] for each in fields)
     self.bar = tqdm.tqdm(total=steps, unit='step', disable=None)
 
   def has_room(self) -> bool:
-    return not self._shares.empty()
+    return len(self.active) < self._parallel
 
   def start(self, job: plan_lib.Job) -> None:
     """Starts a job, unless what it starts from is missing."""
     self.started.append(job)
-    if job.start and not results_lib.is_here(job.start):
-      self._fail(job, 2, f'not run, for {job.start.name} is not finished')
+    if job.start and not results_lib.fingerprint(job.start.folder):
+      self._end(job, 2, f'not run, for {job.start.name} is not finished')
       return
-    self._results.begin(job)
-    future = self.pool.submit(self._run, job, self._shares.get())
-    self.active[future] = job
+    results_lib.begin(job)
+    self.active[self.pool.submit(self._run, job)] = job
     logger.info('job %d/%d %s', len(self.started), self._number, job.name)
 
   def wait(self) -> None:
@@ -98,21 +101,16 @@ class Runner:
       job, (code, line) = self.active.pop(future), future.result()
       if self.signal or code in _STOPPED:
         raise errors.Preempted
-      if code:
-        self._fail(job, code, line)
-      self._results.store(job)
-      if metrics := self._results.row(job).get('metrics'):
-        scores = [f'{k} {v:.4g}' for k, v in metrics.items() if v is not None]
-        logger.info('%s: %s', job.name, ', '.join(scores))
+      self._end(job, code, line)
 
   def stop(self, number: int, frame=None) -> None:
-    """Has the jobs save their state and end; told twice, they end at once."""
+    """Has the jobs save their state and end; a second time, end at once."""
     del frame
     self.signal = number
     for process in list(self._processes):
       process.terminate()
 
-  def _run(self, job: plan_lib.Job, cores: set[int]) -> tuple[int, str]:
+  def _run(self, job: plan_lib.Job) -> tuple[int, str]:
     """Runs the process; returns its exit code and the line that says why."""
     words = recipes.arguments(job.config, job.fields, job.folder)
     with _open_log(job.folder) as log:
@@ -124,26 +122,29 @@ class Runner:
         start_new_session=True,  # Ctrl-C is ours to pass on
       )
       self._processes.add(process)
-      hold(process, cores)
-      if self.signal:  # told while it was being started
+      if self.signal:  # it came while the process was being started
         process.terminate()
       code = process.wait()
       self._processes.remove(process)
       log.seek(begin)
       lines = [line.strip() for line in log if line.strip()]
-    self._shares.put(cores)
-    said = [line for line in lines if _ERROR.match(line)] or lines
-    line = said[-1].removeprefix('error: ') if said else 'it said nothing'
+    reasons = [line for line in lines if _ERROR.match(line)] or lines
+    line = reasons[-1].removeprefix('error: ') if reasons else 'no output'
     return code, line if code >= 0 else f'killed by signal {-code}: {line}'
 
-  def _fail(self, job: plan_lib.Job, code: int, line: str) -> None:
-    results_lib.fail(job, code, line)
-    logger.warning('%s failed: %s', job.name, line)
-    if code != results_lib.DIVERGED or job.stage != 'tune':
+  def _end(self, job: plan_lib.Job, code: int, line: str) -> None:
+    if code:
+      results_lib.fail(job, code, line)
+      logger.warning('%s failed: %s', job.name, line)
+    row = self._results.store(job)
+    if not results_lib.has_ended(row):
       self.failures[job.name] = line
+    if metrics := row.get('metrics'):
+      scores = [f'{k} {v:.4g}' for k, v in metrics.items() if v is not None]
+      logger.info('%s: %s', job.name, ', '.join(scores))
 
 
-def share_cores(parallel: int) -> list[set[int]]:
+def _share_cores(parallel: int) -> list[set[int]]:
   """The cores of each job: on all, each would wait for itself at every step."""
   is_linux = hasattr(os, 'sched_getaffinity')
   cores = [*(os.sched_getaffinity(0) if is_linux else range(os.cpu_count()))]
@@ -155,11 +156,10 @@ def share_cores(parallel: int) -> list[set[int]]:
   return [set(cores[i::parallel]) for i in range(parallel)]
 
 
-def hold(process: subprocess.Popen, cores: set[int]) -> None:
-  """Holds a process that has just been started to some cores, on Linux."""
-  if hasattr(os, 'sched_setaffinity'):
-    with contextlib.suppress(ProcessLookupError):  # it has ended already
-      os.sched_setaffinity(process.pid, cores)
+def _stay_on(cores: set[int]) -> None:
+  """Holds this thread, and the processes that it starts, to some cores."""
+  if hasattr(os, 'sched_setaffinity'):  # Linux
+    os.sched_setaffinity(0, cores)
 
 
 def _open_log(folder: str):

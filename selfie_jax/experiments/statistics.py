@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from selfie_jax.experiments import paper_tables
 from selfie_jax.experiments import plan as plan_lib
 
 
@@ -29,16 +28,17 @@ def compare(plan: plan_lib.Plan, runs: pd.DataFrame) -> pd.DataFrame:
     and from low to high, Welch's 95 % interval of it; paper, paper_std and
     paper_ahead; of an ablation patch_accuracy and chance, in percent.
   """
-  published = paper_tables.published(plan.experiment)
   starts = runs[runs.stage == 'pretrain'].set_index('choice')
   rows = []
   for fraction in plan.fractions:
     first = None
     for (group, name), choice in itertools.product(
-      plan.spec.groups.items(), plan.choices()
+      plan.spec.groups.items(), starts.index
     ):
       ours = 100 * cells(runs, *group, fraction, choice).test_accuracy
-      paper, paper_std = published.get((*group, fraction), (np.nan, np.nan))
+      paper, paper_std = plan.spec.published.get(
+        (*group, fraction), (np.nan, np.nan)
+      )
       row = {'fraction': fraction, 'kind': choice or name, 'count': len(ours)}
       row |= {'mean': ours.mean(), 'std': ours.std()}
       row |= {'paper': paper, 'paper_std': paper_std}

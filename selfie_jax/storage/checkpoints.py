@@ -7,6 +7,7 @@ as those of the host, so each process reads what another number wrote.
 """
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 import logging
@@ -16,7 +17,6 @@ from etils import epath
 from flax import serialization
 from flax.training import train_state
 import jax
-from jax.experimental import multihost_utils
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
@@ -109,23 +109,18 @@ def resume(
     UserError: there are checkpoints, but not one of them is whole; or the disk
       cannot be read; or they are of another version of the program.
   """
-  steps = sorted(manager.all_steps(), reverse=True)
-  if not distributed.choose(len(steps)):
+  steps = distributed.from_primary(lambda: sorted(manager.all_steps())[::-1])
+  if not steps:
     return None
-  found = restoring.first_whole(manager.directory, steps)
-  if found is None:
-    raise errors.UserError(
-      f'none of the checkpoints in {manager.directory} can be read '
-      f'({", ".join(map(str, steps))}). Put back a copy of one, or delete that '
-      'folder to start at step 0 again'
-    )
-  step, arrays, progress = found
+  step, arrays, progress = restoring.first_whole(
+    manager.directory,
+    steps,
+    'put back a copy of one, or delete that folder to start at step 0 again',
+  )
   restored = _like(state, arrays, manager.directory / str(step))
-  if distributed.choose(steps.index(step) if distributed.is_primary() else 0):
-    if distributed.is_primary():
-      for damaged in steps[: steps.index(step)]:
-        _put_aside(manager.directory / str(damaged))
-    multihost_utils.sync_global_devices('damaged checkpoints put aside')
+  damaged = steps[: steps.index(step)]
+  if damaged:
+    distributed.from_primary(lambda: _put_aside(manager.directory, damaged))
     manager.reload()
     logger.warning('Going back to the checkpoint of step %d', step)
   return restored, progress
@@ -142,13 +137,10 @@ def restore_best(
     UserError: none of them is whole, or the disk cannot be read.
   """
   steps = [step for step in _ranked(history) if step in manager.all_steps()]
-  found = restoring.first_whole(manager.directory, steps)
-  if found is None:
-    raise errors.UserError(
-      f'none of the checkpoints in {manager.directory} can be read; type the '
-      'same command again'
-    )
-  return _like(state, found[1], manager.directory / str(found[0]))
+  step, arrays, _ = restoring.first_whole(
+    manager.directory, steps, 'type the same command again'
+  )
+  return _like(state, arrays, manager.directory / str(step))
 
 
 def best_step(history: list[dict[str, Any]]) -> int | None:
@@ -206,7 +198,8 @@ def _writing(manager: ocp.CheckpointManager) -> Iterator[None]:
     yield
   # What a full disk raises depends on which of several libraries meets it.
   except Exception as error:
-    good = max((s for s in _steps_on_disk(manager)), default=None)
+    names = [path.name for path in manager.directory.iterdir()]
+    good = max((int(name) for name in names if name.isdigit()), default=None)
     raise errors.UserError(
       f'a checkpoint cannot be written to {manager.directory} '
       f'({errors.reason(error)}). '
@@ -215,16 +208,12 @@ def _writing(manager: ocp.CheckpointManager) -> Iterator[None]:
     ) from error
 
 
-def _steps_on_disk(manager: ocp.CheckpointManager) -> list[int]:
-  names = [path.name for path in manager.directory.iterdir()]
-  return [int(name) for name in names if name.isdigit()]
-
-
-def _put_aside(checkpoint: epath.Path) -> None:
+def _put_aside(checkpoints: epath.Path, steps: Iterable[int]) -> None:
   """Moves workdir/checkpoints/STEP to workdir/damaged/STEP."""
-  aside = checkpoint.parent.parent / DAMAGED / checkpoint.name
-  aside.parent.mkdir(exist_ok=True)
-  if aside.exists():
-    aside.rmtree()
-  checkpoint.rename(aside)
-  logger.warning('Moved the damaged checkpoint to %s', aside)
+  for step in steps:
+    aside = checkpoints.parent / DAMAGED / str(step)
+    aside.parent.mkdir(exist_ok=True)
+    if aside.exists():
+      aside.rmtree()
+    (checkpoints / str(step)).rename(aside)
+    logger.warning('Moved the damaged checkpoint to %s', aside)

@@ -39,6 +39,11 @@ def find_damage(progress: dict[str, Any], arrays: dict[str, Any]) -> str | None:
   return None
 
 
+def digest(arrays: dict[str, Any]) -> str:
+  """What tells a tree of host arrays from others: eight hexadecimal digits."""
+  return f'{_of_json(_of_arrays(arrays)):08x}'
+
+
 def by_name(tree: Any) -> dict[str, Any]:
   """{'params/stem/conv/kernel': leaf, ...}."""
   return {

@@ -25,43 +25,43 @@ logger = logging.getLogger(__name__)
 def first_whole(
   checkpoints: epath.Path,
   steps: Sequence[int],
+  remedy: str,
   names: Sequence[str] | None = None,
-) -> tuple[int, dict[str, Any], dict[str, Any]] | None:
+) -> tuple[int, dict[str, Any], dict[str, Any]]:
   """The first of the steps that is whole, its arrays and its progress.
 
-  The primary process chooses, and tells the others.
+  The primary process chooses for all.
 
   Args:
     checkpoints: holds a folder for each step.
     steps: in the order in which they are tried.
+    remedy: what to do if none is whole.
     names: the branches of the state to read; None for all.
 
   Raises:
-    UserError: the disk cannot be read.
+    UserError: none is whole, or the disk cannot be read.
   """
-  none = -1
-  step, found, error = none, None, None
-  if distributed.is_primary():
-    try:
-      for step in steps:
-        if found := _read_whole(checkpoints / str(step), names):
-          break
-      else:
-        step = none
-    except errors.UserError as caught:
-      error = caught
-  distributed.raise_everywhere(error)
-  step = distributed.choose(step)
-  if step == none:
-    return None
-  found = found or _read_whole(checkpoints / str(step), names)
-  if found is None:
+  whole = {}
+
+  def choose() -> int:
+    for step in steps:
+      if read := _read_whole(checkpoints / str(step), names):
+        whole[step] = read
+        return step
+    raise errors.UserError(
+      f'none of the checkpoints in {checkpoints} can be read '
+      f'({", ".join(map(str, steps))}); {remedy}'
+    )
+
+  step = distributed.from_primary(choose)
+  read = whole.get(step) or _read_whole(checkpoints / str(step), names)
+  if read is None:
     raise errors.UserError(
       f'process {jax.process_index()} cannot read the checkpoint of step '
       f'{step} in {checkpoints}, which process 0 can; see to it that '
       'all processes see the same files'
     )
-  return step, *found
+  return step, *read
 
 
 def _read_whole(

@@ -14,6 +14,7 @@ from selfie_jax import errors
 from selfie_jax.storage import workdir as workdir_lib
 
 Facts = dict[str, dict[str, Any]]  # of the data, by part: 'train', 'test'
+_NEW_RUN = 'start a new run with --workdir=SOMEWHERE_ELSE'
 
 
 def save_config(config: ml_collections.ConfigDict, workdir: epath.Path) -> None:
@@ -33,14 +34,16 @@ def load_config(workdir: epath.Path) -> ml_collections.ConfigDict | None:
   Raises:
     UserError: config.json is damaged.
   """
-  saved = _read(
-    workdir / 'config.json', 'put back its copy, or start a new run'
+  saved = workdir_lib.read_json(
+    workdir / 'config.json', f'put back its copy, or {_NEW_RUN}'
   )
-  if saved and (mode := saved.get('mode')) not in config_lib.MODES:
+  if saved is None:
+    return None
+  if not saved or saved.get('mode') not in config_lib.MODES:
     raise errors.UserError(
-      f'{workdir}/config.json is damaged: there is no mode={mode!r}'
+      f'{workdir}/config.json is damaged: it has no valid mode'
     )
-  return saved and ml_collections.ConfigDict(saved)
+  return ml_collections.ConfigDict(saved)
 
 
 def load_results(workdir: epath.Path) -> dict[str, Any] | None:
@@ -49,9 +52,9 @@ def load_results(workdir: epath.Path) -> dict[str, Any] | None:
   Raises:
     UserError: results.json is damaged.
   """
-  return _read(
+  return workdir_lib.read_json(
     workdir / 'results.json',
-    'delete it and type the same command again, or start a new run',
+    f'delete it and type the same command again, or {_NEW_RUN}',
   )
 
 
@@ -79,8 +82,7 @@ def check_config(
     named = [f'{field} ({a} -> {b})' for field, (a, b) in changed.items()]
     raise errors.UserError(
       f'{workdir} holds a run with another config: {", ".join(named)}. '
-      'Give these fields their old values to continue it, or start a new '
-      'run with --workdir=SOMEWHERE_ELSE'
+      f'Give these fields their old values to continue it, or {_NEW_RUN}'
     )
 
 
@@ -105,28 +107,12 @@ def check_data(facts: Facts, workdir: epath.Path) -> None:
   if changed:
     raise errors.UserError(
       f'{workdir} holds a run on other data: {", ".join(changed)}. Put the '
-      'files back to continue it, or start a new run with '
-      '--workdir=SOMEWHERE_ELSE'
+      f'files back to continue it, or {_NEW_RUN}'
     )
 
 
 def _load_data(workdir: epath.Path) -> Facts | None:
-  return _read(
+  return workdir_lib.read_json(
     workdir / 'data.json',
-    'delete it if the data is what it was, or start a new run',
+    f'delete it if the data is what it was, or {_NEW_RUN}',
   )
-
-
-def _read(path: epath.Path, remedy: str) -> dict[str, Any] | None:
-  text = workdir_lib.read_text(path)
-  if text is None:
-    return None
-  try:
-    value = json.loads(text)
-    if not value or not isinstance(value, dict):
-      raise ValueError('it should hold {...}')
-    return value
-  except ValueError as error:
-    raise errors.UserError(
-      f'{path} is damaged ({error}); {remedy} with --workdir=SOMEWHERE_ELSE'
-    ) from error

@@ -10,8 +10,6 @@ from selfie_jax.storage import restoring
 from selfie_jax.storage import saved_job
 from selfie_jax.storage import workdir as workdir_lib
 
-_BRANCHES = ('step', 'params', 'batch_stats')
-
 
 def restore(run: str, step: int = -1) -> dict[str, Any]:
   """Parameters and batch statistics of a run.
@@ -49,12 +47,10 @@ def restore(run: str, step: int = -1) -> dict[str, Any]:
     chosen = results.get('checkpoint')
     # The chosen one is tried first, then from the newest to the oldest.
     steps.sort(key=lambda step: step != chosen)
-    found = restoring.first_whole(
-      manager.directory, steps if step == -1 else [step], _BRANCHES
+    _, arrays, _ = restoring.first_whole(
+      manager.directory,
+      steps if step == -1 else [step],
+      'run its job again with --workdir=SOMEWHERE_ELSE',
+      ('step', 'params', 'batch_stats'),
     )
-    if found is None:
-      raise errors.UserError(
-        f'none of the checkpoints of {run} can be read; run its job again with '
-        '--workdir=SOMEWHERE_ELSE'
-      )
-  return jax.device_put(found[1], jax.local_devices()[0])
+  return jax.device_put(arrays, jax.local_devices()[0])

@@ -87,6 +87,23 @@ def read_text(path: epath.Path) -> str | None:
   ) from error
 
 
+def read_json(path: epath.Path, remedy: str) -> Any:
+  """What a JSON file holds; None if there is none.
+
+  Args:
+    path: of the file.
+    remedy: what to do if it is damaged.
+
+  Raises:
+    UserError: it is damaged, or the disk cannot read it.
+  """
+  text = read_text(path)
+  try:
+    return None if text is None else json.loads(text)
+  except ValueError as error:
+    raise errors.UserError(f'{path} is damaged ({error}); {remedy}') from error
+
+
 def write(path: epath.Path, text: str) -> None:
   """Writes a file that readers find whole or as it was before.
 

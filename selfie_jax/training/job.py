@@ -34,7 +34,7 @@ def finished(
   saved_job.check_config(config, folder)
   results = saved_job.load_results(folder)
   # One process looks for all of them: those that go on would wait for ever.
-  if not distributed.choose(results is not None):
+  if not distributed.from_primary(lambda: bool(results)):
     return None
   if results:
     facts = {}
@@ -57,13 +57,9 @@ def claim(workdir: str | os.PathLike[str]) -> Iterator[epath.Path]:
   distributed.log_devices()
   folder = workdir_lib.run_path(workdir)
   with contextlib.ExitStack() as stack:
-    error = None
-    if distributed.is_primary():
-      try:
-        stack.enter_context(workdir_lib.claim(folder))
-      except errors.UserError as caught:
-        error = caught
-    distributed.raise_everywhere(error)
+    distributed.from_primary(
+      lambda: stack.enter_context(workdir_lib.claim(folder))
+    )
     # A program takes about a thousand memory maps, of which Linux gives a
     # process 65,530: without this, some forty jobs in one process crash it.
     stack.callback(jax.clear_caches)

@@ -12,7 +12,7 @@ import ml_collections
 
 from selfie_jax import config as config_lib
 from selfie_jax import distributed
-from selfie_jax.storage import fingerprint
+from selfie_jax.storage import checksums
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.tasks import train_state
 from selfie_jax.training import reporting
@@ -44,7 +44,7 @@ def write(
     'step': config.total_steps,
     'total_steps': config.total_steps,
     'checkpoint': int(state.step),
-    'weights': fingerprint.weights([state.params, state.batch_stats]),
+    'weights': checksums.digest(jax.device_get(state.variables)),
     'seed': config.seed,
     'label_fraction': config.label_fraction,
     'initialised_from': (config.mode == 'finetune' and config.init_from)

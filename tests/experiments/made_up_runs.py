@@ -6,7 +6,6 @@ import pathlib
 from selfie_jax.experiments import plan as plan_lib
 from selfie_jax.experiments import recipes
 from selfie_jax.experiments import results as results_lib
-from selfie_jax.experiments import tuning
 
 
 def plan(experiment='cifar_labels', **changed):
@@ -78,11 +77,8 @@ def finish(job: plan_lib.Job, weights: str | None = 'ab12') -> pathlib.Path:
 def finish_all(plan: plan_lib.Plan, *stages: str, but: tuple[str, ...] = ()):
   """Finishes the jobs of these stages, all if none; returns the Results."""
   results = results_lib.Results(plan)
-  jobs = plan.pretrainings() + plan.tunings()
-  for each in (jobs, None):
-    if each is None:
-      each = plan.cells(tuning.choose(plan, results.table(jobs)))
-    for job in each:
-      if job.stage in (stages or plan_lib.STAGES) and job.name not in but:
+  for stage in stages or plan_lib.STAGES:  # the cells' rates need the tuning
+    for job in results.table().job:
+      if job.stage == stage and job.name not in but:
         finish(job)
   return results

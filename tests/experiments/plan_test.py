@@ -8,7 +8,6 @@ import pytest
 
 from selfie_jax import config as config_lib
 from selfie_jax import errors
-from selfie_jax.experiments import paper_tables
 from selfie_jax.experiments import plan as plan_lib
 from selfie_jax.experiments import recipes
 
@@ -67,22 +66,22 @@ def test_number_of_jobs(name, cells, tunings):
 )
 def test_every_published_number_has_its_cells(name):
   keys = {key(job) for job in whole_plan(name).cells()}
-  assert keys == set(paper_tables.published(name))
+  assert keys == set(plan_lib.EXPERIMENTS[name].published)
 
 
 def test_published_numbers_are_those_of_the_paper():
   """Some of tables 1 and 2, looked up by hand."""
-  labels = paper_tables.published('cifar_labels')
+  labels = plan_lib.EXPERIMENTS['cifar_labels'].published
   assert labels['supervised', 'resnet50', 0.05] == (75.9, 0.7)
   assert labels['selfie', 'resnet50', 0.2] == (89.1, 0.5)
-  large = paper_tables.published('imagenet_labels')
+  large = plan_lib.EXPERIMENTS['imagenet_labels'].published
   assert large['supervised', 'resnet50', 0.05] == (35.6, 0.7)
   assert large['selfie', 'resnet50', 1.0] == (77.0, 0.1)
-  small = paper_tables.published('imagenet32_labels')
+  small = plan_lib.EXPERIMENTS['imagenet32_labels'].published
   assert small['selfie', 'resnet50', 0.1] == (30.2, 0.5)
-  attention = paper_tables.published('imagenet_attention')
+  attention = plan_lib.EXPERIMENTS['imagenet_attention'].published
   assert attention['selfie', 'resnet36_attention', 0.1] == (62.1, 0.2)
-  assert not paper_tables.published('cifar_ablations')
+  assert not plan_lib.EXPERIMENTS['cifar_ablations'].published
 
 
 def test_as_many_runs_try_each_rate_as_asked_for():

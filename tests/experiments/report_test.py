@@ -16,16 +16,12 @@ from selfie_jax.experiments import report
 from selfie_jax.experiments import report_figures
 from selfie_jax.experiments import results as results_lib
 from selfie_jax.experiments import statistics
-from selfie_jax.experiments import tuning
 
 COMMAND = 'python -m selfie_jax.reproduce --experiment=x'
 
 
 def table(plan):
-  results = results_lib.Results(plan)
-  jobs = plan.pretrainings() + plan.tunings()
-  cells = plan.cells(tuning.choose(plan, results.table(jobs)))
-  return results.table(jobs + cells)
+  return results_lib.Results(plan).table()
 
 
 def written(plan):
@@ -37,8 +33,8 @@ def written(plan):
 def rows(text, title):
   """Cells of the first table of a section."""
   section = text.partition(f'## {title}\n')[2].partition('\n## ')[0]
-  found = [line.strip('| ').split(' | ') for line in section.splitlines()]
-  return [row for row in found if len(row) > 1][2:]
+  cells = [line.strip('| ').split(' | ') for line in section.splitlines()]
+  return [row for row in cells if len(row) > 1][2:]
 
 
 @pytest.fixture(scope='module')
@@ -51,7 +47,7 @@ def labels(tmp_path_factory):
 
 def test_table_has_the_papers_numbers_beside_ours(labels):
   plan, text = labels
-  found = rows(text, 'Results')
+  cells = rows(text, 'Results')
   ours, others = (
     [100 * made_up_runs.accuracy(j) for j in plan.cells() if is_kind(j)]
     for is_kind in (
@@ -62,15 +58,15 @@ def test_table_has_the_papers_numbers_beside_ours(labels):
   low, high = statistics.welch_interval(ours, others)
   std = np.std(ours, ddof=1)
   first = ['-', '-', '-', '2']
-  assert found[2] == [
+  assert cells[2] == [
     *('8 %', 'supervised', '79.3 ± 1.0', f'{np.mean(others):.1f} ± {std:.1f}'),
     *first,
   ]
-  assert found[3] == [
+  assert cells[3] == [
     *('8 %', 'Selfie', '80.3 ± 0.3', f'{np.mean(ours):.1f} ± {std:.1f}'),
     *('+1.0', '+2.0', f'**{low:+.1f} to {high:+.1f}**', '2'),
   ]
-  assert found[1][4] == '+0.0'  # the paper, at 5 %
+  assert cells[1][4] == '+0.0'  # the paper, at 5 %
 
 
 def test_report_says_what_differs_from_the_paper(labels):
@@ -95,9 +91,9 @@ def test_paper_setting_differs_in_nothing(tmp_path):
 
 def test_report_has_the_whole_grid_and_the_choice(labels):
   _, text = labels
-  found = rows(text, 'Learning rates')
-  assert len(found) == 4
-  assert found[0] == ['5 %', 'supervised', '41.3', '**42.0**', '0.1']
+  cells = rows(text, 'Learning rates')
+  assert len(cells) == 4
+  assert cells[0] == ['5 %', 'supervised', '41.3', '**42.0**', '0.1']
   assert 'may do better: supervised at 5 %' in text  # 0.1 is the highest
 
 
@@ -112,9 +108,9 @@ def test_report_says_that_nothing_was_tuned(tmp_path):
 
 def test_report_has_runs_machines_and_commands(labels):
   plan, text = labels
-  found = {row[0]: row[1:] for row in rows(text, 'Runs')}
-  assert len(found) == 1 + 8
-  assert found['selfie_resnet50_5pct_seed1'] == [
+  cells = {row[0]: row[1:] for row in rows(text, 'Runs')}
+  assert len(cells) == 1 + 8
+  assert cells['selfie_resnet50_5pct_seed1'] == [
     *('0.1', '6', '-', '-', '44.5', '43.5', '100', '60 s')
   ]
   machines = rows(text, 'Machines, time and versions')
@@ -155,7 +151,8 @@ def test_ablations_are_compared_with_the_default(tmp_path):
   made_up_runs.finish_all(plan)
   default, *others = rows(written(plan), 'Results')
   assert default[1] == 'default' and default[5] == '-'
-  assert [row[1] for row in others] == plan.choices()[1:]
+  choices = [job.choice for job in plan.pretrainings()]
+  assert [row[1] for row in others] == choices[1:]
   for row in others:
     assert row[3] == '25.0'  # chance
     assert float(row[5]) == pytest.approx(

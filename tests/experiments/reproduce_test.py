@@ -53,14 +53,22 @@ def call(monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['reproduce.py', *words(*flags, **where)])
     with pytest.raises(SystemExit) as ended:
       reproduce.main()
-    told = capsys.readouterr()
-    assert ended.value.code == code, told.err
-    return told
+    printed = capsys.readouterr()
+    assert ended.value.code == code, printed.err
+    return printed
 
   monkeypatch.chdir(recipes.ROOT)
   monkeypatch.setenv('XLA_FLAGS', ENVIRONMENT['XLA_FLAGS'])
   yield run
   logger.level, logger.propagate, logger.handlers[:] = before
+
+
+@pytest.fixture
+def in_place_of_main(monkeypatch):
+  """(program) -> it is run with a job's folder, in place of main.py."""
+  return lambda program: monkeypatch.setattr(
+    recipes, 'arguments', lambda config, fields, folder: ['-c', program, folder]
+  )
 
 
 def plan(workdir, **changed):
@@ -117,10 +125,10 @@ def test_finished_jobs_are_not_run_again(call, tmp_path):
   made_up_runs.finish_all(plan(tmp_path / 'w'))
   results = tmp_path / 'r'
   flags = (*DIGITS, f'--results={results}')
-  told = call(*flags, workdir=tmp_path / 'w').err
-  assert '0 to run, 5 finished' in told
-  told = call(*flags, '--stage=pretrain', workdir=tmp_path / 'w').err
-  assert '0 to run, 1 finished' in told
+  printed = call(*flags, workdir=tmp_path / 'w').err
+  assert '0 to run, 5 finished' in printed
+  printed = call(*flags, '--stage=pretrain', workdir=tmp_path / 'w').err
+  assert '0 to run, 1 finished' in printed
   text = (results / 'cifar_labels_tiny' / 'report.md').read_text()
   assert 'All 4 cells are finished' in text
 
@@ -147,18 +155,21 @@ def test_devices_are_left_to_the_jobs(tmp_path):
   )
 
 
-def test_failed_job_is_reported_and_does_not_stop_the_rest(call, tmp_path):
-  made_up_runs.finish_all(plan(tmp_path))  # without checkpoint
+def test_failed_job_is_reported_and_does_not_stop_the_rest(
+  call, tmp_path, in_place_of_main
+):
+  in_place_of_main('print("error: no checkpoint"); raise SystemExit(2)')
+  made_up_runs.finish_all(plan(tmp_path))
   unlucky = [job for job in plan(tmp_path).cells() if job.start]
   folders = [pathlib.Path(job.folder) for job in unlucky]
   for folder in folders:
     (folder / 'results.json').unlink()
-  told = call(*DIGITS, workdir=tmp_path, code=1).err
+  printed = call(*DIGITS, workdir=tmp_path, code=1).err
   for folder in folders:
-    assert f'failed: {folder.name}: ' in told
+    assert f'failed: {folder.name}: ' in printed
     assert 'checkpoint' in (folder / 'log.txt').read_text()
     assert json.loads((folder / 'failure.json').read_text())['code'] == 2
-  assert 'python -m selfie_jax.reproduce' in told  # what to type
+  assert 'python -m selfie_jax.reproduce' in printed  # what to type
   text = (tmp_path / 'reports' / 'cifar_labels_tiny' / 'report.md').read_text()
   assert '**2 of 4 cells are finished.**' in text
   for folder in folders:
@@ -166,44 +177,33 @@ def test_failed_job_is_reported_and_does_not_stop_the_rest(call, tmp_path):
 
 
 AFTER_THE_OTHER_HAS_BEGUN = """
-import pathlib, runpy, sys, time
-del sys.argv[0]
-(folder,) = [w[10:] for w in sys.argv if w.startswith('--workdir=')]
-(pathlib.Path(folder) / 'begun').touch()
+import pathlib, sys, time
+folder = pathlib.Path(sys.argv[1])
+(folder / 'begun').touch()
 for _ in range(12_000):
-  if len(list(pathlib.Path(folder).parent.glob('*/begun'))) == 2:
-    break
+  if len(list(folder.parent.glob('*/begun'))) == 2:
+    sys.exit('not alone')
   time.sleep(0.05)
-else:
-  sys.exit('alone')
-runpy.run_path(sys.argv[0], run_name='__main__')
 """
 
 
 @pytest.mark.skipif(CORES < 2, reason='one core')
-def test_two_at_a_time(call, tmp_path, monkeypatch):
-  arguments = recipes.arguments
-  monkeypatch.setattr(
-    recipes,
-    'arguments',
-    lambda config, fields, folder='': (
-      (['-c', AFTER_THE_OTHER_HAS_BEGUN] if folder else [])
-      + arguments(config, fields, folder)
-    ),
-  )
+def test_two_at_a_time(call, tmp_path, in_place_of_main):
   made_up_runs.finish_all(plan(tmp_path))
   for job in plan(tmp_path).cells():
     if not job.start:
       shutil.rmtree(job.folder)
-  told = call(*DIGITS, '--parallel=2', workdir=tmp_path).err
-  assert '2 to run' in told and told.count('test_accuracy') == 2
+  in_place_of_main(AFTER_THE_OTHER_HAS_BEGUN)
+  printed = call(*DIGITS, '--parallel=2', workdir=tmp_path, code=1).err
+  assert '2 to run' in printed
+  assert len(re.findall('^failed: .*: not alone$', printed, re.M)) == 2
 
 
 SLOW_TO_SAVE = """
 import pathlib, signal, sys, time
 folder = pathlib.Path(sys.argv[1])
 def stop(*_):
-  signal.signal(signal.SIGTERM, signal.SIG_DFL)  # told twice, it ends at once
+  signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends it
   if 'seed1' in folder.name:
     time.sleep(1)  # another has ended by now
   (folder / 'saved').touch()
@@ -215,16 +215,9 @@ time.sleep(600)
 
 
 @pytest.mark.skipif(CORES < 2, reason='one core')
-def test_each_may_take_its_time_to_save(tmp_path, monkeypatch):
+def test_each_may_take_its_time_to_save(tmp_path, in_place_of_main):
   """The processes only wait and stop: how fast main.py saves is chance."""
-  arguments = recipes.arguments
-  monkeypatch.setattr(
-    recipes,
-    'arguments',
-    lambda config, fields, folder='': (
-      ['-c', SLOW_TO_SAVE, folder] if folder else arguments(config, fields)
-    ),
-  )
+  in_place_of_main(SLOW_TO_SAVE)
   jobs = [job for job in plan(tmp_path).cells() if not job.start]
   folders = [pathlib.Path(job.folder) for job in jobs]
 
@@ -254,9 +247,9 @@ def test_each_may_take_its_time_to_save(tmp_path, monkeypatch):
   ],
 )
 def test_a_failure_is_noted_with_its_code_and_line(
-  program, failure, tmp_path, monkeypatch
+  program, failure, tmp_path, in_place_of_main
 ):
-  monkeypatch.setattr(recipes, 'arguments', lambda *_: ['-c', program])
+  in_place_of_main(program)
   (job,) = plan(tmp_path).pretrainings()
   with runner.open_runner(results_lib.Results(plan(tmp_path)), [job]) as one:
     one.start(job)
@@ -266,10 +259,9 @@ def test_a_failure_is_noted_with_its_code_and_line(
   assert one.failures == {'pretrain': noted['line']}
 
 
-def test_told_from_elsewhere_all_stop(tmp_path, monkeypatch):
+def test_stopped_from_elsewhere_all_stop(tmp_path, in_place_of_main):
   """A job that ends as after SIGTERM is no failure."""
-  stop = 'raise SystemExit(143)'
-  monkeypatch.setattr(recipes, 'arguments', lambda *_: ['-c', stop])
+  in_place_of_main('raise SystemExit(143)')
   (job,) = plan(tmp_path).pretrainings()
   with pytest.raises(errors.Preempted):
     with runner.open_runner(results_lib.Results(plan(tmp_path)), [job]) as one:
@@ -279,21 +271,21 @@ def test_told_from_elsewhere_all_stop(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(os, 'sched_getaffinity'), reason='not Linux')
-def test_each_is_held_to_its_share_of_the_cores():
-  shares = runner.share_cores(CORES)
-  assert len(shares) == CORES
+def test_each_is_held_to_its_share_of_the_cores(tmp_path):
+  program = 'import os; print(*os.sched_getaffinity(0))'
+  all_here = threading.Barrier(CORES)
+
+  def cores_of_a_process():
+    all_here.wait()  # so that each has a thread of its own
+    words = subprocess.check_output([sys.executable, '-c', program]).split()
+    return {int(word) for word in words}
+
+  results = results_lib.Results(plan(tmp_path))
+  with runner.open_runner(results, [], CORES) as running:
+    begun = [running.pool.submit(cores_of_a_process) for _ in range(CORES)]
+    shares = [future.result() for future in begun]
+  assert sum(map(len, shares)) == CORES
   assert set.union(*shares) == os.sched_getaffinity(0)
-  print_cores = 'import os; input(); print(os.sched_getaffinity(0))'
-  for share in shares:
-    process = subprocess.Popen(
-      [sys.executable, '-c', print_cores],
-      stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE,
-      text=True,
-    )
-    runner.hold(process, share)
-    assert process.communicate('now\n')[0].strip() == str(share)
-  assert runner.share_cores(1) == [os.sched_getaffinity(0)]
 
 
 @pytest.mark.parametrize(
@@ -321,9 +313,9 @@ def test_each_is_held_to_its_share_of_the_cores():
 )
 def test_mistake_is_one_line(call, flags, says, tmp_path):
   made_up_runs.finish_all(plan(tmp_path))
-  told = call(*DIGITS, *flags, workdir=tmp_path, code=2).err
-  assert told.startswith('error: ') and len(told.splitlines()) == 1
-  assert says in told
+  printed = call(*DIGITS, *flags, workdir=tmp_path, code=2).err
+  assert printed.startswith('error: ') and len(printed.splitlines()) == 1
+  assert says in printed
 
 
 @pytest.mark.slow
@@ -354,9 +346,9 @@ def test_stopped_and_typed_again_it_ends_as_if_it_had_not_been(
       assert process.poll() is None
       time.sleep(0.05)
     process.send_signal(number)
-    _, told = process.communicate()
-    assert process.returncode == code, told
-    assert 'stopped; to go on: python -m selfie_jax.reproduce' in told
+    _, printed = process.communicate()
+    assert process.returncode == code, printed
+    assert 'stopped; to go on: python -m selfie_jax.reproduce' in printed
   call(*flags, results, **where)
   assert (
     'Continuing from step'
@@ -372,8 +364,8 @@ def test_stopped_and_typed_again_it_ends_as_if_it_had_not_been(
   diverged = [row for row in before.values() if 'failure' in row]
   assert [row['failure']['code'] for row in diverged] == [3, 3]
   lose(tmp_path / 'r', lost)
-  told = call(*flags, results, workdir=tmp_path / 'new').err
-  assert '2 to run' in told
+  printed = call(*flags, results, workdir=tmp_path / 'new').err
+  assert '2 to run' in printed
   after = stored(tmp_path / 'r')
   assert after[lost]['metrics'] == before[lost]['metrics']
   assert after[lost]['pretraining'] == before[lost]['pretraining']

@@ -1,4 +1,4 @@
-"""Finished runs are found and stored; runs of another recipe are refused."""
+"""Finished runs are known and stored; runs of another recipe are refused."""
 
 import dataclasses
 import json
@@ -37,6 +37,12 @@ def jobs(plan, tables):
   return made
 
 
+def rows_of(results, *jobs):
+  """The rows of the plan's table that are of these jobs."""
+  table = results.table()
+  return table[table.name.isin([job.name for job in jobs])]
+
+
 def stored(tables, title='cifar_labels_tiny'):
   lines = (tables / title / 'runs.jsonl').read_text().splitlines()
   return [json.loads(line) for line in lines]
@@ -59,16 +65,13 @@ def redo(plan, **changed):
 def test_stored_runs_are_finished_in_a_fresh_clone(
   plan, jobs, tables, tmp_path
 ):
-  before = results_lib.Results(plan).table(jobs)
+  before = rows_of(results_lib.Results(plan), *jobs)
   shutil.rmtree(tmp_path / 'work')
   fresh = moved(plan, tmp_path)
-  results = results_lib.Results(fresh, tables)
-  every = fresh.pretrainings() + fresh.cells()
-  after = results.table(every)
+  after = results_lib.Results(fresh, tables).table()
   assert after.finished.tolist() == [True] * 3 + [False] * 6
   for column in ('wall_seconds', 'history', 'config', 'rate', 'metrics'):
     assert after[column][:3].tolist() == before[column].tolist()
-  results.check(every)
 
 
 def test_a_row_is_whole_and_names_no_place(jobs, tables, tmp_path):
@@ -107,8 +110,7 @@ def test_a_run_of_another_experiment_is_stored_once(
   other = moved(other, tmp_path)
   shared = next(j for j in other.cells() if j.name == jobs[2].name)
   results = results_lib.Results(other, tables)
-  table = results.table([*other.pretrainings(), shared])
-  assert table.finished.all()
+  assert rows_of(results, *other.pretrainings(), shared).finished.all()
   own = next(job for job in other.cells() if 'attention' in job.name)
   made_up_runs.finish(other.pretrainings()[0])
   made_up_runs.finish(own)
@@ -119,10 +121,14 @@ def test_a_run_of_another_experiment_is_stored_once(
 
   # Not if it is of another recipe, or from another pretraining.
   longer = dataclasses.replace(other, fields=(('total_steps', '20'),))
+  shutil.rmtree(own.folder)
+  shutil.rmtree(tables / 'cifar_attention_tiny')
   job = next(j for j in longer.cells() if j.name == shared.name)
-  assert results_lib.Results(longer, tables).row(job) == {}
+  results = results_lib.Results(longer, tables)
+  assert not rows_of(results, job).finished.any()
   redo(other)
-  assert results_lib.Results(other, tables).row(shared) == {}
+  results = results_lib.Results(other, tables)
+  assert not rows_of(results, shared).finished.any()
 
 
 @pytest.mark.parametrize('place', ['work', 'results'])
@@ -132,16 +138,15 @@ def test_another_recipe_is_refused(place, which, plan, jobs, tables, tmp_path):
   job = jobs[0 if which == 'pretrain' else 1]
   field = 'fields' if which == 'cell' else 'pretrain_fields'
   other = dataclasses.replace(plan, **{field: (('total_steps', '20'),)})
-  changed = results_lib.Results(other, tables)
   with pytest.raises(errors.UserError) as error:
-    changed.check(other.pretrainings() + other.cells())
+    results_lib.Results(other, tables).table()
   assert 'total_steps (12 -> 20)' in str(error.value)
   assert job.name in str(error.value) and '\n' not in str(error.value)
 
 
 def test_fields_that_change_no_number_may_differ(plan, jobs, tables):
   other = dataclasses.replace(plan, fields=(('keep_checkpoints', '1'),))
-  results_lib.Results(other, tables).check(other.pretrainings() + other.cells())
+  assert rows_of(results_lib.Results(other, tables), *jobs).finished.all()
 
 
 def test_fields_come_and_gone_keep_no_run_from_being_used(plan, jobs, tables):
@@ -153,18 +158,16 @@ def test_fields_come_and_gone_keep_no_run_from_being_used(plan, jobs, tables):
       row['config'].pop(field, None)
   path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
   fresh = moved(plan, tables.parent)
-  results = results_lib.Results(fresh, tables)
-  results.check(fresh.pretrainings() + fresh.cells())
-  assert results.table(fresh.cells()[:2]).finished.all()
+  assert rows_of(results_lib.Results(fresh, tables), *jobs).finished.all()
 
 
 @pytest.mark.parametrize('place', ['work', 'results'])
 def test_cells_of_another_pretraining_are_refused(
   place, plan, jobs, tables, tmp_path
 ):
-  """Told by its weights, wherever it lies and whatever it is called."""
+  """Known by its weights, wherever it lies and whatever it is called."""
   for job in jobs:
-    results_lib.Results(plan).begin(job)  # as before it was run
+    results_lib.begin(job)  # as before it was run
   if place == 'results':
     plan = moved(plan, tmp_path)
   else:
@@ -172,9 +175,9 @@ def test_cells_of_another_pretraining_are_refused(
   redo(plan)
   results = results_lib.Results(plan, tables)
   with pytest.raises(errors.UserError, match=r'pretraining.*ab12.*cd34'):
-    results.check(plan.pretrainings() + plan.cells())
+    results.table()
   redo(plan, weights='ab12')  # the very same
-  results.check(plan.pretrainings() + plan.cells())
+  assert rows_of(results, *jobs).finished.all()
 
 
 def test_without_known_weights_the_exact_loss_decides(
@@ -183,20 +186,17 @@ def test_without_known_weights_the_exact_loss_decides(
   path = tables / 'cifar_labels_tiny' / 'runs.jsonl'
   path.write_text(path.read_text().replace('"ab12"', 'null'))
   fresh = moved(plan, tmp_path)
-  every = fresh.pretrainings() + fresh.cells()
   redo(fresh)
-  results_lib.Results(fresh, tables).check(every)
+  assert rows_of(results_lib.Results(fresh, tables), *jobs).finished.all()
   redo(fresh, loss=1.2000001)
   with pytest.raises(errors.UserError, match='pretraining'):
-    results_lib.Results(fresh, tables).check(every)
+    results_lib.Results(fresh, tables).table()
 
 
 def test_cells_of_a_moved_workdir_are_ours(plan, jobs, tmp_path):
   (tmp_path / 'work').rename(tmp_path / 'new')
   fresh = moved(plan, tmp_path)
-  results = results_lib.Results(fresh)
-  results.check(fresh.pretrainings() + fresh.cells())
-  assert results.table(fresh.cells()[:2]).finished.all()
+  assert rows_of(results_lib.Results(fresh), *jobs).finished.all()
 
 
 def test_given_pretraining_has_to_be_that_of_the_results(
@@ -211,13 +211,13 @@ def test_given_pretraining_has_to_be_that_of_the_results(
   mixed = moved(plan, tmp_path, pretrained=given)
   assert mixed.pretrainings()[0].folder == given
   with pytest.raises(errors.UserError, match='total_steps'):
-    results_lib.Results(mixed, tables).check(mixed.pretrainings())
-  # Into a table of its own it goes, and is told again there.
+    results_lib.Results(mixed, tables).table()
+  # Into a table of its own it goes, and is recognised there.
   own = results_lib.Results(mixed, tmp_path / 'own')
-  own.check(mixed.pretrainings())
+  own.table()
   own.store(*mixed.pretrainings())
   with pytest.raises(errors.UserError, match='total_steps'):
-    results_lib.Results(plan, tmp_path / 'own').check(plan.pretrainings())
+    results_lib.Results(plan, tmp_path / 'own').table()
 
 
 def test_no_pretraining_where_one_is_said_to_be(plan, jobs, tmp_path):
@@ -231,7 +231,7 @@ def test_damaged_results_are_named(plan, jobs, tables):
   path = pathlib.Path(jobs[1].folder) / 'results.json'
   path.write_text('{"mode": ')
   with pytest.raises(errors.UserError, match=f'{path} is damaged'):
-    results_lib.Results(plan).row(jobs[1])
+    results_lib.Results(plan).table()
   table = tables / 'cifar_labels_tiny' / 'runs.jsonl'
   table.write_text(table.read_text()[:-9])
   with pytest.raises(errors.UserError, match=f'{table} is damaged'):

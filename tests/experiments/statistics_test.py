@@ -15,8 +15,7 @@ def test_means_deviations_and_differences(tmp_path):
   """By hand: the seeds are half a point apart, Selfie two points ahead."""
   plan = made_up_runs.plan(workdir=str(tmp_path), seeds=(3, 3))
   results = made_up_runs.finish_all(plan)
-  jobs = plan.pretrainings() + plan.cells()
-  compared = statistics.compare(plan, results.table(jobs))
+  compared = statistics.compare(plan, results.table())
   assert [*compared.kind] == ['supervised', 'Selfie'] * 2
   assert [*compared['count']] == [3] * 4
   # 40 + 20 * the fraction, and the seeds 0, 0.5 and 1.

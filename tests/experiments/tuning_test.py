@@ -37,8 +37,8 @@ def key(job):
 
 
 def table(plan, results=None):
-  jobs = plan.pretrainings() + plan.tunings()
-  return results_lib.Results(plan, results).table(jobs)
+  runs = results_lib.Results(plan, results).table()
+  return runs[runs.stage != 'cell']
 
 
 def choose(plan, results=None):

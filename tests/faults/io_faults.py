@@ -136,12 +136,12 @@ class Laboratory:
     usual, _ = self.undisturbed(name)
     before, whole = (self.folder / name / part for part in ('before', 'after'))
     self._fill(before)
-    wrong, failed, told = [], [], []
+    wrong, failed, lines = [], [], []
     for position in (*positions, None):
       step = io_ends.newest_step(self.root)
       code, said, operations = self.start(name, position)
       failed += [line for line in operations if line.count('\t') == 2]
-      told += io_ends.unusual(said, usual)[-12:]
+      lines += io_ends.unusual(said, usual)[-12:]
       wrong += io_ends.in_words(code, said, usual, step)
       wrong += io_ends.lost(before, self.root)
       if code == 0:
@@ -155,7 +155,7 @@ class Laboratory:
     return {
       'failed': failed,
       'outcome': '; '.join(dict.fromkeys(wrong)) or outcome,
-      'said': told,
+      'said': lines,
     }
 
   def _run_undisturbed(self, name: str) -> tuple[str, list[str]]:

@@ -121,12 +121,12 @@ def test_labels_are_the_subset_that_finetuning_has(probed, finetune_config):
 
 
 def test_a_finished_probe_is_read_and_another_refused(
-  finished, probed, told, monkeypatch
+  finished, probed, log_messages, monkeypatch
 ):
   folder = probed('pretrain')
   monkeypatch.delattr(model_lib, 'load')
   assert probe.run(job(finished('pretrain')), folder) == read(folder)
-  assert 'is finished' in told.text
+  assert 'is finished' in log_messages.text
   other = job(finished('pretrain'), **{'probe.neighbours': 3})
   with pytest.raises(errors.UserError, match=r'neighbours \(20 -> 3\)'):
     probe.run(other, folder)

@@ -58,5 +58,19 @@ def test_every_word_of_the_progress_is_held(arrays, progress, name):
   assert 'progress is not' in checksums.find_damage(renamed, arrays)
 
 
+def test_digest_is_of_every_bit_name_and_shape(arrays):
+  digests = [checksums.digest(arrays), checksums.digest(dict(arrays))]
+  for changed in (
+    np.nextafter(np.float32([1, 2]), 9, dtype=np.float32),
+    np.float64([1, 2]),
+    np.float32([[1], [2]]),
+  ):
+    arrays['params']['b'] = changed
+    digests.append(checksums.digest(arrays))
+  arrays['params'] = {'a': arrays['params']['a'], 'c': changed}
+  digests.append(checksums.digest(arrays))
+  assert digests[0] == digests[1] and len(set(digests)) == 5
+
+
 def test_progress_of_before_has_none_and_passes(arrays):
   assert checksums.find_damage({'history': [], 'window': []}, arrays) is None

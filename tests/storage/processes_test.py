@@ -1,4 +1,4 @@
-"""Of several processes one chooses the checkpoint, and the others are told."""
+"""Of several processes one chooses the checkpoint for all."""
 
 import os
 import pathlib

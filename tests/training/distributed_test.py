@@ -1,6 +1,7 @@
 """Several processes train one model: as one would, and they end together."""
 
 import contextlib
+import json
 import re
 import signal
 import socket
@@ -52,9 +53,9 @@ def two_processes(workdir, logs):
       for i in range(2)
     ]
     first = processes[0]
-    assert first.wait_for(lambda: first.told.count(' train: ') >= 10), (
-      first.told,
-      processes[1].told,
+    assert first.wait_for(lambda: first.printed.count(' train: ') >= 10), (
+      first.printed,
+      processes[1].printed,
     )
     yield processes
 
@@ -65,18 +66,18 @@ def test_two_processes_stop_die_and_go_on_as_one_would(tmp_path):
   with two_processes(workdir, tmp_path) as processes:
     processes[1].send(signal.SIGTERM)
     codes = [process.wait(900) for process in processes]
-    told = [process.told for process in processes]
-  assert codes == [143, 143], told
-  saved = [re.search(r'saved step (\d+) of 60', text)[1] for text in told]
+    printed = [process.printed for process in processes]
+  assert codes == [143, 143], printed
+  saved = [re.search(r'saved step (\d+) of 60', text)[1] for text in printed]
   assert saved[0] == saved[1]
-  assert '2 x cpu in 2 processes' in told[0]
-  assert ' train: ' not in told[1]  # one of them speaks
+  assert '2 x cpu in 2 processes' in printed[0]
+  assert ' train: ' not in printed[1]  # one of them speaks
 
   with two_processes(workdir, tmp_path) as processes:
-    assert f'Continuing from step {saved[0]} of 60' in processes[0].told
+    assert f'Continuing from step {saved[0]} of 60' in processes[0].printed
     processes[1].send(signal.SIGKILL)
     assert processes[0].wait(900) != 0
-    assert 'goes on from its last checkpoint' in processes[0].told
+    assert 'goes on from its last checkpoint' in processes[0].printed
 
   config = digits_pretrain.get_config('tiny')
   config.update(FIELDS)
@@ -88,6 +89,8 @@ def test_two_processes_stop_die_and_go_on_as_one_would(tmp_path):
 
 
 SHARING = """
+import json
+import pathlib
 import sys
 import jax
 import numpy as np
@@ -100,7 +103,7 @@ jax.distributed.initialize(f'localhost:{sys.argv[1]}', 2, me)
 
 def look():
   assert me == 0
-  return np.array([3, 2**40 + 1, -5])
+  return [3, 2**40 + 1, 'five']
 
 def fail():
   raise errors.UserError('the disk has failed')
@@ -111,36 +114,31 @@ def attempt(function, *arguments):
   except errors.UserError as error:
     return f'error: {error}'
 
-print(distributed.from_primary(look).tolist())
-print(distributed.from_primary(lambda: np.empty(0, np.int64)).tolist())
-print(attempt(distributed.from_primary, fail))
-print(attempt(distributed.check_equal, {'images': 7}, 'images'))
-print(attempt(distributed.check_equal, {'images': me}, 'images'))
+results = [
+  distributed.from_primary(look),
+  distributed.from_primary(lambda: np.empty(0, np.int64)).dtype.name,
+  attempt(distributed.from_primary, fail),
+  attempt(distributed.check_equal, {'images': 7}, 'images'),
+  attempt(distributed.check_equal, {'images': me}, 'images'),
+]
+pathlib.Path(sys.argv[3]).write_text(json.dumps(results))
 """
 
 
-def test_one_process_looks_and_tells_the_other():
+def test_one_process_looks_for_both(tmp_path):
   port = free_port()
+  files = [tmp_path / str(i) for i in range(2)]
   both = [
-    subprocess.Popen(
-      [sys.executable, '-c', SHARING, str(port), str(i)],
-      stdout=subprocess.PIPE,
-      text=True,
-    )
-    for i in range(2)
+    subprocess.Popen([sys.executable, '-c', SHARING, str(port), str(i), file])
+    for i, file in enumerate(files)
   ]
-  told = [
-    [
-      line
-      for line in process.communicate()[0].splitlines()
-      if not line.startswith('[Gloo]')
-    ]
-    for process in both
-  ]
-  expected = [str([3, 2**40 + 1, -5]), '[]', 'error: the disk has failed']
-  assert told[0] == [*expected, 'None', 'None']
-  assert told[1][:4] == [*expected, 'None']
-  assert 'process 1 of the job sees other images' in told[1][4]
+  assert [process.wait() for process in both] == [0, 0]
+  first, second = (json.loads(file.read_text()) for file in files)
+  looked = [3, 2**40 + 1, 'five']
+  expected = [looked, 'int64', 'error: the disk has failed', None]
+  assert first == [*expected, None]
+  assert second[:4] == expected
+  assert 'process 1 of the job sees other images' in second[4]
 
 
 @pytest.fixture

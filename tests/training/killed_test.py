@@ -19,7 +19,7 @@ KILLS = 6  # of each run; four runs
 
 
 def count_rows(process, part):
-  return process.told.count(f' {part}: ')
+  return process.printed.count(f' {part}: ')
 
 
 def moments(process, workdir, draw):
@@ -30,7 +30,7 @@ def moments(process, workdir, draw):
   later = rows + int(draw.integers(1, 9))
 
   def evaluates():
-    *_, last = process.told.splitlines()
+    *_, last = process.printed.splitlines()
     return (
       count_rows(process, 'train') >= later
       and ' train: ' in last
@@ -59,7 +59,7 @@ def test_runs_killed_at_random_end_with_the_bits_of_one_never_killed(tmp_path):
       whole, parts = (tmp_path / f'{mode}{seed}{name}' for name in 'ab')
       log = tmp_path / 'log'
       with small_jobs.Process(mode, whole, fields, log) as process:
-        assert process.wait() == 0, process.told
+        assert process.wait() == 0, process.printed
       for kill in range(KILLS):
         with small_jobs.Process(mode, parts, fields, log) as process:
           if kill == 0:
@@ -67,16 +67,16 @@ def test_runs_killed_at_random_end_with_the_bits_of_one_never_killed(tmp_path):
             process.wait_for(lambda end=end: time.monotonic() > end)
           else:
             rows = functools.partial(count_rows, process, 'train')
-            assert process.wait_for(rows), process.told
+            assert process.wait_for(rows), process.printed
             named = list(moments(process, parts, draw).items())
             name, has_come = named[kill % 3]
-            assert process.wait_for(has_come), process.told
+            assert process.wait_for(has_come), process.printed
           process.send(signal.SIGKILL)
           assert process.wait() == -signal.SIGKILL
           survived[name] += 1
       with small_jobs.Process(mode, parts, fields, log) as process:
-        assert process.wait() == 0, process.told
-        assert 'Continuing from step' in process.told
+        assert process.wait() == 0, process.printed
+        assert 'Continuing from step' in process.printed
       small_jobs.same_end(whole, parts)
   print(f'\n{survived.total()} kills survived, all arrays and metrics of the')
   print('4 runs equal to the bit those of runs never killed:')

@@ -75,16 +75,16 @@ def test_sigterm_in_an_evaluation_saves_at_once_and_evaluates_later(
 def test_damaged_newest_checkpoint_is_named_and_the_older_one_used(
   unfinished,
   finished,
-  told,
+  log_messages,
 ):
   damaged = unfinished / 'checkpoints' / '6'
   for path in (damaged / 'state').rglob('*'):
     if path.is_file():
       os.truncate(path, path.stat().st_size // 2)
   train.train_and_evaluate(small_job('pretrain'), unfinished)
-  assert f'{damaged} is damaged: ' in told.text
-  assert 'Going back to the checkpoint of step 3' in told.text
-  assert 'Continuing from step 3 of 6' in told.text
+  assert f'{damaged} is damaged: ' in log_messages.text
+  assert 'Going back to the checkpoint of step 3' in log_messages.text
+  assert 'Continuing from step 3 of 6' in log_messages.text
   assert (unfinished / 'damaged' / '6' / 'state').exists()
   same_end(finished('pretrain'), unfinished)
 

@@ -13,10 +13,10 @@ from selfie_jax.training import results as results_lib
 STATE = types.SimpleNamespace(step=12, params={}, batch_stats={})
 
 
-def test_lines_carry_their_numbers(pretrain_config, tmp_path, told):
+def test_lines_carry_their_numbers(pretrain_config, tmp_path, log_messages):
   with reporting.Reporter(pretrain_config, epath.Path(tmp_path)) as reporter:
     reporter.row(3, 'train', {'loss': 1.5}, images_per_second_per_device=9.0)
-  [record] = [r for r in told.records if 'loss 1.5' in r.getMessage()]
+  [record] = [r for r in log_messages.records if 'loss 1.5' in r.getMessage()]
   assert record.row == {'step': 3, 'part': 'train', 'loss': 1.5}
 
 

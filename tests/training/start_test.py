@@ -64,13 +64,13 @@ def test_shared_weights_and_statistics_are_copied_the_rest_is_new(
 
 
 def test_says_what_was_loaded_and_what_is_new(
-  finetune_config, pretrained, told
+  finetune_config, pretrained, log_messages
 ):
   finetune_config.init_from = pretrained[0]
   begin(finetune_config)
-  assert 'block1, block2, block3, stem' in told.text
-  assert 'New: block4, block4_norm, head' in told.text
-  assert 'Not used by resnet50: ' in told.text
+  assert 'block1, block2, block3, stem' in log_messages.text
+  assert 'New: block4, block4_norm, head' in log_messages.text
+  assert 'Not used by resnet50: ' in log_messages.text
 
 
 def test_another_width_is_refused_with_both_widths(finetune_config, pretrained):

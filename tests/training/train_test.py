@@ -133,12 +133,14 @@ def test_tensorboard_has_metrics_and_pictures(finished):
   }
 
 
-def test_finished_run_says_so_and_computes_nothing(finished, told, monkeypatch):
+def test_finished_run_says_so_and_computes_nothing(
+  finished, log_messages, monkeypatch
+):
   folder = finished('pretrain')
   monkeypatch.delattr(input_pipeline, 'open_sources')
   results = train.train_and_evaluate(small_jobs.small_job('pretrain'), folder)
   assert results == json.loads((folder / 'results.json').read_text())
-  assert 'is finished' in told.text
+  assert 'is finished' in log_messages.text
 
 
 def test_workdir_of_another_job_is_refused_and_left_alone(finished):
