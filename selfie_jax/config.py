@@ -12,7 +12,7 @@ import ml_collections
 
 from selfie_jax import errors
 from selfie_jax.models import attention_pooling
-from selfie_jax.models import patches
+from selfie_jax.models import build
 from selfie_jax.models import resnet
 from selfie_jax.models import selfie
 
@@ -39,8 +39,16 @@ RUNTIME_FIELDS = (
 )
 
 # Fields that came later, with the value that does what runs did before.
-ADDED: dict[str, Any] = {'profile_steps': 0}
+ADDED: dict[str, Any] = {
+  'profile_steps': 0,
+  'puzzle.gap': 0,
+  'puzzle.colour_factor': 0.0,
+  'puzzle.colour_shift': 0.0,
+  'puzzle.greyscale': 0.0,
+  'puzzle.group': 1,
+}
 
+_refuse = errors.refuse
 _CHOICES = {
   'mode': MODES,
   'dtype': ('float32', 'bfloat16'),
@@ -68,6 +76,7 @@ _AT_LEAST_ONE = (
   'model.attention.num_layers',
   'model.attention.num_heads',
   'model.attention.hidden',
+  'puzzle.group',
   'knn.neighbours',
   'probe.max_iter',
   'probe.neighbours',
@@ -89,6 +98,10 @@ _RANGES = {
   'dataset.max_unreadable': (0, 1, True, True),
   'dataset.cache_gib': (0, float('inf'), True, False),
   'profile_steps': (0, float('inf'), True, False),
+  'puzzle.gap': (0, float('inf'), True, False),
+  'puzzle.colour_factor': (0, 1, True, True),
+  'puzzle.colour_shift': (0, 1, True, True),
+  'puzzle.greyscale': (0, 1, True, True),
   'knn.every': (0, float('inf'), True, False),
   'knn.images': (5, float('inf'), True, False),
   'knn.temperature': (0, float('inf'), False, False),
@@ -166,7 +179,7 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
   if config.mode == 'probe':
     _check_probe(config)
   else:
-    _check_training(config)
+    _check_training(config, num_devices)
 
 
 def differences(
@@ -204,7 +217,9 @@ def _check_probe(config: ml_collections.ConfigDict) -> None:
     _refuse('probe.strengths', strengths, 'one number or more, each above 0')
 
 
-def _check_training(config: ml_collections.ConfigDict) -> None:
+def _check_training(
+  config: ml_collections.ConfigDict, num_devices: int
+) -> None:
   """The rules between the fields of pretraining and finetuning."""
   if config.optimizer.warmup_steps >= config.total_steps:
     _refuse(
@@ -228,23 +243,6 @@ def _check_training(config: ml_collections.ConfigDict) -> None:
     if len(values) != 3 or not are_finite or is_zero:
       above = ' above 0' if field == 'std' else ''
       _refuse(f'normalise.{field}', values, f'three numbers{above}')
-  places = patches.grid_size(config.image_size, config.patch_size) ** 2
+  build.check(config)
   if config.mode == 'pretrain':
-    patches.num_targets(places, config.masked_fraction)
-  depths = tuple(config.model.depths)
-  if len(depths) != 4 or any(type(n) is not int or n < 1 for n in depths):
-    _refuse('model.depths', depths, 'four whole numbers of at least 1')
-  dim, heads = config.model.width * 16, config.model.attention.num_heads
-  if dim % heads:
-    _refuse(
-      'model.attention.num_heads',
-      heads,
-      f'a divisor of the {dim} channels (16 * model.width)',
-    )
-
-
-def _refuse(field: str, value: Any, valid: str) -> None:
-  raise errors.UserError(
-    f'config.{field}={value!r} is not valid; it must be {valid} '
-    f'(--config.{field}=...)'
-  )
+    build.check_puzzle(config, config.batch_size // num_devices)

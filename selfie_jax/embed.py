@@ -29,7 +29,11 @@ def main() -> None:
   add('--checkpoint', required=True, metavar='RUN', help="a run's folder")
   add('--images', required=True, metavar='DIR', help='folder, at any depth')
   add('--out', required=True, metavar='FILE', help='FILE.npz or FILE.parquet')
-  add('--layer', help='block3 (default), patches, attention or block4')
+  add(
+    '--layer',
+    help='patches (default of pretraining runs), block3 (of finetuned ones), '
+    'attention or block4',
+  )
   add('--batch_size', type=int, default=64, help='images at a time')
   add(
     '--predict',
@@ -40,8 +44,8 @@ def main() -> None:
   with command_line.one_line():
     args = parser.parse_args()
     command_line.check_devices()
-    written, skipped = embed_folder(**vars(args))
-    print(f'{args.out}: {written} images' + _describe(skipped))
+    written, skipped, layer = embed_folder(**vars(args))
+    print(f'{args.out}: {written} images, layer {layer}{_describe(skipped)}')
 
 
 def embed_folder(
@@ -51,7 +55,7 @@ def embed_folder(
   layer: str | None = None,
   batch_size: int = 64,
   predict: bool = False,
-) -> tuple[int, list[str]]:
+) -> tuple[int, list[str], str]:
   """Embeds the image files of a folder; reads a few batches ahead.
 
   Args:
@@ -63,7 +67,8 @@ def embed_folder(
     predict: whether to write predictions too.
 
   Returns:
-    The number of images written and the files that could not be read.
+    The number of images written, the files that could not be read, and the
+    layer.
 
   Raises:
     UserError: an argument is not valid, no file can be read or `out` cannot be
@@ -94,7 +99,7 @@ def embed_folder(
     dynamic_ncols=True,
     disable=not sys.stderr.isatty(),
   )
-  with bar, columns_lib.writer(out) as write:
+  with bar, columns_lib.writer(out, {'layer': names[0]}) as write:
     for part, decoded in _read_ahead(read, files, model.batch_size):
       readable = {
         file: image
@@ -121,7 +126,7 @@ def embed_folder(
       raise errors.UserError(
         f'not one of the {len(files)} image files in {images} can be read'
       )
-  return written, skipped
+  return written, skipped, names[0]
 
 
 def _describe(skipped: list[str]) -> str:

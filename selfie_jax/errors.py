@@ -4,6 +4,7 @@ from collections.abc import Iterator
 import contextlib
 import errno
 import os
+from typing import NoReturn
 
 # Of a disk or a network; what else an OSError may be is a fault of a program.
 _OF_THE_DISK = (
@@ -38,6 +39,14 @@ class Preempted(Exception):
 
   `main.py` prints the message and exits with code 143 (128 + SIGTERM).
   """
+
+
+def refuse(field: str, value: object, valid: str) -> NoReturn:
+  """Raises UserError for the value of a config's field; says what is valid."""
+  raise UserError(
+    f'config.{field}={value!r} is not valid; it must be {valid} '
+    f'(--config.{field}=...)'
+  )
 
 
 @contextlib.contextmanager

@@ -132,9 +132,11 @@ def curves(history: Sequence[dict[str, Any]]) -> mpl_figure.Figure:
     axis.set_xlabel('step')
     axis.spines[['top', 'right']].set_visible(False)
   if 'chance' in history[0]:
-    chance = history[0]['chance']
-    axes[0].axhline(-np.log(chance), color=CHANCE, linestyle=':')
-    axes[1].axhline(chance, color=CHANCE, linestyle=':', label='chance')
+    # In training another than in evaluation, where puzzle.group is above 1.
+    for i, chance in enumerate({round(row['chance'], 6) for row in history}):
+      label = None if i else 'chance'
+      axes[0].axhline(-np.log(chance), color=CHANCE, linestyle=':')
+      axes[1].axhline(chance, color=CHANCE, linestyle=':', label=label)
   axes[1].legend(frameon=False, fontsize=9)
   return fig
 

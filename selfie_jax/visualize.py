@@ -35,7 +35,11 @@ def main() -> None:
   )
   add('--out', metavar='DIR', help='default: RUN/figures')
   add('--count', type=int, default=6, help=f'images shown, 1 to {MOST}')
-  add('--layer', help='block3 (default), patches, attention or block4')
+  add(
+    '--layer',
+    help='patches (default of pretraining runs), block3 (of finetuned ones), '
+    'attention or block4',
+  )
   command_line.silence_libraries()
   with command_line.one_line():
     args = parser.parse_args()

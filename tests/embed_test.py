@@ -49,15 +49,18 @@ def test_every_file_has_its_vector_label_and_prediction(
 ):
   out = str(tmp_path / f'out.{suffix}')
   run = finished('finetune')
-  count, skipped = embed.embed_folder(
+  count, skipped, layer = embed.embed_folder(
     run, folder, out, layer='block4', batch_size=4, predict=True
   )
-  assert (count, skipped) == (11, ['dog/broken.png'])
+  assert (count, skipped, layer) == (11, ['dog/broken.png'], 'block4')
   if suffix == 'npz':
     found = dict(np.load(out))
+    assert found.pop('layer') == 'block4'
   else:
     parquet = pytest.importorskip('pyarrow.parquet')
-    table = parquet.read_table(out).to_pydict()
+    table = parquet.read_table(out)
+    assert table.schema.metadata == {b'layer': b'block4'}
+    table = table.to_pydict()
     found = {name: np.array(values) for name, values in table.items()}
   files = found['files'].tolist()
   assert files == sorted(files) and len(files) == 11
@@ -111,13 +114,14 @@ def test_no_more_than_two_batches_are_in_memory():
 def test_pieces_of_a_file_become_one(tmp_path):
   path = str(tmp_path / 'out.npz')
   pieces = [np.arange(6.0).reshape(2, 3), np.ones((1, 3))]
-  with columns.writer(path) as write:
+  with columns.writer(path, {'of': 'dogs'}) as write:
     for values in pieces:
       write({'x': values, 'name': ['a', 'long'][: len(values)]})
   found = np.load(path)
   np.testing.assert_array_equal(found['x'], np.concatenate(pieces))
   assert found['x'].dtype == np.float32
   assert found['name'].tolist() == ['a', 'long', 'a']
+  assert found['of'] == 'dogs'
 
 
 @pytest.mark.parametrize('suffix', ['npz', 'parquet'])
@@ -126,7 +130,7 @@ def test_a_file_is_whole_or_as_it_was(tmp_path, suffix):
     pytest.importorskip('pyarrow')
   path = tmp_path / f'out.{suffix}'
   path.write_text('as it was')
-  with pytest.raises(RuntimeError), columns.writer(str(path)) as write:
+  with pytest.raises(RuntimeError), columns.writer(str(path), {}) as write:
     write({'x': np.zeros((2, 3), np.float32)})
     raise RuntimeError
   assert path.read_text() == 'as it was'
@@ -154,7 +158,7 @@ def test_mistakes_are_known_before_anything_is_read(
   refused('.npz, .parquet', out=str(tmp_path / 'out.csv'))
   refused('cannot be written', out=str(tmp_path / 'nothing' / 'out.npz'))
   refused('is not a run', checkpoint=tmp_path)
-  refused('one of block3, patches, attention', layer='block4')
+  refused('one of patches, block3, attention', layer='block4')
   refused('finetune it first', predict=True)
   monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
   refused('pip install pyarrow', out=str(tmp_path / 'out.parquet'))
@@ -173,9 +177,10 @@ def test_command_says_what_it_left_out(
   given = [f'--{name}={value}' for name, value in flags.items()]
   monkeypatch.setattr(sys, 'argv', ['embed', *given])
   embed.main()
-  assert '11 images; 1 left out that cannot be read: dog/broken.png' in (
-    capsys.readouterr().out
-  )
+  assert (
+    'out.npz: 11 images, layer patches; 1 left out that cannot be read: '
+    'dog/broken.png'
+  ) in capsys.readouterr().out
   assert np.load(tmp_path / 'out.npz')['vectors'].shape == (11, 64)
 
 

@@ -25,6 +25,20 @@ def test_chosen_patches_are_put_into_the_holes():
   assert '2 of 4 right' in figure.get_suptitle()
 
 
+def test_curves_have_the_chance_of_each_part():
+  rows = [
+    {'step': 1, 'part': 'train', 'chance': 1 / 16},
+    {'step': 1, 'part': 'test', 'chance': 0.25},
+    {'step': 2, 'part': 'train', 'chance': 1 / 16 + 1e-9},
+  ]
+  of_all = {'loss': 1.0, 'patch_accuracy': 0.5}
+  axis = figures_lib.curves([row | of_all for row in rows]).axes[1]
+  lines = [line for line in axis.lines if line.get_linestyle() == ':']
+  assert {float(line.get_ydata()[0]) for line in lines} == {1 / 16, 0.25}
+  labels = [text.get_text() for text in axis.get_legend().get_texts()]
+  assert labels.count('chance') == 1
+
+
 def test_curves_have_chance_and_both_parts():
   history = [
     {

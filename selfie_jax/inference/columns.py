@@ -38,8 +38,13 @@ def check(path: str) -> None:
 
 
 @contextlib.contextmanager
-def writer(path: str) -> Iterator[Callable[[Columns], None]]:
+def writer(
+  path: str, about: dict[str, str]
+) -> Iterator[Callable[[Columns], None]]:
   """A function that takes the next piece, each time with the same columns.
+
+  What is said `about` them all stands beside them: in the schema's metadata of
+  a .parquet file, as strings of no dimension in a .npz file.
 
   The file is there, whole, when the context ends; if that ends with an
   exception, what was there before is left alone.
@@ -47,13 +52,13 @@ def writer(path: str) -> Iterator[Callable[[Columns], None]]:
   make = _WRITERS[pathlib.Path(path).suffix]
   with tempfile.TemporaryDirectory(dir=pathlib.Path(path).parent) as folder:
     whole = os.path.join(folder, f'whole{pathlib.Path(path).suffix}')
-    with make(whole) as write:
+    with make(whole, about) as write:
       yield write
     os.replace(whole, path)
 
 
 @contextlib.contextmanager
-def _npz(whole: str):
+def _npz(whole: str, about: dict[str, str]):
   """All pieces wait in memory."""
   pieces: list[Columns] = []
   yield pieces.append
@@ -63,11 +68,12 @@ def _npz(whole: str):
       name: np.concatenate([_as_array(piece[name]) for piece in pieces])
       for name in (pieces[0] if pieces else ())
     },
+    **about,
   )
 
 
 @contextlib.contextmanager
-def _parquet(whole: str):
+def _parquet(whole: str, about: dict[str, str]):
   """Each piece is a row group."""
   import pyarrow
   from pyarrow import parquet
@@ -81,7 +87,8 @@ def _parquet(whole: str):
         {
           name: values if isinstance(values, list) else _to_arrow(values)
           for name, values in columns.items()
-        }
+        },
+        metadata=about,
       )
       if target is None:
         target = stack.enter_context(parquet.ParquetWriter(whole, table.schema))

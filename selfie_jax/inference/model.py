@@ -11,6 +11,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from selfie_jax import config as config_lib
 from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.data import images as images_lib
@@ -64,6 +65,13 @@ class Model:
       functools.partial(features.outputs, self.config), static_argnames='names'
     )
 
+  def __repr__(self) -> str:
+    default, *others = self.layers
+    return (
+      f'<{self.config.model.name} of {config_lib.name_data(self.config)}, '
+      f'step {self.step}; embeds {default} (default), {", ".join(others)}>'
+    )
+
   def embed(self, images: Any, layer: str | None = None) -> np.ndarray:
     """One vector for each image: float32 [n, dim].
 
@@ -71,9 +79,10 @@ class Model:
       images: uint8 [n, h, w, 3] or [h, w, 3], a path, a PIL image, or any
         number of the latter three, in a list or a generator. Any sizes; they
         are resized as evaluation in training does it.
-      layer: 'block3': features after block 3 (and after the norm that follows
-        it, if one does) of the whole image, average pooled; the default.
-        'patches': the mean of P's vectors of the patches (pretraining runs).
+      layer: 'patches': the mean of P's vectors of the patches; the default of
+        pretraining runs, which alone have it. 'block3': features after block 3
+        (and after the norm that follows it, if one does) of the whole image,
+        average pooled; the default of finetuned runs.
         'attention': attention pooling's summary, of all patches as P embeds
         them in a pretraining run, of block 3's features in
         resnet36_attention. 'block4': what ResNet-50's head sees.

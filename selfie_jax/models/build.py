@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
+from selfie_jax import errors
 from selfie_jax.models import attention_pooling as pooling_lib
 from selfie_jax.models import classifier as classifier_lib
 from selfie_jax.models import patches
@@ -13,6 +14,34 @@ from selfie_jax.models import resnet
 from selfie_jax.models import selfie as selfie_lib
 
 AXIS = 'batch'  # pmap axis over which BatchNorm is synchronised
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+  """Raises UserError for a value that no network can be built of."""
+  patches.grid_size(config.image_size, config.patch_size)
+  depths = tuple(config.model.depths)
+  if len(depths) != 4 or any(type(n) is not int or n < 1 for n in depths):
+    errors.refuse('model.depths', depths, 'four whole numbers of at least 1')
+  dim, heads = config.model.width * 16, config.model.attention.num_heads
+  if dim % heads:
+    errors.refuse(
+      'model.attention.num_heads',
+      heads,
+      f'a divisor of the {dim} channels (16 * model.width)',
+    )
+
+
+def check_puzzle(config: ml_collections.ConfigDict, images: int) -> None:
+  """Raises UserError if no puzzle can be made; `images` a step and device."""
+  grid = patches.grid_size(config.image_size, config.patch_size)
+  patches.num_targets(grid**2, config.masked_fraction)
+  gap, group = config.puzzle.gap, config.puzzle.group
+  if gap > config.patch_size // 2:
+    valid = f'at most half of patch_size={config.patch_size}'
+    errors.refuse('puzzle.gap', gap, valid)
+  if images % group:
+    valid = f'a divisor of the {images} images of a step on a device'
+    errors.refuse('puzzle.group', group, valid)
 
 
 def selfie(config: ml_collections.ConfigDict) -> selfie_lib.Selfie:

@@ -16,9 +16,10 @@ from selfie_jax.models import build
 from selfie_jax.models import patches
 from selfie_jax.models import selfie
 
-# By model.name; the default first.
+# By model.name; the default first. Of pretraining the one that probes best
+# (docs/results.md): P's batch statistics are of patches.
 LAYERS = {
-  'selfie': ('block3', 'patches', 'attention'),
+  'selfie': ('patches', 'block3', 'attention'),
   'resnet50': ('block3', 'block4'),
   'resnet36_attention': ('block3', 'attention'),
 }

@@ -38,6 +38,7 @@ class Selfie(nn.Module):
     targets: jax.Array,
     train: bool,
     dropout_keys: jax.Array | None = None,
+    group: int = 1,
   ) -> jax.Array:
     """Scores every target patch for every hole of its own image.
 
@@ -47,11 +48,15 @@ class Selfie(nn.Module):
       targets: numbers of the masked patches [batch, targets].
       train: batch statistics in P if True, running ones if False.
       dropout_keys: keys [batch], or None for no dropout in A.
+      group: so many consecutive images are one puzzle: the targets of each
+        are scored for the holes of all. A divisor of batch.
 
     Returns:
       float32 logits [batch, targets, targets]; row i is the place of target i,
       column j the patch that target j is. The right answer is the diagonal.
+      [batch / group, group * targets, group * targets] of groups.
     """
+    b, m = targets.shape
     h = self._embed(patches, train)
     places = self.positions(h.shape[-1]).astype(h.dtype)  # [patches, dim]
 
@@ -62,6 +67,9 @@ class Selfie(nn.Module):
     query = u[:, None] + places[targets]  # [batch, targets, dim]
 
     masked = jnp.take_along_axis(h, targets[..., None], axis=1)
+    query, masked = (
+      x.reshape(b // group, group * m, -1) for x in (query, masked)
+    )
     logits = jnp.einsum(
       'bid,bjd->bij', query, masked, preferred_element_type=jnp.float32
     )

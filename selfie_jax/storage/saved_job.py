@@ -31,6 +31,8 @@ def save_data(facts: Facts, workdir: epath.Path) -> None:
 def load_config(workdir: epath.Path) -> ml_collections.ConfigDict | None:
   """The config that a run was started with; None if there is no run.
 
+  Of an earlier version's it has the fields that came later, too.
+
   Raises:
     UserError: config.json is damaged.
   """
@@ -43,7 +45,7 @@ def load_config(workdir: epath.Path) -> ml_collections.ConfigDict | None:
     raise errors.UserError(
       f'{workdir}/config.json is damaged: it has no valid mode'
     )
-  return ml_collections.ConfigDict(saved)
+  return ml_collections.ConfigDict(_complete(saved))
 
 
 def load_results(workdir: epath.Path) -> dict[str, Any] | None:
@@ -109,6 +111,15 @@ def check_data(facts: Facts, workdir: epath.Path) -> None:
       f'{workdir} holds a run on other data: {", ".join(changed)}. Put the '
       f'files back to continue it, or {_NEW_RUN}'
     )
+
+
+def _complete(saved: dict[str, Any]) -> dict[str, Any]:
+  """With the fields of config.ADDED, where a job of its mode has them."""
+  for field, value in config_lib.ADDED.items():
+    group, _, name = field.rpartition('.')
+    if group != 'puzzle' or saved['mode'] == 'pretrain':
+      (saved.setdefault(group, {}) if group else saved).setdefault(name, value)
+  return saved
 
 
 def _load_data(workdir: epath.Path) -> Facts | None:

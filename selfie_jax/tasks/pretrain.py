@@ -16,6 +16,9 @@ from selfie_jax.models import build
 from selfie_jax.models import patches
 from selfie_jax.tasks import train_state
 
+# Of an example's keys; 0 and 1 are those that a split in two would give.
+_COLOUR, _PLACE = 2, 3
+
 
 def create_state(
   config: ml_collections.ConfigDict,
@@ -44,7 +47,7 @@ def train_step(
   """One step; see train_state.update. Masks and dropout are per image."""
   keys = train_state.example_keys(config.seed, state.step, batch['index'])
   mask_keys, dropout_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
-  puzzle = _puzzle(config, batch['image'], mask_keys)
+  puzzle = _puzzle(config, batch['image'], mask_keys, keys)
 
   def loss_fn(params):
     logits, updates = state.apply_fn(
@@ -52,6 +55,7 @@ def train_step(
       *puzzle,
       train=True,
       dropout_keys=dropout_keys,
+      group=config.puzzle.group,
       mutable=['batch_stats'],
     )
     metrics = {k: v.mean() for k, v in _score(logits).items()}
@@ -128,12 +132,34 @@ def _counts(config: ml_collections.ConfigDict) -> tuple[int, int]:
 
 
 def _puzzle(
-  config: ml_collections.ConfigDict, images: jax.Array, keys: jax.Array
+  config: ml_collections.ConfigDict,
+  images: jax.Array,
+  keys: jax.Array,
+  training_keys: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Patches, context and targets of uint8 images, one split for each key."""
+  """Patches, context and targets of images, a split for each of `keys`.
+
+  With `training_keys` the patches are changed as config.puzzle says.
+  """
   n, m = _counts(config)
   context, targets = jax.vmap(lambda key: patches.split(key, n, m))(keys)
+  gap, factor, shift, greyscale = (
+    config.puzzle[name]
+    for name in ('gap', 'colour_factor', 'colour_shift', 'greyscale')
+  )
+
+  def keys_of(number: int) -> jax.Array | None:
+    if training_keys is None:
+      return None
+    return jax.vmap(lambda key: jax.random.fold_in(key, number))(training_keys)
+
+  if training_keys is not None and (factor or shift or greyscale):
+    images = patches.recolour(
+      images, keys_of(_COLOUR), config.patch_size, factor, shift, greyscale
+    )
   x = patches.extract(build.normalise(images, config), config.patch_size)
+  if gap:
+    x = patches.separate(x, gap, keys_of(_PLACE))
   return x, context, targets
 
 

@@ -63,7 +63,7 @@ def test_layers_of_a_pretraining_run_are_p_and_a(finished, pixels):
   weights = {k: v['patch_network'] for k, v in model.variables.items()}
   x = build.normalise(pixels, config)
   np.testing.assert_allclose(
-    model.embed(pixels), p(weights, x), rtol=1e-4, atol=1e-5
+    model.embed(pixels, 'block3'), p(weights, x), rtol=1e-4, atol=1e-5
   )
   cut = patches.extract(x, config.patch_size)  # [5, 16, 8, 8, 3]
   h = p(weights, cut.reshape(80, 8, 8, 3))
@@ -76,6 +76,12 @@ def test_layers_of_a_pretraining_run_are_p_and_a(finished, pixels):
   mean = h.reshape(5, 16, -1).mean(axis=1)
   np.testing.assert_allclose(
     model.embed(pixels, 'patches'), mean, rtol=1e-4, atol=1e-5
+  )
+  np.testing.assert_array_equal(
+    model.embed(pixels), model.embed(pixels, 'patches')
+  )
+  assert repr(model) == (
+    '<selfie of digits, step 6; embeds patches (default), block3, attention>'
   )
 
 
@@ -197,7 +203,7 @@ def test_what_is_no_image_is_refused(finished, images, says):
 def test_mistakes_say_what_is_valid(finished, tmp_path, pixels):
   model = model_lib.load(finished('pretrain'))
   with pytest.raises(
-    errors.UserError, match='one of block3, patches, attention'
+    errors.UserError, match='one of patches, block3, attention'
   ):
     model.embed(pixels, 'block4')
   with pytest.raises(errors.UserError, match='finetune it first'):

@@ -55,3 +55,98 @@ def test_patch_size_must_divide_the_image():
 def test_masking_none_or_one_or_all_is_refused(fraction):
   with pytest.raises(errors.UserError, match='valid: 2 to 15 patches'):
     patches.num_targets(16, fraction)
+
+
+def test_separated_patches_are_windows_of_their_cells():
+  cells = jax.random.normal(jax.random.key(0), (4, 16, 8, 8, 3))
+  keys = jax.random.split(jax.random.key(1), 4)
+  changed = np.asarray(patches.separate(cells, 3, keys))
+  assert changed.shape == cells.shape
+  inner = changed[:, :, 1:6, 1:6]  # the rest is reflection
+  found = set()
+  for cell, window in zip(
+    np.asarray(cells).reshape(-1, 8, 8, 3),
+    inner.reshape(-1, 5, 5, 3),
+    strict=True,
+  ):
+    places = [
+      (y, x)
+      for y in range(4)
+      for x in range(4)
+      if (cell[y : y + 5, x : x + 5] == window).all()
+    ]
+    assert len(places) == 1
+    found.update(places)
+  assert len(found) == 16  # 64 patches, each place a sixteenth
+  np.testing.assert_array_equal(changed[:, :, 0], changed[:, :, 2])
+  np.testing.assert_array_equal(changed[:, :, 6:], changed[:, :, 4:2:-1])
+  np.testing.assert_array_equal(changed[:, :, :, 0], changed[:, :, :, 2])
+
+
+def test_separated_patches_follow_from_the_key_of_their_image():
+  cells = jax.random.normal(jax.random.key(0), (4, 16, 8, 8, 3))
+  keys = jax.random.split(jax.random.key(1), 4)
+  whole = patches.separate(cells, 2, keys)
+  np.testing.assert_array_equal(
+    patches.separate(cells[2:], 2, keys[2:]), whole[2:]
+  )
+  assert (patches.separate(cells, 2, keys[::-1]) != whole).any()
+
+
+@pytest.mark.parametrize('gap', [1, 2, 4])
+def test_the_middle_is_cut_out_where_it_is(gap):
+  cells = jax.random.normal(jax.random.key(0), (2, 4, 8, 8, 3))
+  changed = patches.separate(cells, gap)
+  kept = slice(gap // 2, gap // 2 + 8 - gap)
+  np.testing.assert_array_equal(
+    changed[:, :, kept, kept], cells[:, :, kept, kept]
+  )
+
+
+def recolour(images, key=0, **changes):
+  none = {'factor': 0.0, 'shift': 0.0, 'greyscale': 0.0}
+  keys = jax.random.split(jax.random.key(key), len(images))
+  return np.asarray(patches.recolour(images, keys, 8, **none | changes))
+
+
+def of_patches(images):
+  """The values of each patch and channel: [patches, pixels, channels]."""
+  cut = np.asarray(patches.extract(jnp.asarray(images), 8))
+  return cut.reshape(-1, 64, 3)
+
+
+def test_nothing_is_recoloured_by_nothing():
+  images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+  np.testing.assert_array_equal(recolour(images), images)
+
+
+@pytest.mark.parametrize(
+  'change, low, high',
+  [({'factor': 0.4}, 60, 140), ({'shift': 0.2}, 49, 151)],
+)
+def test_each_channel_of_each_patch_is_changed_by_itself(change, low, high):
+  images = np.full((16, 32, 32, 3), 100, np.uint8)
+  changed = of_patches(recolour(images, **change))
+  assert (changed == changed[:, :1]).all()  # all pixels of one alike
+  values = changed[:, 0].ravel()
+  assert len(np.unique(values)) > 700  # of 768
+  assert low <= values.min() < low + 2 and high - 2 < values.max() <= high
+  assert (recolour(images, 1, **change) != recolour(images, **change)).any()
+
+
+def test_colours_stay_between_black_and_white():
+  images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+  changed = recolour(images, factor=1.0, shift=1.0)
+  assert changed.min() == 0 and changed.max() == 255
+
+
+def test_some_patches_are_grey():
+  images = np.random.default_rng(0).integers(0, 256, (32, 32, 32, 3), np.uint8)
+  changed = of_patches(recolour(images, greyscale=0.25))
+  are_grey = (np.ptp(changed, axis=2) < 1e-3).all(axis=1)
+  assert 0.18 < are_grey.mean() < 0.32  # of 512: 4 standard deviations
+  before = of_patches(images)
+  np.testing.assert_array_equal(changed[~are_grey], before[~are_grey])
+  np.testing.assert_allclose(
+    changed[are_grey][..., 0], before[are_grey] @ [0.299, 0.587, 0.114], 1e-4
+  )

@@ -55,7 +55,7 @@ def read(folder):
     (
       'pretrain',
       'pretrained',
-      ['block3', 'patches', 'attention', 'block3_adapted'],
+      ['patches', 'block3', 'attention', 'block3_adapted'],
     ),
     ('finetune', 'finetuned', ['block3', 'block4']),
   ],

@@ -33,6 +33,21 @@ def test_saved_config_is_the_config(finetune_config, tmp_path):
   ) == config_lib.flatten(finetune_config)
 
 
+@pytest.mark.parametrize('mode', ['pretrain', 'finetune'])
+def test_a_config_of_the_first_version_gets_what_came_later(
+  mode, pretrain_config, finetune_config, tmp_path
+):
+  workdir = workdir_lib.run_path(tmp_path)
+  config = pretrain_config if mode == 'pretrain' else finetune_config
+  fields = config.to_dict()
+  fields.pop('puzzle', None)
+  del fields['profile_steps']
+  workdir_lib.write_json(workdir / 'config.json', fields)
+  assert config_lib.flatten(
+    saved_job.load_config(workdir)
+  ) == config_lib.flatten(config)
+
+
 @pytest.mark.parametrize('text', ['', '{"mode": ', '[]', '{}', '{"mode": "x"}'])
 def test_damaged_config_is_one_error(text, pretrain_config, tmp_path):
   workdir = workdir_lib.run_path(tmp_path)
