@@ -30,6 +30,8 @@ def save_data(facts: Facts, workdir: epath.Path) -> None:
 def load_config(workdir: epath.Path) -> ml_collections.ConfigDict | None:
   """The config that a run was started with; None if there is no run.
 
+  Fields that came later have the value that does what runs did before.
+
   Raises:
     UserError: config.json is damaged.
   """
@@ -40,7 +42,7 @@ def load_config(workdir: epath.Path) -> ml_collections.ConfigDict | None:
     raise errors.UserError(
       f'{workdir}/config.json is damaged: there is no mode={mode!r}'
     )
-  return saved and ml_collections.ConfigDict(saved)
+  return saved and _complete(ml_collections.ConfigDict(saved))
 
 
 def load_results(workdir: epath.Path) -> dict[str, Any] | None:
@@ -130,3 +132,13 @@ def _read(path: epath.Path, remedy: str) -> dict[str, Any] | None:
     raise errors.UserError(
       f'{path} is damaged ({error}); {remedy} with --workdir=SOMEWHERE_ELSE'
     ) from error
+
+
+def _complete(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """Gives a run's config the fields that jobs did not have at its time."""
+  for field, value in config_lib.ADDED.items():
+    group, _, name = field.rpartition('.')
+    fields = config.get(group) if group else config
+    if isinstance(fields, ml_collections.ConfigDict) and name not in fields:
+      fields[name] = value
+  return config

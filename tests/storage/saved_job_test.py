@@ -2,6 +2,8 @@
 
 import pytest
 
+from configs import digits_finetune
+from configs import digits_pretrain
 from selfie_jax import config as config_lib
 from selfie_jax import errors
 from selfie_jax.storage import saved_job
@@ -31,6 +33,22 @@ def test_saved_config_is_the_config(finetune_config, tmp_path):
   assert config_lib.flatten(
     saved_job.load_config(workdir)
   ) == config_lib.flatten(finetune_config)
+
+
+@pytest.mark.parametrize('mode', ['pretrain', 'finetune'])
+def test_a_config_of_an_older_version_has_all_fields(mode, tmp_path):
+  """What draws or embeds with an older run's config reads the new ones too."""
+  job = {'pretrain': digits_pretrain, 'finetune': digits_finetune}[mode]
+  config = job.get_config('tiny')
+  older = job.get_config('tiny')
+  for field in config_lib.ADDED:
+    group, _, name = field.rpartition('.')
+    del (older[group] if group else older)[name]
+  workdir = workdir_lib.run_path(tmp_path)
+  saved_job.save_config(older, workdir)
+  assert config_lib.flatten(
+    saved_job.load_config(workdir)
+  ) == config_lib.flatten(config)
 
 
 @pytest.mark.parametrize('text', ['', '{"mode": ', '[]', '{}', '{"mode": "x"}'])
