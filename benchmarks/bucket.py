@@ -96,6 +96,7 @@ class Bucket(bucket_objects.Objects):
           'GOOGLE_AUTH_TOKEN_FOR_TESTING': 'token',
           'NO_GCE_CHECK': 'true',
           'TENSORSTORE_GCS_HTTP_URL': f'http://127.0.0.1:{port}',
+          'STORAGE_EMULATOR_HOST': f'http://127.0.0.1:{port}',
         }
       finally:
         asyncio.run_coroutine_threadsafe(_end(server), loop).result()

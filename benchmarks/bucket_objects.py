@@ -78,7 +78,7 @@ class Objects:
     if not url.path.startswith(_OBJECT):  # the XML interface
       return self._read(parse.unquote(url.path[1:]), headers)
     bucket, _, rest = url.path[len(_OBJECT) :].partition('/')
-    if not rest:
+    if rest in ('', 'storageLayout'):
       return _json({'kind': 'storage#bucket', 'name': bucket})
     if rest in ('o', 'o/'):
       return self._list(bucket, query)

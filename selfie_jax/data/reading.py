@@ -83,7 +83,8 @@ def pieces(
     offsets: where it begins there, bytes, [n].
     lengths: bytes, [n].
   """
-  requests, where = [], [None] * len(files)
+  requests: list[futures.Future] = []
+  where: list = [None] * len(files)
   begun = file = start = end = None
 
   def close():
@@ -141,7 +142,8 @@ def save_object(path: str, content: bytes) -> None:
 
 async def _patiently(path: str, ask: Callable[[], Awaitable[T]]) -> T:
   """As disk.patiently, without a thread that waits."""
-  for pause in (*disk.PAUSES, None):
+  pauses = iter(disk.PAUSES)
+  while True:
     try:
       async with asyncio.timeout(_SECONDS):
         return await ask()
@@ -149,6 +151,7 @@ async def _patiently(path: str, ask: Callable[[], Awaitable[T]]) -> T:
       failure: Exception = OSError(f'no answer within {_SECONDS} seconds')
     except Exception as error:  # tensorstore has no class of its own
       failure = error
+    pause = next(pauses, None)
     if pause is None:
       raise disk.failure(path, failure) from failure
     await asyncio.sleep(pause)
