@@ -21,22 +21,12 @@ MODES = ('pretrain', 'finetune', 'probe')
 # The fields that a run may change when it is started again; all others decide
 # what its numbers are.
 RUNTIME_FIELDS = (
-  'log_every',
-  'eval_every',
-  'checkpoint_every',
-  'keep_checkpoints',
-  'profile_steps',
-  'eval_batch_size',
-  'dataset.data_dir',
-  'dataset.path',
-  'dataset.download',
-  'dataset.cache_gib',
-  'dataset.max_unreadable',
-  'knn.every',
-  'knn.images',
-  'knn.neighbours',
+  'log_every', 'eval_every', 'checkpoint_every', 'keep_checkpoints',
+  'profile_steps', 'eval_batch_size', 'dataset.data_dir', 'dataset.path',
+  'dataset.download', 'dataset.cache_gib', 'dataset.read_ahead',
+  'dataset.max_unreadable', 'knn.every', 'knn.images', 'knn.neighbours',
   'knn.temperature',
-)
+)  # fmt: skip
 
 # Fields that came later, with the value that does what runs did before.
 ADDED: dict[str, Any] = {
@@ -46,6 +36,8 @@ ADDED: dict[str, Any] = {
   'puzzle.colour_shift': 0.0,
   'puzzle.greyscale': 0.0,
   'puzzle.group': 1,
+  'dataset.read_ahead': 2048,
+  'dataset.shuffle_block': 1,
 }
 
 _refuse = errors.refuse
@@ -63,24 +55,13 @@ _CHOICES = {
   'augment.border': ('zero', 'reflect'),
 }
 _AT_LEAST_ONE = (
-  'batch_size',
-  'total_steps',
-  'image_size',
-  'patch_size',
-  'eval_batch_size',
-  'log_every',
-  'eval_every',
-  'checkpoint_every',
-  'keep_checkpoints',
-  'model.width',
-  'model.attention.num_layers',
-  'model.attention.num_heads',
-  'model.attention.hidden',
-  'puzzle.group',
-  'knn.neighbours',
-  'probe.max_iter',
+  'batch_size', 'total_steps', 'image_size', 'patch_size', 'eval_batch_size',
+  'log_every', 'eval_every', 'checkpoint_every', 'keep_checkpoints',
+  'dataset.read_ahead', 'dataset.shuffle_block', 'model.width',
+  'model.attention.num_layers', 'model.attention.num_heads',
+  'model.attention.hidden', 'puzzle.group', 'knn.neighbours', 'probe.max_iter',
   'probe.neighbours',
-)
+)  # fmt: skip
 # field: lowest, highest, whether the lowest and the highest are themselves in
 _RANGES = {
   'label_fraction': (0, 1, False, True),
@@ -167,6 +148,12 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
       config.dataset.path,
       'a folder of images or a .csv file with --config.dataset.name=folder, '
       "and '' with all others",
+    )
+  if config.dataset.name == 'folder' and config.dataset.shuffle_block > 1:
+    _refuse(
+      'dataset.shuffle_block',
+      config.dataset.shuffle_block,
+      '1 with --config.dataset.name=folder, where neighbours are of one class',
     )
   for field in ('batch_size', 'eval_batch_size'):
     if field in config and config[field] % num_devices:

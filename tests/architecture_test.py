@@ -40,6 +40,7 @@ LIBRARIES = {
   'tensorflow': {'data'},
   'tensorflow_datasets': {'data'},
   'PIL': {'data'},
+  'tensorstore': {'data'},
   'orbax': {'storage'},
   'clu': {'training'},
   'sklearn': {'data', 'probes', 'inference'},

@@ -122,6 +122,8 @@ def test_a_reflected_border_is_narrower_than_the_image():
     ('augment.border', 'edge', 'one of zero, reflect'),
     ('dataset.name', 'folder', '--config.dataset.path='),
     ('dataset.path', 'photos', '--config.dataset.name=folder'),
+    ('dataset.read_ahead', 0, 'at least 1'),
+    ('dataset.shuffle_block', 0, 'at least 1'),
     ('optimizer.learning_rate', 0.0, r'in \(0'),
     ('optimizer.warmup_steps', 12, 'less than total_steps=12'),
   ],
@@ -138,6 +140,13 @@ def test_wrong_value_is_refused_in_one_line(
   with pytest.raises(errors.UserError, match=says) as caught:
     config_lib.check(pretrain_config, num_devices=2)
   assert last in str(caught.value) and '\n' not in str(caught.value)
+
+
+def test_photos_are_shuffled_one_by_one():
+  config = get('photos_pretrain', 'tiny')
+  config.dataset.shuffle_block = 2
+  with pytest.raises(errors.UserError, match='1 with .*name=folder'):
+    config_lib.check(config, num_devices=2)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ for a damaged image or for a file that is not there.
 
 from collections.abc import Callable
 import contextlib
-import errno
 import hashlib
 import io
 import logging
@@ -31,8 +30,6 @@ SAY_EVERY = 5.0  # seconds between two lines of progress
 _ERRORS = (OSError, tf.errors.OpError)
 
 Arrays = dict[str, np.ndarray]
-# Paths below a folder; how many links are on the way, and the real path.
-Files = dict[str, tuple[int, str]]
 T = TypeVar('T')
 
 
@@ -49,7 +46,7 @@ def patiently(name: str, read: Callable[..., T], *arguments) -> T:
       raise
     except _ERRORS as error:
       if pause is None:
-        raise _failure(name, error) from error
+        raise failure(name, error) from error
     time.sleep(pause)
 
 
@@ -82,47 +79,6 @@ def kind(path: str) -> str:
   return patiently(path, look)
 
 
-def walk(root: str) -> Files:
-  """All files below a folder but hidden ones.
-
-  Links are followed. Below each folder right in `root`, a folder is walked
-  once, whatever links lead to it; so links in a circle come to an end.
-
-  Raises:
-    UserError: a folder cannot be listed.
-  """
-  start = os.path.realpath(root)
-  files, progress = {}, Progress(f'Listing {root}', 'files')
-  for top, real, is_folder, is_link in _entries(start):
-    if not is_folder:
-      files[top] = int(is_link), real
-      continue
-    folders, links, seen = [(top, real, int(is_link))], [], set()
-    while folders or links:
-      prefix, folder, count = folders.pop() if folders else links.pop(0)
-      is_above = f'{start}{os.sep}'.startswith(f'{folder}{os.sep}')
-      if folder in seen or is_above:
-        continue
-      seen.add(folder)
-      for name, real, is_folder, is_link in _entries(folder):
-        path = f'{prefix}/{name}'
-        if is_folder:
-          later = links if is_link else folders
-          later.append((path, real, count + is_link))
-        else:
-          files[path] = count + is_link, real
-          progress.add(1)
-  return dict(sorted(files.items()))
-
-
-def once(files: Files) -> set[str]:
-  """Paths of `walk`, one of each file: by the fewest links, or the first."""
-  chosen = {}
-  for path, (_, real) in sorted(files.items(), key=lambda x: (x[1][0], x[0])):
-    chosen.setdefault(real, path)
-  return set(chosen.values())
-
-
 class Progress:
   """Logs every few seconds how far something is, on a terminal or not."""
 
@@ -151,8 +107,7 @@ def remembered(key: list, make: Callable[[], Arrays]) -> Arrays:
       its `repr` is compared.
     make: gives arrays by name.
   """
-  name = hashlib.sha256(repr(key).encode()).hexdigest()[:32]
-  path = cache_folder() / 'records' / f'{name}.npz'
+  path = cache_folder() / 'records' / f'{digest(key)}.npz'
 
   def load() -> bytes | None:
     try:
@@ -160,15 +115,35 @@ def remembered(key: list, make: Callable[[], Arrays]) -> Arrays:
     except (FileNotFoundError, NotADirectoryError, PermissionError):
       return None
 
-  if content := patiently(str(path), load):
-    try:
-      with np.load(io.BytesIO(content)) as arrays:
-        return dict(arrays)
-    except Exception:  # which, depends on where the damage is
-      logger.warning('%s is damaged and made again', path)
-  arrays = make()
-  _save(path, arrays)
+  arrays = unpack(str(path), patiently(str(path), load))
+  if arrays is None:
+    arrays = make()
+    _save(path, pack(arrays))
   return arrays
+
+
+def digest(key: list) -> str:
+  """A name for what follows from a key."""
+  return hashlib.sha256(repr(key).encode()).hexdigest()[:32]
+
+
+def pack(arrays: Arrays) -> bytes:
+  """Arrays as a file."""
+  content = io.BytesIO()
+  np.savez(content, **arrays)
+  return content.getvalue()
+
+
+def unpack(name: str, content: bytes | None) -> Arrays | None:
+  """The arrays of a file; None if there is none or it is damaged."""
+  if not content:
+    return None
+  try:
+    with np.load(io.BytesIO(content)) as arrays:
+      return dict(arrays)
+  except Exception:  # which, depends on where the damage is
+    logger.warning('%s is damaged and made again', name)
+    return None
 
 
 def cache_folder() -> pathlib.Path:
@@ -184,7 +159,8 @@ def reason(error: BaseException, limit: int = 300) -> str:
   return ' '.join(said.split())[:limit] or type(error).__name__
 
 
-def _failure(name: str, error: Exception) -> errors.UserError:
+def failure(name: str, error: Exception) -> errors.UserError:
+  """What is said of a file that cannot be read."""
   if isinstance(error, tf.errors.DataLossError):
     return errors.UserError(
       f'{name} is damaged ({reason(error)}); put a good copy back, or delete'
@@ -202,39 +178,13 @@ def _failure(name: str, error: Exception) -> errors.UserError:
   )
 
 
-def _entries(folder: str) -> list[tuple[str, str, bool, bool]]:
-  """Name, real path, whether a folder, whether a link; sorted, none hidden."""
-
-  def look():
-    with os.scandir(folder) as entries:
-      return sorted(
-        (entry.name, *_follow(entry), entry.is_symlink())
-        for entry in entries
-        if not entry.name.startswith('.')
-      )
-
-  return patiently(folder, look)
-
-
-def _follow(entry: os.DirEntry) -> tuple[str, bool]:
-  """The real path, and whether it is a folder."""
-  if not entry.is_symlink():
-    return entry.path, entry.is_dir()
-  try:
-    return os.path.realpath(entry.path, strict=True), entry.is_dir()
-  except OSError as error:
-    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-      return entry.path, False  # a link to nothing
-    raise
-
-
-def _save(path: pathlib.Path, arrays: Arrays) -> None:
+def _save(path: pathlib.Path, content: bytes) -> None:
   partial = None
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(dir=path.parent, suffix='.partial')
     with os.fdopen(handle, 'wb') as file:
-      np.savez(file, **arrays)
+      file.write(content)
     # Another process may be reading or writing the same arrays.
     os.replace(partial, path)
   except OSError:

@@ -6,7 +6,6 @@ in the stream, so any step can be the first one, on any number of processes.
 
 from collections.abc import Iterator
 from collections.abc import Sequence
-import functools
 import itertools
 import logging
 import math
@@ -15,20 +14,19 @@ import numpy as np
 
 from selfie_jax import errors
 from selfie_jax.data import datasets
-from selfie_jax.data import folder
+from selfie_jax.data import index
 from selfie_jax.data import records
+from selfie_jax.data import shuffle
 from selfie_jax.data import sources
+from selfie_jax.data.photos import folder
 
 Batch = dict[str, np.ndarray]
 
 logger = logging.getLogger(__name__)
 
-# Independent streams of random numbers from one seed.
-_ORDER, _AUGMENT = 0, 1
-
 
 def open_sources(
-  config, from_primary: sources.FromPrimary = lambda make: make()
+  config, from_primary: index.FromPrimary = lambda make: make()
 ) -> tuple[sources.Source, sources.Source]:
   """Opens the training and the test images of the config's data set.
 
@@ -44,22 +42,27 @@ def open_sources(
       dataset.max_unreadable of the images of a split cannot be decoded.
   """
   names = config.dataset.train_split, config.dataset.test_split
-  stores = _open_stores(config, names)
+  stores = _open_stores(config, names, from_primary)
   both = tuple(
     sources.Source(stores[name], config, from_primary) for name in names
   )
-  shares, told = zip(*(source.check_left_out() for source in both), strict=True)
-  said = '; and '.join(filter(None, told))
+  shares, named = zip(
+    *(source.check_left_out() for source in both), strict=True
+  )
+  damage = '; and '.join(filter(None, named))
   if max(shares) == 1:
-    raise errors.UserError(f'{said}. Not one is left')
+    raise errors.UserError(f'{damage}. Not one is left')
   if max(shares) > config.dataset.max_unreadable:
     enough = math.ceil(max(shares) * 1000) / 1000  # for both
     raise errors.UserError(
-      f'{said}. Mend them, take them away, or leave them out with'
+      f'{damage}. Mend them, take them away, or leave them out with'
       f' --config.dataset.max_unreadable={enough:g} or more'
     )
-  if said:
-    logger.warning('%s. They are left out', said)
+  if damage:
+    logger.warning('%s. They are left out', damage)
+  for source in both:
+    if not source.in_memory:
+      _ = source.labels  # in all processes, as one of them finds them
   return both
 
 
@@ -81,7 +84,9 @@ def open_store(config, split_name: str) -> records.Records | folder.Folder:
 
 
 def _open_stores(
-  config, names: Sequence[str]
+  config,
+  names: Sequence[str],
+  from_primary: index.FromPrimary = lambda make: make(),
 ) -> dict[str, records.Records | folder.Folder]:
   if config.dataset.name == 'folder':
     stores = folder.open_splits(config.dataset, config.mode != 'pretrain')
@@ -93,7 +98,9 @@ def _open_stores(
     return stores
   builder = datasets.open_builder(config.dataset)
   return {
-    name: records.Records(builder, datasets.open_split(builder, name))
+    name: records.open_records(
+      builder, datasets.open_split(builder, name), from_primary
+    )
     for name in names
   }
 
@@ -110,12 +117,14 @@ def train_batches(
   """Augmented batches of the steps first_step..total_steps - 1.
 
   The stream goes through the examples epoch after epoch, each in an order
-  drawn from (seed, epoch); a batch may span the end of an epoch.
+  drawn from (seed, epoch); a batch may span the end of an epoch. Examples of a
+  block of dataset.shuffle_block follow each other in it.
 
   Args:
     source: the split.
     indices: which of its examples to train on, [n]; None for all.
-    config: its seed, batch_size (of all processes), total_steps and augment.
+    config: its seed, batch_size (of all processes), total_steps, augment and
+      dataset.shuffle_block.
     first_step: where to start; every step costs the same to start at.
     process_index: whose rows of each batch to give out.
     process_count: number of processes; a divisor of the batch size.
@@ -133,12 +142,15 @@ def train_batches(
 
   def plan(step: int) -> sources.Plan:
     # Drawn for the global batch, so that a process does not change them.
-    draw = _generator(config.seed, _AUGMENT, step)
+    draw = shuffle.generator(config.seed, shuffle.AUGMENT, step)
     offsets = draw.integers(0, reach + 1, (config.batch_size, 2))
     seeds = draw.integers(0, 2**31, (config.batch_size, 2), np.int32)
     flips = draw.integers(0, 2, config.batch_size).astype(bool) & aug.flip
     positions = step * config.batch_size + rows
-    chosen = indices[_stream(config.seed, len(indices), positions)]
+    block = config.dataset.shuffle_block
+    chosen = indices[
+      shuffle.stream(config.seed, len(indices), block, positions)
+    ]
     return sources.Plan(chosen, offsets[rows], seeds[rows], flips[rows])
 
   plans = map(plan, range(first_step, config.total_steps))
@@ -224,24 +236,4 @@ def _fill(values: np.ndarray, count: int) -> np.ndarray:
   """Zeros behind the values: [count, ...]."""
   out = np.zeros((count, *values.shape[1:]), values.dtype)
   out[: len(values)] = values
-  return out
-
-
-def _generator(seed: int, stream: int, number: int) -> np.random.Generator:
-  sequence = np.random.SeedSequence([seed, stream, number])
-  return np.random.Generator(np.random.Philox(sequence))
-
-
-@functools.lru_cache(maxsize=4)
-def _order(seed: int, epoch: int, size: int) -> np.ndarray:
-  return _generator(seed, _ORDER, epoch).permutation(size)
-
-
-def _stream(seed: int, size: int, positions: np.ndarray) -> np.ndarray:
-  """Which of `size` examples is at each position of the endless stream."""
-  epochs, places = np.divmod(positions, size)
-  out = np.empty_like(places)
-  for epoch in np.unique(epochs).tolist():
-    here = epochs == epoch
-    out[here] = _order(seed, epoch, size)[places[here]]
   return out

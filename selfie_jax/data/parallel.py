@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from concurrent import futures
 import ctypes
+import functools
 from typing import Any
 
 import numpy as np
@@ -21,24 +22,39 @@ _MALLOC = {-1: 1 << 26, -3: 1 << 25}
 
 
 def ahead(
+  begin: Callable[[Any], Any], arguments: Iterable, count: int
+) -> Iterator[tuple[Any, Any]]:
+  """Each argument and the result of what `begin` began with it, in order.
+
+  Args:
+    begin: gives a future, or something else with `result` and `cancel`.
+    arguments: taken as late as can be.
+    count: so many are begun beside the one that is waited for.
+  """
+  pending = collections.deque()
+  try:
+    for argument in arguments:
+      pending.append((argument, begin(argument)))
+      if len(pending) > count:
+        argument, future = pending.popleft()
+        yield argument, future.result()
+    while pending:
+      argument, future = pending.popleft()
+      yield argument, future.result()
+  finally:
+    for _, future in pending:
+      future.cancel()
+
+
+def gather(
   function: Callable[..., np.ndarray], arguments: Iterable
 ) -> Iterator[tuple[Any, np.ndarray]]:
   """Each argument and its result, computed before it is asked for."""
   _reuse_memory()
   with futures.ThreadPoolExecutor(_WORKERS, 'batches') as pool:
-    pending = collections.deque()
-    try:
-      for argument in arguments:
-        pending.append((argument, pool.submit(function, argument)))
-        if len(pending) > _AHEAD:
-          argument, future = pending.popleft()
-          yield argument, future.result()
-      while pending:
-        argument, future = pending.popleft()
-        yield argument, future.result()
-    finally:
-      for _, future in pending:
-        future.cancel()
+    yield from ahead(
+      functools.partial(pool.submit, function), arguments, _AHEAD
+    )
 
 
 def _reuse_memory() -> None:

@@ -1,7 +1,6 @@
-"""Random access to the encoded images of a tfds split stored as TFRecord."""
+"""Random access to the encoded images of a prepared tfds split."""
 
 from collections.abc import Iterator
-from concurrent import futures
 import functools
 
 import numpy as np
@@ -11,23 +10,44 @@ import tensorflow_datasets as tfds
 from selfie_jax import errors
 from selfie_jax.data import datasets
 from selfie_jax.data import disk
-from selfie_jax.data import images
+from selfie_jax.data import index as index_lib
+from selfie_jax.data import reading
+from selfie_jax.data.photos import images
 
-# https://www.tensorflow.org/tutorials/load_data/tfrecord: 8 bytes length and 4
-# bytes checksum before the data, 4 bytes checksum after it.
-_HEADER, _FOOTER = 12, 4
-_READERS = 16
-_BUFFER = 1 << 22  # bytes read at once
 _CHUNK = 256  # records given out at once
 
 
-class Records:
-  """The examples of a split, in the order of its files.
+def open_records(
+  builder: tfds.core.DatasetBuilder,
+  split,
+  from_primary: index_lib.FromPrimary = lambda make: make(),
+) -> 'Records':
+  """The records of a prepared builder's split, or of parts of one.
 
-  Where a record lies in its file and what its label is are found in one pass
-  over the files, on first need, and kept in the cache folder. Files of another
-  format than TFRecord can only be read in order; `labels` and `read` raise
-  UserError for them.
+  Args:
+    builder: of a data set that is on the disk or in a bucket.
+    split: tfds's split info.
+    from_primary: see index.find.
+
+  Raises:
+    UserError: they are neither TFRecord nor ArrayRecord.
+  """
+  file_format = builder.info.file_format
+  if file_format is tfds.core.FileFormat.TFRECORD:
+    return Records(builder, split, from_primary)
+  if file_format is tfds.core.FileFormat.ARRAY_RECORD:
+    return ArrayRecords(builder, split, from_primary)
+  raise errors.UserError(
+    f"Data set '{builder.info.full_name}' is stored as"
+    f' {getattr(file_format, "value", file_format)}; prepare it with'
+    " download_and_prepare(file_format='tfrecord') or 'array_record'"
+  )
+
+
+class Records:
+  """The examples of a split stored as TFRecord, in the order of its files.
+
+  Where they lie and what their labels are is found on first need.
 
   Attributes:
     name: of the data set and the split.
@@ -36,55 +56,43 @@ class Records:
     class_names: one string for each label.
     facts: what stays the same when the files are moved.
     may_be_damaged: False, an image that cannot be decoded is an error.
-    has_random_access: whether the files are TFRecord.
   """
 
   may_be_damaged = False
 
-  def __init__(self, builder: tfds.core.DatasetBuilder, split):
-    """Takes a prepared builder and one of its splits or parts of one."""
+  def __init__(self, builder, split, from_primary: index_lib.FromPrimary):
     self.name = f'{builder.info.full_name} {split.name}'
     self.size = split.num_examples
     self.class_names = builder.info.features['label'].names
     self.facts = {'images': self.size, 'classes': list(self.class_names)}
-    file_format = builder.info.file_format
-    self.has_random_access = file_format is tfds.core.FileFormat.TFRECORD
     self._builder, self._split = builder, split
     self._parts = split.file_instructions
     self._paths = sorted({part.filename for part in self._parts})
-    self._features = builder.info.features
-    self._pool = futures.ThreadPoolExecutor(_READERS, 'records')
+    self._image = tfds.features.FeaturesDict(
+      {'image': builder.info.features['image']}
+    )
+    self._from_primary = from_primary
 
   @property
   def labels(self) -> np.ndarray:
-    return self._index['labels']
+    return self._index[3]
 
-  def read(self, indices: np.ndarray) -> list[bytes]:
-    """Reads serialized examples: one bytes for each of the indices."""
-    index = self._index
-    return list(
-      self._pool.map(
-        self._read_one,
-        index['files'][indices].tolist(),
-        index['offsets'][indices].tolist(),
-        index['lengths'][indices].tolist(),
-      )
-    )
+  def begin(self, positions: np.ndarray) -> reading.Reading:
+    """Begins to read serialized examples."""
+    files, offsets, lengths, _ = (column[positions] for column in self._index)
+    return reading.pieces(self._paths, files, offsets, lengths)
+
+  def read(self, positions: np.ndarray) -> list[bytes]:
+    """Reads serialized examples: one bytes for each of the positions."""
+    return self.begin(positions).result()
 
   def encoded_image(self, record: tf.Tensor) -> tf.Tensor:
     """The image's file inside of a record, both string scalars."""
-    if not self.has_random_access:
-      return record
-    image = tfds.features.FeaturesDict({'image': self._features['image']})
     skip = {'image': tfds.decode.SkipDecoding()}
-    return image.deserialize_example(record, decoders=skip)['image']
+    return self._image.deserialize_example(record, decoders=skip)['image']
 
   def in_order(self) -> Iterator[tuple[np.ndarray, list[bytes]]]:
-    """All examples, some at a time: labels int32, records.
-
-    Records are serialized examples of TFRecord files, else image files.
-    """
-    labels = self.labels if self.has_random_access else None
+    """All examples, some at a time: labels int32, serialized examples."""
     batches, done = None, 0
 
     def read_next():
@@ -97,99 +105,118 @@ class Records:
         raise
 
     while (batch := disk.patiently(self.name, read_next)) is not None:
-      if self.has_random_access:
-        end = done + len(batch)
-        yield labels[done:end], list(batch)
-      else:
-        end = done + len(batch['image'])
-        yield batch['label'].astype(np.int32), list(batch['image'])
-      done = end
+      labels = index_lib.parse_labels(tf.constant(batch)).numpy()
+      yield labels.astype(np.int32), list(batch)
+      done += len(batch)
     if done != self.size:
       raise _incomplete(self.name, done, self.size)
 
-  def _batches(self, first: int) -> Iterator:
-    """Batches of the examples from position `first` on.
-
-    tfds would take twice as long to give out those of TFRecord files.
-    """
-    if self.has_random_access:
-      names = [part.filename for part in self._parts]
-      ranges = np.array([(p.skip, p.take) for p in self._parts], np.int64)
-      data = tf.data.Dataset.from_tensor_slices((names, ranges))
-      data = data.flat_map(
-        lambda path, part: (
-          tf.data.TFRecordDataset(path, buffer_size=_BUFFER)
-          .skip(part[0])
-          .take(part[1])
-        )
-      )
-    else:
-      with datasets.quiet():
-        data = self._builder.as_dataset(
-          split=self._split.name,
-          decoders={'image': tfds.decode.SkipDecoding()},
-          # One file after the other, as the examples are counted here.
-          read_config=tfds.ReadConfig(
-            interleave_cycle_length=1, try_autocache=False
-          ),
-        )
-    return data.skip(first).batch(_CHUNK).prefetch(2).as_numpy_iterator()
-
   def where(self, position: int) -> str:
     """Where an example lies."""
-    if not self.has_random_access:
-      return f'example {position} of {self.name}'
-    index = self._index
-    path = self._parts[index['files'][position]].filename
-    return f'{path} at byte {index["offsets"][position]}'
+    path, number = self._place(position)
+    return f'{path} at byte {index_lib.offset(path, number)}'
 
   def why_damaged(self, record: bytes) -> str:
     """Why the image of a record cannot be decoded; '' if it can."""
     encoded = self.encoded_image(tf.constant(record)).numpy()
     return images.why_damaged(encoded, bytes)
 
-  def _read_one(self, file: int, offset: int, length: int) -> bytes:
-    return disk.read(self._parts[file].filename, offset, length)
+  def _batches(self, first: int) -> Iterator[np.ndarray]:
+    """Batches of the examples from position `first` on.
+
+    tfds would take twice as long to give them out.
+    """
+    names = [part.filename for part in self._parts]
+    ranges = np.array([(p.skip, p.take) for p in self._parts], np.int64)
+    data = tf.data.Dataset.from_tensor_slices((names, ranges)).flat_map(
+      lambda path, part: (
+        tf.data.TFRecordDataset(path, buffer_size=index_lib.BUFFER)
+        .skip(part[0])
+        .take(part[1])
+      )
+    )
+    return data.skip(first).batch(_CHUNK).prefetch(2).as_numpy_iterator()
+
+  def _place(self, position: int) -> tuple[str, int]:
+    """The file of an example, and its number there."""
+    ends = np.cumsum([part.take for part in self._parts])
+    number = int(np.searchsorted(ends, position, 'right'))
+    part = self._parts[number]
+    return part.filename, part.skip + position - int(ends[number] - part.take)
 
   @functools.cached_property
-  def _index(self) -> dict[str, np.ndarray]:
-    """files, offsets, lengths, labels of the examples, each [size]."""
-    if not self.has_random_access:
-      file_format = self._builder.info.file_format
-      raise errors.UserError(
-        f"Data set '{self._builder.info.full_name}' is stored as"
-        f' {getattr(file_format, "value", file_format)}; images that do not'
-        ' stay decoded in memory are read from TFRecord files: prepare it with'
-        " download_and_prepare(file_format='tfrecord'), or raise"
-        ' --config.dataset.cache_gib with --config.augment.crop=pad.'
+  def _index(self) -> tuple[np.ndarray, ...]:
+    """Files (numbers in _paths), offsets, lengths and labels, each [size]."""
+    whole = index_lib.find(self._paths, self._from_primary)
+    firsts = np.cumsum(whole.counts) - whole.counts
+    columns = []
+    for part in self._parts:
+      file = self._paths.index(part.filename)
+      count = int(whole.counts[file])
+      if count != part.examples_in_shard:
+        raise _incomplete(part.filename, count, part.examples_in_shard)
+      taken = slice(part.skip, part.skip + part.take)
+      begin = int(firsts[file])
+      columns.append(
+        (
+          np.full(part.take, file),
+          whole.offsets(file)[taken],
+          whole.lengths[begin : begin + count][taken],
+          whole.labels[begin : begin + count][taken],
+        )
       )
-    paths = self._paths
-    whole = disk.remembered(
-      [paths, _sizes(paths, self._pool)],
-      lambda: _make_index(paths, self._features['label'], self._pool),
-    )
-    numbers = {path: number for number, path in enumerate(paths)}
-    rows, files = [], []
-    for number, part in enumerate(self._parts):
-      first, end = np.searchsorted(
-        whole['files'], numbers[part.filename] + np.arange(2)
+    return tuple(map(np.concatenate, zip(*columns, strict=True)))
+
+
+class ArrayRecords(Records):
+  """The same of a split stored as ArrayRecord, read by tfds's data source.
+
+  It knows where its records lie; their labels are found as those of TFRecord.
+  """
+
+  def begin(self, positions: np.ndarray):
+    return reading.pool.submit(self._read, positions)
+
+  def where(self, position: int) -> str:
+    path, number = self._place(position)
+    return f'{path}, record {number}'
+
+  def _read(self, positions: np.ndarray) -> list[bytes]:
+    keys = positions.tolist()
+
+    def read():
+      try:
+        return list(self._examples.__getitems__(keys))
+      except Exception as error:  # array_record has no class of its own
+        self.__dict__.pop('_examples', None)  # its files are opened again
+        raise OSError(disk.reason(error)) from error
+
+    return disk.patiently(self.name, read)
+
+  def _batches(self, first: int) -> Iterator[np.ndarray]:
+    for begin in range(first, self.size, _CHUNK):
+      end = min(begin + _CHUNK, self.size)
+      yield np.array(self._read(np.arange(begin, end)), object)
+
+  @functools.cached_property
+  def labels(self) -> np.ndarray:
+    def find() -> np.ndarray:
+      def make():
+        some = [labels for labels, _ in self.in_order()]
+        return {'labels': np.concatenate(some)}
+
+      return index_lib.remembered(self._split.name, self._paths, make)['labels']
+
+    return self._from_primary(find).astype(np.int32)
+
+  @functools.cached_property
+  def _examples(self):
+    """tfds's data source; it gives out serialized examples."""
+    with datasets.quiet():
+      return self._builder.as_data_source(
+        self._split.name,
+        deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
       )
-      if end - first != part.examples_in_shard:
-        raise _incomplete(part.filename, end - first, part.examples_in_shard)
-      rows.append(np.arange(first, end)[part.skip :][: part.take])
-      files.append(np.full(rows[-1].size, number))
-    rows = np.concatenate(rows)
-    index = {name: column[rows] for name, column in whole.items()}
-    return index | {'files': np.concatenate(files)}
-
-
-def _sizes(paths: list[str], pool: futures.Executor) -> list[int]:
-  """Bytes of each file."""
-
-  def size(path: str) -> int:
-    return disk.patiently(path, tf.io.gfile.stat, path).length
-
-  return list(pool.map(size, paths))
 
 
 def _incomplete(name: str, count: int, expected: int) -> errors.UserError:
@@ -197,47 +224,3 @@ def _incomplete(name: str, count: int, expected: int) -> errors.UserError:
     f'{name} holds {count} examples of {expected}; delete its folder and'
     ' prepare the data set again'
   )
-
-
-def _make_index(
-  paths: list[str],
-  label: tfds.features.ClassLabel,
-  pool: futures.Executor,
-) -> dict[str, np.ndarray]:
-  """Finds every record of the files; decodes no image."""
-  features = tfds.features.FeaturesDict({'label': label})
-
-  def describe(record):
-    example = features.deserialize_example(record)
-    return tf.strings.length(record), tf.cast(example['label'], tf.int32)
-
-  @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
-  def read(path):
-    records = tf.data.TFRecordDataset(path, buffer_size=_BUFFER)
-    # All of a file's in one batch.
-    return records.map(describe).batch(1 << 62).get_single_element()
-
-  read = read.get_concrete_function()  # traced once for all threads
-
-  progress = disk.Progress(f'Looking for the records of {paths[0]}, ...',
-                           'files', len(paths))  # fmt: skip
-  columns = []
-  found = pool.map(
-    lambda path: disk.patiently(path, read, tf.constant(path)), paths
-  )
-  for number, (lengths, labels) in enumerate(found):
-    lengths = lengths.numpy()
-    steps = lengths.astype(np.int64) + _HEADER + _FOOTER
-    columns.append(
-      {
-        'files': np.full(lengths.size, number, np.int32),
-        'offsets': np.cumsum(steps) - steps + _HEADER,
-        'lengths': lengths,
-        'labels': labels.numpy(),
-      }
-    )
-    progress.add(1)
-  return {
-    name: np.concatenate([column[name] for column in columns])
-    for name in columns[0]
-  }

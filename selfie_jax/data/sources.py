@@ -14,14 +14,12 @@ import tensorflow as tf
 
 from selfie_jax import errors
 from selfie_jax.data import augment
-from selfie_jax.data import folder
+from selfie_jax.data import index
 from selfie_jax.data import parallel
 from selfie_jax.data import records
+from selfie_jax.data.photos import folder
 
 logger = logging.getLogger(__name__)
-
-# Calls a function in the primary process and gives its result to all.
-FromPrimary = Callable[[Callable[[], np.ndarray]], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Source:
     self,
     store: records.Records | folder.Folder,
     config,
-    from_primary: FromPrimary = lambda make: make(),
+    from_primary: index.FromPrimary = lambda make: make(),
   ):
     """Takes the encoded images of a split; see input_pipeline.open_sources."""
     self.name = store.name
@@ -70,6 +68,7 @@ class Source:
     self._crops_encoded = config.augment.crop == 'random_resized'
     gib = store.size * config.image_size**2 * 3 / 2**30
     self.in_memory = not self._crops_encoded and gib <= config.dataset.cache_gib
+    self._read_ahead = config.dataset.read_ahead
     self._store = store
     self._from_primary = from_primary
 
@@ -118,9 +117,8 @@ class Source:
     """
     if self.in_memory:
       images = self._decoded[0]
-      return (
-        found for _, found in parallel.ahead(lambda part: images[part], parts)
-      )
+      gathered = parallel.gather(lambda part: images[part], parts)
+      return (found for _, found in gathered)
     decode = (
       augment.decode_central_crop
       if self._crops_encoded
@@ -151,7 +149,7 @@ class Source:
           config.border,
         )
 
-      yield from parallel.ahead(crop, plans)
+      yield from parallel.gather(crop, plans)
       return
     begun = collections.deque()
 
@@ -217,10 +215,9 @@ class Source:
         self.name,
       )
       batches = parallel.decode_all(self._store, augment.full_shape)
-      found = [
-        position for positions, _, _ in batches for position in positions
-      ]
-      return np.setdiff1d(np.arange(self._store.size), found)
+      readable = [positions for positions, _, _ in batches]
+      every = np.arange(self._store.size)
+      return np.setdiff1d(every, np.concatenate([[], *readable]))
 
     return self._from_primary(lambda: self._store.remembered('damaged', look))
 
@@ -234,16 +231,20 @@ class Source:
     first = next(parts, None)
     if first is None:
       return
+    batch_size = len(first[0])
 
     def read():
-      for indices, *arguments in itertools.chain([first], parts):
-        positions = self._readable[indices]
-        yield positions, (self._store.read(positions), *arguments)
+      for (indices, *arguments), encoded in parallel.ahead(
+        lambda part: self._store.begin(self._readable[part[0]]),
+        itertools.chain([first], parts),
+        max(self._read_ahead // batch_size, 1),
+      ):
+        yield self._readable[indices], (encoded, *arguments)
 
     def decode_one(record, *arguments):
       encoded = self._store.encoded_image(record)
       return decode(encoded, self.image_size, *arguments)
 
     yield from parallel.decode(
-      self._store, read(), decode_one, specs, len(first[0])
+      self._store, read(), decode_one, specs, batch_size
     )

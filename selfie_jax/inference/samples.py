@@ -8,8 +8,8 @@ import pathlib
 import numpy as np
 
 from selfie_jax import errors
-from selfie_jax.data import images as images_lib
 from selfie_jax.data import input_pipeline
+from selfie_jax.data.photos import images as images_lib
 
 LIMIT = 2000  # so many images are taken
 

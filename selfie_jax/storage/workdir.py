@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 import contextlib
 import fcntl
+import importlib
 import json
 import logging
 import os
@@ -24,7 +25,8 @@ def run_path(workdir: str | os.PathLike[str]) -> epath.Path:
   """The folder of a run, absolute unless it is a bucket's address.
 
   Raises:
-    UserError: it is in a bucket that cannot be reached.
+    UserError: it is in a bucket that cannot be reached, or Orbax lacks what it
+      needs there.
   """
   text = os.fspath(workdir)
   if '://' not in text:
@@ -37,6 +39,13 @@ def run_path(workdir: str | os.PathLike[str]) -> epath.Path:
       f'{text} cannot be reached ({" ".join(str(error).split())[:300]}); look '
       'at the network and at the right to use the bucket (gcloud auth '
       'application-default login)'
+    ) from error
+  try:
+    importlib.import_module('google.cloud.storage')
+  except ImportError as error:
+    raise errors.UserError(
+      f'{text} is in a bucket, where Orbax needs google-cloud-storage: '
+      'pip install -r requirements-tpu.txt, or pip install google-cloud-storage'
     ) from error
   return path
 

@@ -21,11 +21,11 @@ from configs import photos_pretrain
 from selfie_jax import config as config_lib
 from selfie_jax import errors
 from selfie_jax.data import disk
-from selfie_jax.data import folder
-from selfie_jax.data import images
 from selfie_jax.data import input_pipeline
-from selfie_jax.data import listing
 from selfie_jax.data import splits
+from selfie_jax.data.photos import folder
+from selfie_jax.data.photos import images
+from selfie_jax.data.photos import listing
 from selfie_jax.storage import saved_job
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.training import evaluation

@@ -30,7 +30,7 @@ def _config(crop='pad', cache_gib=LARGE, **fields):
       image_size=32,
       dataset=dict(
         name='digits', data_dir='', download=False, cache_gib=cache_gib,
-        max_unreadable=0.0,
+        max_unreadable=0.0, read_ahead=2048, shuffle_block=1,
       ),
       augment=dict(
         crop=crop, padding=4, border='reflect', flip=True, min_area=0.08

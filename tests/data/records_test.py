@@ -1,6 +1,8 @@
 """Random access finds the bytes and labels that tfds reads in order."""
 
 import contextlib
+import os
+import re
 import shutil
 
 import numpy as np
@@ -8,8 +10,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from selfie_jax import errors
-from selfie_jax.data import digits
 from selfie_jax.data import disk
+from selfie_jax.data import index
 from selfie_jax.data import records
 
 
@@ -65,7 +67,7 @@ def _in_order(builder, split):
   'split', ['train', 'train[:30%]', 'train[15:33]', 'train[40:]+train[:3]']
 )
 def test_every_record_is_found(builder, split):
-  source = records.Records(builder, builder.info.splits[split])
+  source = records.open_records(builder, builder.info.splits[split])
   expected = _in_order(builder, split)
   assert source.size == len(expected)
   assert source.labels.dtype == np.int32
@@ -79,7 +81,7 @@ def test_every_record_is_found(builder, split):
 
 def test_all_examples_come_in_order(builder):
   for name in ('train', 'train[15:33]', 'train[40:]+train[:3]'):
-    source = records.Records(builder, builder.info.splits[name])
+    source = records.open_records(builder, builder.info.splits[name])
     labels, read = zip(*source.in_order(), strict=True)
     assert np.concatenate(labels).tolist() == source.labels.tolist()
     assert sum(read, []) == source.read(np.arange(source.size))
@@ -111,12 +113,12 @@ def test_a_hiccup_of_the_disk_changes_nothing(
   monkeypatch.setattr(records, '_CHUNK', 5)
   split = builder.info.splits['train']
   path = split.filepaths[file]
-  whole = records.Records(builder, split)
+  whole = records.open_records(builder, split)
   expected = whole.read(np.arange(50)), whole.labels.tolist()
 
   shutil.rmtree(disk.cache_folder())
   away = hiccup(path)
-  source = records.Records(builder, split)
+  source = records.open_records(builder, split)
   assert source.labels.tolist() == expected[1] and not away.exists()
 
   away = hiccup(path)
@@ -133,7 +135,7 @@ def test_a_hiccup_of_the_disk_changes_nothing(
 
 
 def test_a_disk_that_stays_away_is_one_line(builder, hiccup, monkeypatch):
-  source = records.Records(builder, builder.info.splits['train'])
+  source = records.open_records(builder, builder.info.splits['train'])
   _ = source.labels
   path = builder.info.splits['train'].filepaths[1]
   hiccup(path)
@@ -142,7 +144,7 @@ def test_a_disk_that_stays_away_is_one_line(builder, hiccup, monkeypatch):
   for read in (
     lambda: source.read(np.arange(50)),
     lambda: list(source.in_order()),
-    lambda: records.Records(builder, builder.info.splits['train']).labels,
+    lambda: records.open_records(builder, builder.info.splits['train']).labels,
   ):
     with pytest.raises(errors.UserError, match='is not there') as caught:
       read()
@@ -151,20 +153,34 @@ def test_a_disk_that_stays_away_is_one_line(builder, hiccup, monkeypatch):
 
 def test_index_is_kept_and_follows_the_files(builder, tmp_path, monkeypatch):
   split = builder.info.splits['train']
-  labels = records.Records(builder, split).labels
-  kept = list((tmp_path / 'cache').rglob('*.npz'))
-  assert len(kept) == 1
+
+  def labels():
+    return records.open_records(builder, split).labels.tolist()
+
+  first = labels()
+  (kept,) = (tmp_path / 'cache').rglob('*.npz')
   with monkeypatch.context() as patch:
-    patch.setattr(records, '_make_index', None)
-    assert records.Records(builder, split).labels.tolist() == labels.tolist()
-  kept[0].write_bytes(b'broken')
-  assert records.Records(builder, split).labels.tolist() == labels.tolist()
+    patch.setattr(index, '_make', None)
+    assert labels() == first
+  kept.write_bytes(b'broken')
+  assert labels() == first
+  # Another file of the same size, written later.
+  path = split.filepaths[1]
+  content = path.read_bytes()
+  number = content.index(b'label') + len(b'label')
+  place = content.index(b'\n\x01', number) + 2
+  path.write_bytes(
+    content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+  )
+  os.utime(path, ns=(1, 1))
+  with pytest.raises(errors.UserError, match='damaged'):
+    labels()  # for the checksum is not right
 
 
 def test_no_cache_folder_is_no_hindrance(builder, tmp_path, monkeypatch):
   (tmp_path / 'file').touch()
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
-  source = records.Records(builder, builder.info.splits['train'])
+  source = records.open_records(builder, builder.info.splits['train'])
   assert sorted(source.labels) == sorted(i % 7 for i in range(50))
 
 
@@ -174,14 +190,43 @@ def test_damaged_and_short_files_are_named(builder):
   content = path.read_bytes()
   path.write_bytes(content[:-7])
   with pytest.raises(errors.UserError, match='damaged'):
-    _ = records.Records(builder, split).labels
+    _ = records.open_records(builder, split).labels
   path.write_bytes(split.filepaths[0].read_bytes() + content)
   with pytest.raises(errors.UserError, match='holds .* examples of'):
-    _ = records.Records(builder, split).labels
+    _ = records.open_records(builder, split).labels
 
 
-def test_other_formats_are_refused(tmp_path):
-  builder = digits.Digits(data_dir=tmp_path, file_format='array_record')
+def test_array_records_are_the_same_examples(builder, tmp_path):
+  arrays = Shards(data_dir=tmp_path / 'arrays', file_format='array_record')
+  arrays.download_and_prepare()
+  for name in ('train', 'train[15:33]', 'train[40:]+train[:3]'):
+    one, other = (
+      records.open_records(each, each.info.splits[name])
+      for each in (builder, arrays)
+    )
+    assert one.size == other.size and one.facts == other.facts
+    np.testing.assert_array_equal(one.labels, other.labels)
+    order = np.random.default_rng(0).permutation(one.size)
+    assert one.read(order) == other.read(order)
+    in_order = [
+      sum((some for _, some in each.in_order()), []) for each in (one, other)
+    ]
+    assert in_order[0] == in_order[1]
+  assert re.search(r'array_record-\S+, record 0$', other.where(10))
+
+
+def test_a_hiccup_of_the_disk_changes_no_array_record(tmp_path, hiccup):
+  builder = Shards(data_dir=tmp_path, file_format='array_record')
   builder.download_and_prepare()
-  with pytest.raises(errors.UserError, match='array_record'):
-    _ = records.Records(builder, builder.info.splits['train']).labels
+  split = builder.info.splits['train']
+  expected = records.open_records(builder, split).read(np.arange(50))
+  away = hiccup(split.filepaths[0])
+  source = records.open_records(builder, split)
+  assert source.read(np.arange(50)) == expected and not away.exists()
+
+
+def test_other_formats_are_refused(builder, monkeypatch):
+  riegeli = tfds.core.FileFormat.RIEGELI
+  monkeypatch.setattr(tfds.core.DatasetInfo, 'file_format', riegeli)
+  with pytest.raises(errors.UserError, match='stored as riegeli; prepare it'):
+    records.open_records(builder, builder.info.splits['train'])

@@ -17,8 +17,8 @@ import tensorflow as tf
 import selfie_jax
 from selfie_jax import errors
 from selfie_jax.data import augment
-from selfie_jax.data import images as images_lib
 from selfie_jax.data import input_pipeline
+from selfie_jax.data.photos import images as images_lib
 from selfie_jax.inference import model as model_lib
 from selfie_jax.models import build
 from selfie_jax.models import patches

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import types
 
 from etils import epath
 import pytest
@@ -57,7 +58,12 @@ def test_folder_that_cannot_be_made_is_one_error(tmp_path):
 
 def test_bucket_is_not_made_absolute(monkeypatch):
   monkeypatch.setattr(type(epath.Path('gs://b')), 'exists', lambda path: False)
+  library = 'google.cloud.storage'
+  monkeypatch.setitem(sys.modules, library, types.ModuleType(library))
   assert str(workdir_lib.run_path('gs://bucket/run')) == 'gs://bucket/run'
+  monkeypatch.setitem(sys.modules, library, None)
+  with pytest.raises(errors.UserError, match='pip install google-cloud-stor'):
+    workdir_lib.run_path('gs://bucket/run')
   assert str(workdir_lib.run_path('run')) == os.path.abspath('run')
 
 

@@ -16,6 +16,7 @@ import tensorflow as tf
 from selfie_jax import errors
 from selfie_jax.data import augment
 from selfie_jax.data import disk
+from selfie_jax.data.photos import files as files_lib
 
 SUFFIXES = (
   '.jpg', '.jpeg', '.jfif', '.png', '.webp', '.gif', '.bmp', '.tif', '.tiff',
@@ -43,10 +44,10 @@ def find(folder: str | os.PathLike[str]) -> list[str]:
     raise errors.UserError(
       f'there is no folder {folder}; give one with images: --images=DIR'
     )
-  files = disk.once(
+  files = files_lib.once(
     {
       file: real
-      for file, real in disk.walk(folder).items()
+      for file, real in files_lib.walk(folder).items()
       if file.lower().endswith(SUFFIXES)
     }
   )

@@ -12,8 +12,9 @@ import numpy as np
 
 from selfie_jax import errors
 from selfie_jax.data import disk
-from selfie_jax.data import images
 from selfie_jax.data import splits
+from selfie_jax.data.photos import files as files_lib
+from selfie_jax.data.photos import images
 
 LAYOUTS = (
   'It should be a folder DIR/train/CLASS/*.jpg with DIR/test/CLASS/*.jpg, a'
@@ -105,7 +106,7 @@ def find(path: str, train_split: str, test_split: str) -> Listing:
   if unused := _counted(by_split, set(by_split) - set(parts)):
     warnings.append(f'neither trained nor tested on: {unused}')
   files = [entry.file for part in parts.values() for entry in part]
-  once = disk.once({file: real.get(file, (0, file)) for file in files})
+  once = files_lib.once({file: real.get(file, (0, file)) for file in files})
   if again := len(files) - len(once):
     warnings.append(f'{again} images are there twice, by links; taken once')
   parts = {
@@ -154,14 +155,13 @@ def _counted(by_split: dict[str, list[Entry]], names: Iterable[str]) -> str:
 
 def _list_folder(
   path: str, names: tuple[str, str]
-) -> tuple[list[Entry], disk.Files, str]:
+) -> tuple[list[Entry], files_lib.Files, str]:
   """The images, all files' real paths, and in words the other files.
 
   Split and class of an image are the first two folders that it lies in.
   Without folders of the splits' names, the first one is the class.
   """
-  files, others = [], collections.Counter()
-  real = disk.walk(path)
+  real, files, others = files_lib.walk(path), [], collections.Counter()
   for file in real:
     suffix = posixpath.splitext(file)[1].lower()
     if suffix in images.SUFFIXES:

@@ -3,7 +3,6 @@
 import collections
 from collections.abc import Callable
 from collections.abc import Iterator
-from concurrent import futures
 import hashlib
 import logging
 import os
@@ -13,12 +12,12 @@ import tensorflow as tf
 
 from selfie_jax import errors
 from selfie_jax.data import disk
-from selfie_jax.data import images
-from selfie_jax.data import listing
+from selfie_jax.data import reading
+from selfie_jax.data.photos import images
+from selfie_jax.data.photos import listing
 
 logger = logging.getLogger(__name__)
 
-_READERS = 16
 _NAMED = 5  # so many classes are named in the log
 _SHOWN, _LISTED = 3, 50  # so many damaged images are, in the log and in facts
 
@@ -33,11 +32,9 @@ class Folder:
     class_names: one string for each label.
     facts: what stays the same when the folder is moved.
     may_be_damaged: True, images that cannot be decoded are left out.
-    has_random_access: True.
   """
 
   may_be_damaged = True
-  has_random_access = True
 
   def __init__(self, name: str, found: listing.Listing, split: str):
     self.name = name
@@ -56,15 +53,18 @@ class Folder:
     }
     self._files = files
     self._paths = [os.path.join(found.root, file) for file in files]
-    self._pool = futures.ThreadPoolExecutor(_READERS, 'folder')
 
-  def read(self, indices: np.ndarray) -> list[bytes]:
+  def begin(self, positions: np.ndarray) -> reading.Reading:
+    """Begins to read whole files."""
+    return reading.whole([self._paths[i] for i in positions.tolist()])
+
+  def read(self, positions: np.ndarray) -> list[bytes]:
     """Reads whole files.
 
     Raises:
       UserError: one cannot be read.
     """
-    return list(self._pool.map(self._read_one, indices.tolist()))
+    return self.begin(positions).result()
 
   def encoded_image(self, record: tf.Tensor) -> tf.Tensor:
     """The image as TensorFlow can decode it, both string scalars."""
@@ -73,13 +73,13 @@ class Folder:
 
   def in_order(self) -> Iterator[tuple[np.ndarray, list[bytes]]]:
     """All images, some at a time: labels int32, files."""
-    for first in range(0, self.size, _READERS):
-      some = np.arange(first, min(first + _READERS, self.size))
+    positions = np.arange(self.size)
+    for some in np.array_split(positions, -(-self.size // reading.THREADS)):
       yield self.labels[some], self.read(some)
 
   def remembered(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
     """`make()`, kept in the cache folder for as long as the files stay."""
-    key = [name, *self._pool.map(_state, self._paths)]
+    key = [name, *reading.pool.map(_state, self._paths)]
     return disk.remembered(key, lambda: {name: make()})[name]
 
   def where(self, position: int) -> str:
@@ -109,9 +109,6 @@ class Folder:
       f'{positions.size} of the {self.size} images of {self.name} cannot be'
       f' decoded: {named}{" ..." if positions.size > _SHOWN else ""}'
     )
-
-  def _read_one(self, position: int) -> bytes:
-    return disk.read(self._paths[position])
 
 
 def open_splits(dataset, needs_classes: bool) -> dict[str, Folder]:
