@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 import logging
+import time
 from typing import Any
 
 from etils import epath
@@ -25,6 +26,7 @@ from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.storage import checksums
 from selfie_jax.storage import restoring
+from selfie_jax.storage import workdir as workdir_lib
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +100,26 @@ def wait(manager: ocp.CheckpointManager) -> None:
     manager.wait_until_finished()
 
 
+def saved_steps(manager: ocp.CheckpointManager) -> list[int]:
+  """The steps of all checkpoints, the newest first.
+
+  Raises:
+    OSError: the disk cannot tell, several times.
+  """
+  for pause in (0.0, *workdir_lib.PAUSES):
+    time.sleep(pause)
+    names = [path.name for path in manager.directory.iterdir()]
+    on_disk = {int(name) for name in names if name.isdigit()}
+    # Orbax takes what cannot be looked at for no checkpoint.
+    hidden = on_disk.difference(manager.all_steps())
+    if not hidden:
+      break
+    manager.reload()
+  for step in hidden:  # in a bucket, one that was not finished
+    (manager.directory / str(step)).stat()
+  return sorted(manager.all_steps(), reverse=True)
+
+
 def resume(
   manager: ocp.CheckpointManager, state: train_state.TrainState
 ) -> tuple[train_state.TrainState, dict[str, Any]] | None:
@@ -109,7 +131,7 @@ def resume(
     UserError: there are checkpoints, but not one of them is whole; or the disk
       cannot be read; or they are of another version of the program.
   """
-  steps = distributed.from_primary(lambda: sorted(manager.all_steps())[::-1])
+  steps = distributed.from_primary(lambda: saved_steps(manager))
   if not steps:
     return None
   step, arrays, progress = restoring.first_whole(
@@ -136,7 +158,8 @@ def restore_best(
   Raises:
     UserError: none of them is whole, or the disk cannot be read.
   """
-  steps = [step for step in _ranked(history) if step in manager.all_steps()]
+  saved = saved_steps(manager)
+  steps = [step for step in _ranked(history) if step in saved]
   step, arrays, _ = restoring.first_whole(
     manager.directory, steps, 'type the same command again'
   )

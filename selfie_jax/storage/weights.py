@@ -36,7 +36,7 @@ def restore(run: str, step: int = -1) -> dict[str, Any]:
       'the first'
     )
   with checkpoints.open_manager(workdir) as manager:
-    steps = sorted(manager.all_steps(), reverse=True)
+    steps = checkpoints.saved_steps(manager)
     if step != -1 and step not in steps:
       raise errors.UserError(
         f'{run} has no checkpoint of step {step}, but of '

@@ -1,7 +1,9 @@
 """Whatever happens to a checkpoint's files, no other numbers come out of it."""
 
 import contextlib
+import errno
 import json
+import os
 import shutil
 
 from flax.training import train_state
@@ -176,6 +178,28 @@ def test_an_error_of_the_disk_that_passes_is_none(fails, run, monkeypatch):
     assert resumed(run) == 6
   assert len(pauses) == fails + 1
   assert not (run / 'damaged').exists()
+
+
+@pytest.mark.parametrize('fails', [1, 1000])
+def test_a_step_that_cannot_be_looked_at_is_not_passed_over(
+  fails, run, monkeypatch, no_pauses
+):
+  failed = []
+  real = os.stat
+
+  def stat(path, *args, **kwargs):
+    if str(path).endswith('checkpoints/6') and len(failed) < fails:
+      failed.append(path)
+      raise OSError(errno.EIO, 'Input/output error', path)
+    return real(path, *args, **kwargs)
+
+  monkeypatch.setattr(os, 'stat', stat)
+  if fails == 1:
+    assert resumed(run) == 6
+  else:
+    with pytest.raises(OSError, match='Input/output error'):
+      resumed(run)
+  assert failed and not (run / 'damaged').exists()
 
 
 def test_a_foreign_folder_does_not_matter(run):
