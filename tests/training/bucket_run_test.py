@@ -34,7 +34,7 @@ def test_a_run_in_a_bucket_killed_ten_times_ends_alike(tmp_path, monkeypatch):
     fields = FIELDS | {'dataset.data_dir': str(tmp_path / 'tfds')}
     whole = tmp_path / 'whole'
     with small_jobs.Process('pretrain', whole, fields, log) as process:
-      assert process.wait() == 0, process.told
+      assert process.wait() == 0, process.printed
     bucket.behaviour = bucket_lib.Behaviour(0.005, 0.02, error_every=97)
     run = 'gs://work/run'
     for kill in range(KILLS):
@@ -46,18 +46,18 @@ def test_a_run_in_a_bucket_killed_ten_times_ends_alike(tmp_path, monkeypatch):
 
       def has_come(moment=moment, later=later, seen=seen):
         total = sum(bucket.counts.requests.values())
-        if moment is None and not seen and ' train: ' in process.told:
+        if moment is None and not seen and ' train: ' in process.printed:
           seen.append(total)
         return total >= moment if moment else seen and total >= seen[0] + later
 
       with small_jobs.Process('pretrain', run, FIELDS, log) as process:
-        assert process.wait_for(has_come), process.told
+        assert process.wait_for(has_come), process.printed
         process.send(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         killed_in['the start' if moment else 'training'] += 1
     with small_jobs.Process('pretrain', run, FIELDS, log) as process:
-      assert process.wait() == 0, process.told
-      assert 'Continuing from step' in process.told
+      assert process.wait() == 0, process.printed
+      assert 'Continuing from step' in process.printed
   assert killed_in.total() == KILLS and bucket.errors
   copy = tmp_path / 'copy'
   for name, found in bucket.objects.items():
