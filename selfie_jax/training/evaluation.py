@@ -35,11 +35,13 @@ class Monitor:
     part: of the history, whose rows it makes.
     every: steps between two rows.
     evaluate: (state, is_stopped) -> values; None if it was stopped.
+    labels: classes of the part's images, where it is one of the data's.
   """
 
   part: str
   every: int
   evaluate: Callable[..., dict[str, float] | None]
+  labels: np.ndarray | None = None
 
 
 # (config, source of the training images) -> a monitor
@@ -141,6 +143,17 @@ def create(task, config: ml_collections.ConfigDict, parts: Parts) -> Evaluate:
     }
 
   return evaluate
+
+
+def own_monitor(
+  config: ml_collections.ConfigDict, parts: Parts, evaluate: Evaluate
+) -> Monitor:
+  """The job's own: on the validation part, where there is one."""
+  part = 'validation' if 'validation' in parts else 'test'
+  source, chosen = parts[part]
+  labels = source.labels if chosen is None else source.labels[chosen]
+  its = functools.partial(evaluate, part=part)
+  return Monitor(part, config.eval_every, its, labels)
 
 
 def test_best(

@@ -27,6 +27,7 @@ def write(
   metrics: dict[str, Any],
   figures: dict[str, mpl_figure.Figure],
   state: train_state.TrainState,
+  at_chance: bool | None = None,
 ) -> dict[str, Any]:
   """Writes what is left to write; returns what results.json holds.
 
@@ -37,6 +38,8 @@ def write(
     metrics: of the job's end.
     figures: by name.
     state: that the metrics are of.
+    at_chance: whether the last evaluation was no better than guessing; None if
+      the run was too short to say.
   """
   results = {
     'mode': config.mode,
@@ -50,6 +53,7 @@ def write(
     'initialised_from': (config.mode == 'finetune' and config.init_from)
     or None,
     'metrics': metrics,
+    'at_chance': at_chance,
     'images_per_second': reporter.images_per_second,
     'wall_seconds': reporter.wall_seconds,
   } | environment()

@@ -28,6 +28,7 @@ from selfie_jax.storage import saved_job
 from selfie_jax.tasks import finetune
 from selfie_jax.tasks import pretrain
 from selfie_jax.tasks import train_state
+from selfie_jax.training import chance
 from selfie_jax.training import evaluation
 from selfie_jax.training import job
 from selfie_jax.training import preemption
@@ -87,10 +88,7 @@ def _run(
     config, train_source, test_source
   )
   evaluate = evaluation.create(task, config, parts)
-  monitored = 'validation' if 'validation' in parts else 'test'
-  own = evaluation.Monitor(
-    monitored, config.eval_every, functools.partial(evaluate, part=monitored)
-  )
+  own = evaluation.own_monitor(config, parts, evaluate)
   others = [create(config, train_source) for create in monitors]
 
   reporter = reporting.Reporter(config, workdir)
@@ -127,7 +125,7 @@ def _run(
         task, config, state, batches, [own, *others], profile, manager, reporter
       )
       state, evaluations = evaluation.test_best(
-        state, monitored, evaluate, manager, reporter
+        state, own.part, evaluate, manager, reporter
       )
       pictured = next(
         input_pipeline.eval_batches(
@@ -140,8 +138,9 @@ def _run(
       figures = {'curves': figures_lib.curves(reporter.history)}
       if puzzles:
         figures['patches'] = figures_lib.patch_puzzle(**puzzles)
+      at_chance = chance.is_guess(config, reporter.history, own)
       return results_lib.write(
-        config, workdir, reporter, metrics, figures, state
+        config, workdir, reporter, metrics, figures, state, at_chance
       )
 
 
@@ -189,6 +188,7 @@ def _train(
         if values is None:
           save_and_stop(step)
         reporter.row(step, monitor.part, values)
+        chance.warn(config, reporter.history, monitor)
 
   with reporter.bar(first_step) as bar, preemption.Notice() as notice:
     if first_step:

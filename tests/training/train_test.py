@@ -83,6 +83,7 @@ def test_run_leaves_what_is_promised(config, finished):
     'seed',
     'label_fraction',
     'metrics',
+    'at_chance',
     'images_per_second',
     'wall_seconds',
     'devices',
