@@ -77,7 +77,9 @@ def test_two_processes_stop_die_and_go_on_as_one_would(tmp_path):
     assert f'Continuing from step {saved[0]} of 60' in processes[0].printed
     processes[1].send(signal.SIGKILL)
     assert processes[0].wait(900) != 0
-    assert 'goes on from its last checkpoint' in processes[0].printed
+    # jax's own thread ends the process, unless ours is told first.
+    known = 'goes on from its last checkpoint|another task died'
+    assert re.search(known, processes[0].printed), processes[0].printed
 
   config = digits_pretrain.get_config('tiny')
   config.update(FIELDS)
