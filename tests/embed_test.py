@@ -21,6 +21,19 @@ from selfie_jax.inference import samples
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
+suffixes = pytest.mark.parametrize(
+  'suffix',
+  [
+    'npz',
+    pytest.param(
+      'parquet',
+      marks=pytest.mark.skipif(
+        not importlib.util.find_spec('pyarrow'), reason='needs pyarrow'
+      ),
+    ),
+  ],
+)
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -43,7 +56,7 @@ def folder(tmp_path):
   return folder
 
 
-@pytest.mark.parametrize('suffix', ['npz', 'parquet'])
+@suffixes
 def test_every_file_has_its_vector_label_and_prediction(
   finished, folder, tmp_path, suffix
 ):
@@ -57,7 +70,8 @@ def test_every_file_has_its_vector_label_and_prediction(
     found = dict(np.load(out))
     assert found.pop('layer') == 'block4'
   else:
-    parquet = pytest.importorskip('pyarrow.parquet')
+    from pyarrow import parquet
+
     table = parquet.read_table(out)
     assert table.schema.metadata == {b'layer': b'block4'}
     table = table.to_pydict()
@@ -124,10 +138,8 @@ def test_pieces_of_a_file_become_one(tmp_path):
   assert found['of'] == 'dogs'
 
 
-@pytest.mark.parametrize('suffix', ['npz', 'parquet'])
+@suffixes
 def test_a_file_is_whole_or_as_it_was(tmp_path, suffix):
-  if suffix == 'parquet':
-    pytest.importorskip('pyarrow')
   path = tmp_path / f'out.{suffix}'
   path.write_text('as it was')
   with pytest.raises(RuntimeError), columns.writer(str(path), {}) as write:
