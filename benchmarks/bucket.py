@@ -79,6 +79,7 @@ class Bucket(bucket_objects.Objects):
   def serve(self) -> Iterator[dict[str, str]]:
     """Serves in a thread; gives the environment that leads clients here."""
     loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)  # clients that went away
     with tempfile.TemporaryDirectory() as folder:
       certificate, key = _make_certificate(pathlib.Path(folder))
       self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -97,6 +98,7 @@ class Bucket(bucket_objects.Objects):
           'NO_GCE_CHECK': 'true',
           'TENSORSTORE_GCS_HTTP_URL': f'http://127.0.0.1:{port}',
           'STORAGE_EMULATOR_HOST': f'http://127.0.0.1:{port}',
+          'CLOUD_STORAGE_EMULATOR_ENDPOINT': f'http://127.0.0.1:{port}',
         }
       finally:
         asyncio.run_coroutine_threadsafe(_end(server), loop).result()

@@ -115,7 +115,7 @@ class Objects:
     fields: dict[str, object] = {'x-goog-generation': found.generation}
     if wanted := headers.get('range', '').removeprefix('bytes='):
       first, last = wanted.split('-')
-      start = int(first) if first else len(content) - int(last)
+      start = int(first) if first else max(len(content) - int(last), 0)
       end = int(last) + 1 if first and last else len(content)
       if start >= len(content):
         return 416, fields, b''
