@@ -22,6 +22,7 @@ from benchmarks import job
 from selfie_jax import command_line
 from selfie_jax import config as config_lib
 from selfie_jax import job_flags
+from selfie_jax.training import utilisation
 
 FLAGS = flags.FLAGS
 job_flags.define()
@@ -29,18 +30,6 @@ flags.DEFINE_integer('warmup', 2, 'Steps before the clock starts.')
 flags.DEFINE_integer('repeats', 5, 'How often it is timed; the median counts.')
 flags.DEFINE_float('seconds', 2.0, 'At least so long each time.')
 flags.mark_flag_as_required('config')
-
-# bfloat16 FLOP/s of a chip, by the start of jax's device_kind: the makers' data
-# sheets (dense, without sparsity).
-PEAKS = {
-  'TPU v4': 275e12,
-  'TPU v5 lite': 197e12,
-  'TPU v5p': 459e12,
-  'TPU v5': 459e12,
-  'NVIDIA A100': 312e12,
-  'NVIDIA H100': 989e12,
-  'NVIDIA H200': 989e12,
-}
 
 
 def measure(config) -> dict[str, float | str]:
@@ -85,9 +74,8 @@ def measure(config) -> dict[str, float | str]:
 
 def _peak(device: jax.Device) -> tuple[float, str]:
   """FLOP/s of one device, and where the number is from."""
-  for kind, peak in PEAKS.items():
-    if device.device_kind.startswith(kind):
-      return peak, 'data sheet, bfloat16'
+  if peak := utilisation.find_peak(device.device_kind):
+    return peak, 'data sheet, bfloat16'
   side = 2048
   x = jnp.ones((side, side))
   multiply = jax.jit(jnp.matmul)

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 import contextlib
 import logging
 import math
-import sys
 import time
 from typing import Any
 
@@ -21,6 +20,7 @@ from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax import figures as figures_lib
 from selfie_jax.storage import workdir as workdir_lib
+from selfie_jax.training import utilisation
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +35,14 @@ class Reporter:
   Attributes:
     history: rows {'step', 'part', metric: value, ...} in the order made;
       'part' is 'train', 'validation' or 'test'.
+    meter: of the time that the devices wait.
   """
 
   def __init__(self, config: ml_collections.ConfigDict, workdir: epath.Path):
     self.history: list[dict[str, Any]] = []
     self._window: list[dict[str, Any]] = []  # metrics of steps since a row
     self._config, self._workdir = config, workdir
+    self.meter = utilisation.Meter()
     self._created = self._clock = time.perf_counter()
     self._steps, self._seconds = 0, 0.0  # since a row, for the rate
     # Of the run, over all processes that led to its present state.
@@ -110,7 +112,7 @@ class Reporter:
       initial=first_step,
       unit='step',
       dynamic_ncols=True,
-      disable=not (sys.stderr.isatty() and distributed.is_primary()),
+      disable=None if distributed.is_primary() else True,
     ) as bar:
       if bar.disable:
         yield bar
@@ -118,9 +120,10 @@ class Reporter:
         with tqdm_logging.logging_redirect_tqdm(loggers):
           yield bar
 
-  def start_clock(self) -> None:
-    """Time counts from here; steps before it leave the rate alone."""
+  def start_clock(self, flops: float | None = None) -> None:
+    """Time counts from here; the step before it had so many FLOPs."""
     self._clock = time.perf_counter()
+    self.meter.start(flops)
     self._steps = 0
 
   @contextlib.contextmanager
@@ -225,12 +228,9 @@ class Reporter:
       return {}
     self._all_steps += steps
     self._all_seconds += seconds
-    return {
-      'images_per_second_per_device': steps
-      * self._config.batch_size
-      / seconds
-      / jax.device_count()
-    }
+    rate = steps * self._config.batch_size / seconds / jax.device_count()
+    shares = self.meter.rates(steps, seconds)
+    return {'images_per_second_per_device': rate} | shares
 
   def write_history(self) -> None:
     if distributed.is_primary():

@@ -56,6 +56,7 @@ def write(
     'at_chance': at_chance,
     'images_per_second': reporter.images_per_second,
     'wall_seconds': reporter.wall_seconds,
+    'utilisation': reporter.meter.summary,
   } | environment()
   if distributed.is_primary():
     folder, path = workdir / 'figures', workdir / 'results.json'

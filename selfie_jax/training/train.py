@@ -36,6 +36,7 @@ from selfie_jax.training import profiling
 from selfie_jax.training import reporting
 from selfie_jax.training import results as results_lib
 from selfie_jax.training import start
+from selfie_jax.training import utilisation
 
 logger = logging.getLogger(__name__)
 
@@ -194,15 +195,15 @@ def _train(
     if first_step:
       look(first_step)
     logger.info('Compiling the first step; on CPUs this takes up to a minute')
+    batches = reporter.meter.batches(batches)
     for step, batch in enumerate(batches, start=first_step + 1):
-      state, metrics = train_step(
-        state, input_pipeline.shard(batch, jax.local_device_count())
-      )
+      batch = input_pipeline.shard(batch, jax.local_device_count())
+      state, metrics = train_step(state, batch)
       reporter.step(step, metrics)
       bar.update()
       if step == first_step + 1:
         jax.block_until_ready(state)  # compilation is no part of the rate
-        reporter.start_clock()
+        reporter.start_clock(utilisation.count_flops(train_step, state, batch))
       profile(step)
       if is_due(step, config.log_every):
         reporter.train_row(step)

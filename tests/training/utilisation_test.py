@@ -1,0 +1,136 @@
+"""How long the devices wait for images, and what they compute meanwhile."""
+
+import functools
+import itertools
+import json
+
+import jax
+import pytest
+
+from selfie_jax.tasks import pretrain
+from selfie_jax.tasks import train_state
+from selfie_jax.training import utilisation
+
+
+class Clock:
+  """Goes on only when told to."""
+
+  def __init__(self):
+    self.now = 0.0
+
+  def __call__(self):
+    return self.now
+
+  def pass_by(self, seconds, values):
+    """The values, each of which takes some seconds."""
+    for value in values:
+      self.now += seconds
+      yield value
+
+
+def train(clock, meter, waiting, step_seconds, steps):
+  """Takes batches as the loop does; gives the metrics of a row each 10."""
+  rows = []
+  batches = meter.batches(clock.pass_by(waiting, range(steps + 1)))
+  for step, _ in enumerate(batches):
+    clock.now += step_seconds
+    if not step:
+      meter.start(flops=3e9)
+    elif step % 10 == 0:
+      rows.append(meter.rates(10, 10 * (waiting + step_seconds)))
+  return rows
+
+
+def test_the_time_until_a_batch_is_there_is_told():
+  clock = Clock()
+  meter = utilisation.Meter(clock)
+  rows = train(clock, meter, waiting=0.1, step_seconds=0.3, steps=30)
+  assert len(rows) == 3
+  for row in rows:
+    assert row['waiting_share'] == pytest.approx(0.25)
+    # 3 GFLOP in 0.4 s.
+    assert row['teraflops_per_device'] == pytest.approx(0.0075)
+  assert meter.summary['waiting_share'] == pytest.approx(0.25)
+  assert meter.summary['teraflops_per_device'] == pytest.approx(0.0075)
+  assert meter.summary['first_step_seconds'] == pytest.approx(0.3)
+
+
+def test_all_batches_come_through():
+  assert [*utilisation.Meter().batches(range(5))] == [*range(5)]
+  assert not [*utilisation.Meter().batches([])]
+
+
+@pytest.mark.parametrize(
+  'waiting, steps, warnings', [(0.1, 100, 1), (0.1, 40, 0), (0.02, 100, 0)]
+)
+def test_long_waiting_is_warned_of_once(told, waiting, steps, warnings):
+  clock = Clock()
+  train(clock, utilisation.Meter(clock), waiting, 0.3, steps)
+  lines = [record.getMessage() for record in told.records]
+  assert len(lines) == warnings
+  for line in lines:
+    assert 'wait for images in 25 %' in line and 'cache_gib' in line
+
+
+@pytest.mark.parametrize(
+  'kind, peak',
+  [
+    ('TPU v4', 275e12),
+    ('TPU v5 lite', 197e12),
+    ('TPU v5', 459e12),
+    ('TPU v5p', 459e12),
+    ('TPU v6 lite', 918e12),
+    ('NVIDIA H100 80GB HBM3', 989e12),
+    ('NVIDIA H100 PCIe', 756e12),
+    ('NVIDIA A100-SXM4-80GB', 312e12),
+    ('cpu', None),
+  ],
+)
+def test_peak_of_a_device(kind, peak):
+  assert utilisation.find_peak(kind) == peak
+
+
+def test_share_of_the_peak_where_it_is_known(monkeypatch):
+  monkeypatch.setitem(utilisation.PEAKS, 'cpu', 75e9)
+  clock = Clock()
+  meter = utilisation.Meter(clock)
+  rows = train(clock, meter, waiting=0.1, step_seconds=0.3, steps=10)
+  assert rows[0]['share_of_peak'] == pytest.approx(0.1)
+  assert meter.summary['share_of_peak'] == pytest.approx(0.1)
+
+
+def test_flops_are_of_the_step_that_is_compiled(
+  pretrain_config, batch, shard, monkeypatch
+):
+  """Counting compiles nothing, else the first step would take twice as long."""
+  state = pretrain.create_state(pretrain_config, 10)
+  step = jax.pmap(
+    functools.partial(pretrain.train_step, config=pretrain_config),
+    train_state.AXIS,
+    in_axes=(None, 0),
+    out_axes=None,
+    donate_argnums=0,
+  )
+  halves = shard(batch, 2)
+  state, _ = step(state, halves)  # the state is laid out as steps return it
+  state, _ = step(state, halves)
+  events = []
+  jax.monitoring.register_event_duration_secs_listener(
+    lambda name, *_, **__: events.append(name)
+  )
+  flops = utilisation.count_flops(step, state, halves)
+  assert not [name for name in events if 'compile' in name]
+  assert flops > 1e6
+  monkeypatch.setattr(jax, 'process_count', lambda: 2)
+  assert utilisation.count_flops(step, state, halves) is None
+
+
+def test_results_say_it(finished):
+  folder = finished('pretrain')
+  found = json.loads((folder / 'results.json').read_text())['utilisation']
+  assert 0 <= found['waiting_share'] < 1
+  assert found['first_step_seconds'] > 0 and found['teraflops_per_device'] > 0
+  assert found['share_of_peak'] is None  # of a CPU
+  rows = json.loads((folder / 'history.json').read_text())
+  names = set(itertools.chain(*rows))
+  assert not names & found.keys()  # the history has what repeats to the bit
