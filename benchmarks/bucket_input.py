@@ -42,8 +42,9 @@ def records(config, store) -> benchmark.Batches:
       block = config.dataset.shuffle_block
       yield shuffle.stream(config.seed, store.size, block, places)
 
-  ahead = max(config.dataset.read_ahead // config.batch_size, 1)
-  return lambda: parallel.ahead(store.begin, positions(), ahead)
+  ahead = config.dataset.read_ahead if store.in_bucket else 0
+  count = max(ahead // config.batch_size, 1)
+  return lambda: parallel.ahead(store.begin, positions(), count)
 
 
 def measure(config) -> dict[str, dict[str, list[float]]]:

@@ -298,9 +298,9 @@ def _data(mode: str) -> ConfigDict:
   dataset.max_unreadable = 0.01
   # Sets that take up to this many GiB decoded are kept in memory.
   dataset.cache_gib = 8.0
-  # Of other sets, so many images (or a batch, if that is more) are being read
-  # or wait to be decoded at a time: rate times latency, 17,000/s times 0.1 s.
-  dataset.read_ahead = 2048
+  # Of other sets in a bucket, so many images are on their way or wait to be
+  # decoded; more than rate times latency, such as 17,000/s times 0.1 s.
+  dataset.read_ahead = 4096
   # Neighbours of a file that stay together in the shuffled order and are read
   # in one request; 1 shuffles each image by itself. For sets in a bucket.
   dataset.shuffle_block = 1

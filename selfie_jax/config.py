@@ -36,7 +36,7 @@ ADDED: dict[str, Any] = {
   'puzzle.colour_shift': 0.0,
   'puzzle.greyscale': 0.0,
   'puzzle.group': 1,
-  'dataset.read_ahead': 2048,
+  'dataset.read_ahead': 4096,
   'dataset.shuffle_block': 1,
 }
 

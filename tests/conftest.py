@@ -43,7 +43,7 @@ LONG = (
   'inference/model_test.py',
   'docs/readme_test.py',
   'embed_test.py',
-  'data/folder_test.py',
+  'data/photos/folder_test.py',
   'data/unreadable_test.py',
   'benchmarks/benchmarks_test.py',
 )

@@ -44,11 +44,13 @@ def open_builder(dataset) -> tfds.core.DatasetBuilder:
   """
   with quiet():
     if dataset.name == 'digits':
-      return _open_digits(dataset.data_dir)
-    builder = _find(dataset.name, dataset.data_dir)
-    _check_features(builder)
-    if not _is_prepared(builder):
-      _prepare(builder, dataset)
+      builder = _open_digits(dataset.data_dir)
+    else:
+      builder = _find(dataset.name, dataset.data_dir)
+      _check_features(builder)
+      if not _is_prepared(builder):
+        _prepare(builder, dataset)
+    _check_files(builder)
     return builder
 
 
@@ -142,6 +144,18 @@ def _is_prepared(builder: tfds.core.DatasetBuilder) -> bool:
       return False
 
   return disk.patiently(str(builder.data_path), look)
+
+
+def _check_files(builder: tfds.core.DatasetBuilder) -> None:
+  """In a bucket a folder is renamed file by file, and may be half there."""
+  path = builder.data_path
+  there = disk.patiently(str(path), lambda: {x.name for x in path.iterdir()})
+  splits = builder.info.splits.values()
+  if not splits or {x for split in splits for x in split.filenames} - there:
+    raise errors.UserError(
+      f'{path} lacks files of the data set, as if its preparation had been'
+      ' stopped halfway; delete that folder and type the same command again'
+    )
 
 
 def _unknown(name: str, data_dir: str) -> errors.UserError:

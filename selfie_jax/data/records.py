@@ -56,6 +56,7 @@ class Records:
     class_names: one string for each label.
     facts: what stays the same when the files are moved.
     may_be_damaged: False, an image that cannot be decoded is an error.
+    in_bucket: whether the files are in a bucket.
   """
 
   may_be_damaged = False
@@ -68,6 +69,7 @@ class Records:
     self._builder, self._split = builder, split
     self._parts = split.file_instructions
     self._paths = sorted({part.filename for part in self._parts})
+    self.in_bucket = reading.is_in_bucket(self._paths[0])
     self._image = tfds.features.FeaturesDict(
       {'image': builder.info.features['image']}
     )

@@ -68,7 +68,7 @@ class Source:
     self._crops_encoded = config.augment.crop == 'random_resized'
     gib = store.size * config.image_size**2 * 3 / 2**30
     self.in_memory = not self._crops_encoded and gib <= config.dataset.cache_gib
-    self._read_ahead = config.dataset.read_ahead
+    self._read_ahead = config.dataset.read_ahead if store.in_bucket else 0
     self._store = store
     self._from_primary = from_primary
 

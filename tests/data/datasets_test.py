@@ -100,6 +100,15 @@ def test_digits_where_nothing_can_be_written(tmp_path):
   assert str(file) in message and '--config.dataset.data_dir=' in message
 
 
+@pytest.mark.parametrize('lost', ['*-test.*', '*.json', '*'])
+def test_a_set_of_which_files_are_missing(tmp_path, lost):
+  folder = datasets.open_builder(_dataset('digits', tmp_path)).data_path
+  for path in folder.glob(lost):
+    path.unlink()
+  message = _message(_dataset('digits', tmp_path))
+  assert message.startswith(f'{folder} lacks files of the data set')
+
+
 def test_unknown_name_suggests_close_ones(tmp_path):
   message = _message(_dataset('cifar11', tmp_path))
   assert "no data set 'cifar11'" in message and 'cifar10' in message

@@ -32,9 +32,11 @@ class Folder:
     class_names: one string for each label.
     facts: what stays the same when the folder is moved.
     may_be_damaged: True, images that cannot be decoded are left out.
+    in_bucket: False.
   """
 
   may_be_damaged = True
+  in_bucket = False
 
   def __init__(self, name: str, found: listing.Listing, split: str):
     self.name = name

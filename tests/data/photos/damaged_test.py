@@ -1,0 +1,219 @@
+"""Damaged images are left out and named; an error of the disk is none."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import own_photos
+from PIL import Image
+import pytest
+
+from selfie_jax import errors
+from selfie_jax.data import disk
+from selfie_jax.data import input_pipeline
+from selfie_jax.data.photos import folder
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+
+
+@own_photos.CROPS
+def test_damaged_images_are_left_out_and_named(photos, told, crop):
+  bad = own_photos.bad_files(photos / 'train' / 'cat')
+  fields = {'augment.crop': crop, 'dataset.max_unreadable': 0.2}
+  train_source, _ = own_photos.open_sources(photos, **fields)
+  assert train_source.size == 61
+  assert train_source.labels.tolist() == [0] * 31 + [1] * 30
+  found = own_photos.decoded(train_source)
+  clean = photos.parent / 'clean'
+  shutil.copytree(photos, clean)
+  for name in bad:
+    (clean / 'train' / 'cat' / name).unlink()
+  np.testing.assert_array_equal(
+    found, own_photos.decoded(own_photos.open_sources(clean, **fields)[0])
+  )
+  said = f'7 of the 68 images of {photos} train cannot be decoded: '
+  (line,) = (x for x in told.text.splitlines() if said in x)
+  for name in bad[:3]:
+    assert f'train/cat/{name} (' in line
+  assert 'empty.jpg (empty)' in line
+  assert 'text.jpg (no image of a known format)' in line
+  assert '{{' not in line and '...' in line
+
+  facts = train_source.facts
+  assert facts['left_out'] == [f'train/cat/{name}' for name in bad]
+  assert facts['images'] == 68
+
+
+@own_photos.CROPS
+def test_a_truncated_jpeg_is_said_in_words_and_once(photos, told, crop, capfd):
+  own_photos.save(
+    photos / 'train' / 'cat' / 'x.jpg', own_photos.pixels(240, 360), quality=95
+  )
+  path = photos / 'train' / 'cat' / 'x.jpg'
+  content = path.read_bytes()
+  fields = {'augment.crop': crop, 'dataset.max_unreadable': 0.02}
+  for end in range(100, len(content), len(content) // 7):
+    path.write_bytes(content[:end])
+    told.clear()
+    assert own_photos.open_sources(photos, **fields)[0].size == 60
+    assert 'train/cat/x.jpg (' in told.text
+    assert 'truncated' in told.text.lower() or 'no image' in told.text
+  assert capfd.readouterr().err == ''
+
+
+@own_photos.CROPS
+def test_damage_in_both_splits_is_found_at_once_with_one_advice(photos, crop):
+  """The share that is advised is enough for both, rounded up."""
+  for name in ('train/cat/1.png', 'test/cat/1.png', 'test/dog/1.png'):
+    (photos / name).write_bytes(b'')
+  own_photos.save(photos / 'test' / 'cat' / 'one.png')
+  fields = {'augment.crop': crop}
+  with pytest.raises(errors.UserError) as caught:
+    own_photos.open_sources(photos, **fields)
+  said = str(caught.value)
+  assert '1 of the 60 images' in said and 'train/cat/1.png (empty)' in said
+  assert '2 of the 11 images' in said and 'test/dog/1.png (empty)' in said
+  assert '--config.dataset.max_unreadable=0.182 or more' in said
+  fields['dataset.max_unreadable'] = 0.182
+  assert [
+    source.size for source in own_photos.open_sources(photos, **fields)
+  ] == [59, 9]
+
+
+def test_damage_is_looked_for_once_and_again_after_a_change(
+  photos, monkeypatch
+):
+  fields = {'augment.crop': 'random_resized', 'dataset.max_unreadable': 0.2}
+  bad = photos / 'train' / 'cat' / '3.png'
+  bad.write_bytes(b'')
+  assert own_photos.open_sources(photos, **fields)[0].size == 59
+  with monkeypatch.context() as patch:
+    patch.setattr(folder.Folder, 'in_order', None)
+    assert own_photos.open_sources(photos, **fields)[0].size == 59
+  bad.write_bytes(own_photos.EXACT['rgb.png'])
+  assert own_photos.open_sources(photos, **fields)[0].size == 60
+
+
+@own_photos.CROPS
+def test_a_hiccup_of_the_disk_does_not_shrink_the_set(photos, hiccup, crop):
+  path = photos / 'train' / 'cat' / '3.png'
+  fields = {'augment.crop': crop, 'dataset.max_unreadable': 0.5}
+  hiccup(2, path)
+  assert own_photos.open_sources(photos, **fields)[0].size == 60
+
+  os.utime(path, (1, 1))  # to be looked at again
+  hiccup(99, path)
+  with pytest.raises(errors.UserError) as caught:
+    own_photos.open_sources(photos, **fields)
+  said = str(caught.value)
+  assert said.startswith(f'{path} cannot be read (Input/output error). This is')
+  assert 'error of the disk or the network and not of the data' in said
+  hiccup(0, path)
+  assert own_photos.open_sources(photos, **fields)[0].size == 60
+
+
+def test_a_hiccup_while_training_changes_no_batch(photos, hiccup):
+  config = own_photos.make_config(photos, **{'augment.crop': 'random_resized'})
+  source, _ = input_pipeline.open_sources(config)
+  path = photos / 'train' / 'cat' / '3.png'
+
+  def shown():
+    batches = input_pipeline.train_batches(source, None, config, 0)
+    return np.stack([batch['image'] for batch in batches])
+
+  expected = shown()
+  hiccup(2, path)
+  np.testing.assert_array_equal(shown(), expected)
+  hiccup(99, path)
+  with pytest.raises(errors.UserError, match='error of the disk'):
+    shown()
+
+
+def test_a_link_to_nothing_is_no_damaged_image(photos, monkeypatch):
+  monkeypatch.setattr(disk, 'PAUSES', ())
+  (photos / 'train' / 'cat' / 'x.jpg').symlink_to(photos / 'nothing')
+  with pytest.raises(errors.UserError, match='x.jpg is not there .* link to'):
+    own_photos.open_sources(photos, **{'dataset.max_unreadable': 0.5})
+
+
+def test_one_process_looks_and_all_leave_out_what_it_says(photos):
+  """Two processes, of which the second reads one image better or worse."""
+  bad = photos / 'train' / 'cat' / '3.png'
+  content = bad.read_bytes()
+
+  def second(crop, told):
+    config = own_photos.make_config(photos, **{'augment.crop': crop})
+    config.dataset.max_unreadable = 0.5
+    answers = iter(told)
+    return input_pipeline.open_sources(config, lambda make: next(answers))
+
+  for crop in ('pad', 'random_resized'):
+    bad.write_bytes(b'')
+    told = []
+
+    def primary(make, told=told):
+      told.append(make())
+      return told[-1]
+
+    config = own_photos.make_config(photos, **{'augment.crop': crop})
+    config.dataset.max_unreadable = 0.5
+    first = input_pipeline.open_sources(config, primary)
+    bad.write_bytes(content)
+    both = first[0], second(crop, told)[0]
+    assert [source.size for source in both] == [59, 59]
+    assert both[0].facts == both[1].facts
+    np.testing.assert_array_equal(*map(own_photos.decoded, both))
+    np.testing.assert_array_equal(*(source.labels for source in both))
+  bad.write_bytes(b'')
+  with pytest.raises(errors.UserError, match='3.png can be decoded by the fi'):
+    second('pad', [np.empty(0, np.int64)] * 2)
+
+
+def test_a_file_that_goes_away_is_said_in_one_line(photos, monkeypatch):
+  monkeypatch.setattr(disk, 'PAUSES', ())
+  config = own_photos.make_config(photos, **{'augment.crop': 'random_resized'})
+  source, _ = input_pipeline.open_sources(config)
+  shutil.rmtree(photos)
+  with pytest.raises(errors.UserError, match='png is not there'):
+    list(input_pipeline.train_batches(source, None, config, 0))
+
+
+def test_a_file_that_is_damaged_later_is_named(photos):
+  config = own_photos.make_config(photos, **{'augment.crop': 'random_resized'})
+  source, _ = input_pipeline.open_sources(config)
+  (photos / 'train' / 'dog' / '4.png').write_bytes(
+    own_photos.EXACT['rgb.png'][:-40]
+  )
+  with pytest.raises(errors.UserError, match=r'train/dog/4.png \(.*truncated'):
+    list(input_pipeline.train_batches(source, None, config, 0))
+
+
+def test_the_shrinking_of_the_documents_leaves_bad_photos_out(tmp_path):
+  text = (ROOT / 'docs' / 'own_images.md').read_text()
+  code = re.search(r"python - photos small <<'EOF'\n(.*?)\nEOF", text, re.S)[1]
+  own_photos.save(
+    tmp_path / 'photos' / 'a' / '1.JPEG', own_photos.pixels(900, 600)
+  )
+  own_photos.save(tmp_path / 'photos' / 'a' / '2.png')
+  own_photos.bad_files(tmp_path / 'photos' / 'b')
+  (tmp_path / 'photos' / 'b' / '._2.png').write_bytes(b'of macOS')
+  done = subprocess.run(
+    [sys.executable, '-c', code, 'photos', 'small'],
+    cwd=tmp_path,
+    text=True,
+    capture_output=True,
+    check=True,
+  )
+  made = sorted((tmp_path / 'small').rglob('*.*'))
+  assert [str(path.relative_to(tmp_path / 'small')) for path in made] == [
+    'a/1.JPEG',
+    'a/2.png',
+    'b/good.jpg',
+  ]
+  with Image.open(made[0]) as image:
+    assert image.size == (341, 512)
+  assert done.stdout.count('left out: photos/b/') == 4

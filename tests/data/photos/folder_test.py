@@ -1,0 +1,175 @@
+"""Own images become batches and runs."""
+
+import json
+import os
+
+import numpy as np
+import own_photos
+from PIL import Image
+import pytest
+from small_jobs import small_job
+
+from selfie_jax import config as config_lib
+from selfie_jax import errors
+from selfie_jax.data import disk
+from selfie_jax.data import input_pipeline
+from selfie_jax.data import splits
+from selfie_jax.data.photos import listing
+from selfie_jax.storage import saved_job
+from selfie_jax.storage import workdir as workdir_lib
+from selfie_jax.training import evaluation
+from selfie_jax.training import train
+
+
+@pytest.mark.parametrize('crop', ['pad', 'random_resized'])
+def test_order_is_that_of_the_paths_and_pixels_are_those_of_pillow(
+  tmp_path, crop
+):
+  for i in range(22):
+    own_photos.save(
+      tmp_path / 'photos' / f'{i}.png', own_photos.pixels(24, 24, seed=i)
+    )
+  fields = {'image_size': 24 if crop == 'pad' else 21, 'augment.crop': crop}
+  found = listing.find(str(tmp_path / 'photos'), 'train', 'test')
+  for source, part in zip(
+    own_photos.open_sources(tmp_path / 'photos', **fields),
+    found.parts.values(),
+    strict=True,
+  ):
+    files = [entry.file for entry in part]
+    assert files == sorted(files)
+    pixels = np.stack(
+      [np.asarray(Image.open(tmp_path / 'photos' / file)) for file in files]
+    )
+    if crop == 'random_resized':  # evaluated on the central 87.5 %
+      pixels = pixels[:, 1:22, 1:22]
+    np.testing.assert_array_equal(own_photos.decoded(source), pixels)
+
+
+def test_finetuning_sees_labelled_images_only(photos):
+  table = own_photos.partly_labelled(photos)
+  for validation in (0.0, 0.2):
+    config = own_photos.make_config(
+      table, 'finetune', validation_fraction=validation
+    )
+    sources = own_photos.open_sources(table, 'finetune')
+    indices, parts = evaluation.choose_parts(config, *sources)
+    if validation:
+      indices = np.concatenate([indices, parts['validation'][1]])
+    assert np.bincount(sources[0].labels[indices]).tolist() == [9, 5]
+    test_source, chosen = parts['test']
+    assert test_source.labels[chosen].tolist() == [1, 1]
+
+  config = own_photos.make_config(table, validation_fraction=0.2)
+  indices, parts = evaluation.choose_parts(config, *sources)
+  assert len(indices) + len(parts['validation'][1]) == 60
+  assert (sources[0].labels[indices] == -1).any()
+  assert parts['test'] == (sources[1], None)
+
+
+def test_label_subsets_leave_the_unlabelled_out(photos):
+  own_photos.save(photos / 'train' / 'loose.png')
+  labels = own_photos.open_sources(photos)[0].labels
+  indices, _ = splits.split(labels, 0.5, 0.0, seed=0)
+  assert np.bincount(labels[indices]).tolist() == [15, 15]
+
+
+@pytest.mark.parametrize('crop', ['pad', 'random_resized', 'none'])
+@pytest.mark.parametrize('gib', [0.0, 1.0])
+def test_every_kind_of_file_can_be_trained_on(photos, crop, gib):
+  for i, (name, content) in enumerate(own_photos.EXACT.items()):
+    label = ('cat', 'dog')[i % 2]
+    (photos / 'train' / label / name).write_bytes(content)
+  config = own_photos.make_config(
+    photos, **{'augment.crop': crop, 'dataset.cache_gib': gib}
+  )
+  source = input_pipeline.open_source(config, 'train')
+  assert source.in_memory == (crop != 'random_resized' and gib > 0)
+  batches = list(input_pipeline.train_batches(source, None, config, 8))
+  assert [batch['image'].shape for batch in batches] == [(32, 32, 32, 3)] * 4
+  assert all(batch['image'].std() > 20 for batch in batches)
+
+
+def test_progress_is_said_while_files_are_read(photos, told, monkeypatch):
+  monkeypatch.setattr(disk, 'SAY_EVERY', 0)
+  table = own_photos.partly_labelled(photos)
+  own_photos.open_sources(table, **{'augment.crop': 'random_resized'})
+  for line in (
+    f'Looking for the files of {table}: 64 of 64 files',
+    f'Decoding {table} train: 60 of 60 images',
+  ):
+    assert line in told.text
+
+
+def test_pretrain_then_finetune(photos, tmp_path):
+  files = sorted(path.relative_to(photos) for path in photos.rglob('*.png'))
+  table = own_photos.table(
+    photos / 'mine.csv',
+    'file,label,split',
+    *(f'{file},{i % 10},{file.parts[0]}' for i, file in enumerate(files[:40])),
+    *(f'{file},,{file.parts[0]}' for file in files[40:]),
+  )
+  # The small jobs' network and length, whose programs are compiled once.
+  job = config_lib.flatten(small_job('pretrain'))
+  fields = (
+    'total_steps',
+    'log_every',
+    'eval_every',
+    'checkpoint_every',
+    'optimizer.warmup_steps',
+    'model.positions',
+  )
+  same = {field: job[field] for field in fields}
+  config = own_photos.make_config(
+    table, **same, **{'model.logit_scale': 'none'}
+  )
+  pretrained = train.train_and_evaluate(config, tmp_path / 'pretrained')
+  assert 0 <= pretrained['metrics']['patch_accuracy'] <= 1
+  assert pretrained['metrics']['chance'] == 0.25
+
+  same['init_from'] = str(tmp_path / 'pretrained')
+  config = own_photos.make_config(table, 'finetune', **same)
+  run = tmp_path / 'finetuned'
+  results = train.train_and_evaluate(config, run)
+  assert round(results['metrics']['test_accuracy'] * 10, 6) % 1 == 0
+  data = json.loads((run / 'data.json').read_text())
+  assert data['train']['images'] == 60
+  assert data['test']['classes'] == [str(i) for i in range(10)]
+
+  (run / 'results.json').unlink()
+  lines = table.read_text().splitlines()
+  own_photos.table(table, *lines[:1], *lines[2:])
+  with pytest.raises(errors.UserError, match=r'images \(10 -> 9\)'):
+    train.train_and_evaluate(config, run)
+
+
+def test_images_are_known_again_where_they_were_moved(photos, tmp_path):
+  workdir = workdir_lib.run_path(tmp_path)
+  facts = {'train': own_photos.open_sources(photos)[0].facts}
+  saved_job.save_data(facts, workdir)
+  moved = tmp_path / 'moved'
+  os.rename(photos, moved)
+  saved_job.check_data(
+    {'train': own_photos.open_sources(moved)[0].facts}, workdir
+  )
+
+  def refused():
+    with pytest.raises(errors.UserError, match='other data') as caught:
+      source, _ = own_photos.open_sources(
+        moved, **{'dataset.max_unreadable': 0.1}
+      )
+      saved_job.check_data({'train': source.facts}, workdir)
+    return str(caught.value)
+
+  cat = moved / 'train' / 'cat'
+  content = (cat / '3.png').read_bytes()
+  (cat / '3.png').write_bytes(b'')
+  assert "train left_out ([] -> ['train/cat/3.png'])" in refused()
+  (cat / '3.png').write_bytes(content)
+  os.rename(cat / '3.png', cat / '33.png')
+  assert 'train files (' in refused() and 'train images' not in refused()
+  os.rename(cat, moved / 'train' / 'fox')
+  assert "'cat'" in refused() and "'fox'" in refused()
+  (workdir / 'data.json').write_text('{')
+  with pytest.raises(errors.UserError, match='damaged'):
+    saved_job.check_data(facts, workdir)
