@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import dataclasses
 import logging
 import os
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -27,7 +28,7 @@ _CHUNK = 256  # records parsed at once
 _FOLDER = 'selfie_jax'  # beside the files
 
 # Calls a function in the primary process and gives its result to all.
-FromPrimary = Callable[[Callable[[], np.ndarray]], np.ndarray]
+FromPrimary = Callable[[Callable[[], Any]], Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +36,8 @@ class Index:
   """The records of some files, in their order.
 
   Attributes:
-    counts: records of each file, int64, [files].
-    lengths: bytes of each record, int64, [records].
+    counts: records of each file, int32, [files].
+    lengths: bytes of each record, int32, [records].
     labels: int32, [records].
   """
 
@@ -56,20 +57,13 @@ def find(paths: Sequence[str], from_primary: FromPrimary) -> Index:
   Args:
     paths: the files, all in one folder.
     from_primary: with several processes, calls a function in one of them and
-      gives its array to all.
+      gives its result to all.
 
   Raises:
     UserError: a file cannot be read, or is damaged.
   """
-
-  def find_here() -> np.ndarray:
-    found = remembered('index', paths, lambda: _make(paths))
-    return np.concatenate([*found.values()], dtype=np.int64)
-
-  packed = from_primary(find_here)
-  counts, rest = np.split(packed, [len(paths)])
-  lengths, labels = np.split(rest, [counts.sum()])
-  return Index(counts, lengths, labels.astype(np.int32))
+  found = from_primary(lambda: remembered('index', paths, lambda: _make(paths)))
+  return Index(found['counts'], found['lengths'], found['labels'])
 
 
 def remembered(

@@ -209,7 +209,7 @@ class ArrayRecords(Records):
 
       return index_lib.remembered(self._split.name, self._paths, make)['labels']
 
-    return self._from_primary(find).astype(np.int32)
+    return self._from_primary(find)
 
   @functools.cached_property
   def _examples(self):
