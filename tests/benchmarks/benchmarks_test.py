@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import pathlib
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import sys
 import numpy as np
 
 from benchmarks import input_pipeline
+from selfie_jax.data import digits
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 JOB = '--config=configs/digits_pretrain.py:tiny'
@@ -54,3 +56,25 @@ def test_the_stream_beside_gathering():
   for name in ('stream', 'plain'):
     assert _are_positive(found['images_per_second'][name], 2)
   assert _are_positive(found['ratios'], 2)
+
+
+def test_a_bucket_beside_the_disk(tmp_path):
+  digits.Digits(data_dir=tmp_path).download_and_prepare()
+  done = subprocess.run(
+    [
+      *(sys.executable, '-m', 'benchmarks.bucket', f'--folder={tmp_path}'),
+      *('--latency=0.001', '--jitter=0.001', '--error_every=100'),
+      *(sys.executable, '-m', 'benchmarks.bucket_input', JOB),
+      *(f'--config.dataset.data_dir={tmp_path}', '--rounds=2'),
+      *('--config.dataset.shuffle_block=4', '--seconds=0.05'),
+    ],
+    cwd=ROOT,
+    env=os.environ | {'XDG_CACHE_HOME': str(tmp_path / 'cache')},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  *_, rates, counts = done.stdout.splitlines()
+  for name in ('records, disk', 'images, disk', 'records, bucket'):
+    assert _are_positive(json.loads(rates)[name]['wall'], 2)
+  assert 'Counts(requests=' in counts and ' at once' in counts

@@ -37,7 +37,7 @@ def test_a_run_in_a_bucket_killed_ten_times_ends_alike(tmp_path, monkeypatch):
       assert process.wait() == 0, process.printed
     bucket.add_folder(tmp_path / 'tfds', 'data/tfds')
     bucket.behaviour = bucket_lib.Behaviour(0.005, 0.02, error_every=97)
-    run = 'gs://work/run'
+    run = 'gs://runs/digits'
     for kill in range(KILLS):
       bucket.forget()
       # A checkpoint is some forty objects; before the first are some ten.
@@ -59,8 +59,8 @@ def test_a_run_in_a_bucket_killed_ten_times_ends_alike(tmp_path, monkeypatch):
   assert killed.total() == KILLS and len(killed) == 2 and errors
   copy = tmp_path / 'copy'
   for name, found in bucket.objects.items():
-    if name.startswith('work/run/') and not name.endswith('/'):
-      path = copy / name.removeprefix('work/run/')
+    if name.startswith('runs/digits/') and not name.endswith('/'):
+      path = copy / name.removeprefix('runs/digits/')
       path.parent.mkdir(parents=True, exist_ok=True)
       path.write_bytes(found.content)
   small_jobs.same_end(whole, copy)
