@@ -4,7 +4,7 @@ Any field can be given as --config.FIELD=VALUE. Started again with the same
 workdir, a run goes on from its last checkpoint.
 
 Exit codes: 0 finished; 1 a fault; 2 a mistake, said in one line; 3 diverged (a
-number is not finite); 130 Ctrl-C; 143 told to stop by SIGTERM (start it again).
+number is not finite); 130 Ctrl-C; 143 stopped by SIGTERM (start it again).
 """
 
 import atexit
@@ -83,7 +83,7 @@ def main(argv: list[str]) -> None:
 if __name__ == '__main__':
   command_line.log_to_terminal()
   # Python's last garbage collection would look through all of TensorFlow, for
-  # seconds that a process told to stop may not have.
+  # seconds that a process may not have after SIGTERM.
   atexit.register(gc.freeze)
   with command_line.one_line(
     'stopped; the same command goes on from the last checkpoint'

@@ -4,21 +4,10 @@ python -m selfie_jax.embed --checkpoint=runs/cifar_pretrain --images=DIR \
     --out=embeddings.npz
 """
 
-from collections.abc import Iterator
-from concurrent import futures
-import os
-import pathlib
-import sys
-from typing import Any
-
-import numpy as np
 import tqdm
 
 from selfie_jax import command_line
-from selfie_jax import errors
 from selfie_jax.inference import columns as columns_lib
-
-NAMED = 3  # so many of the files that cannot be read are named
 
 
 def main() -> None:
@@ -45,7 +34,10 @@ def main() -> None:
     args = parser.parse_args()
     command_line.check_devices()
     written, skipped, layer = embed_folder(**vars(args))
-    print(f'{args.out}: {written} images, layer {layer}{_describe(skipped)}')
+    from selfie_jax.inference import samples  # takes seconds to load
+
+    more = f'; {samples.describe(skipped)}' if skipped else ''
+    print(f'{args.out}: {written} images, layer {layer}{more}')
 
 
 def embed_folder(
@@ -87,69 +79,30 @@ def embed_folder(
     model.check_predicts()
     names.append('probabilities')
   labels = samples.folder_labels(files)
-
-  def read(file: str) -> np.ndarray | None:
-    return images_lib.read_or_none(pathlib.Path(images, file), model.config)
-
   skipped: list[str] = []
-  written = 0
   bar = tqdm.tqdm(
-    total=len(files),
-    unit='image',
-    dynamic_ncols=True,
-    disable=not sys.stderr.isatty(),
+    total=len(files), unit='image', dynamic_ncols=True, disable=None
   )
   with bar, columns_lib.writer(out, {'layer': names[0]}) as write:
-    for part, decoded in _read_ahead(read, files, model.batch_size):
-      readable = {
-        file: image
-        for file, image in zip(part, decoded, strict=True)
-        if image is not None
-      }
-      skipped += [file for file in part if file not in readable]
+    for readable, others in samples.read_batches(
+      images, files, model.config, model.batch_size
+    ):
+      skipped += others
       if readable:
-        found = model.compute_batch(list(readable.values()), names)
-        columns: dict[str, Any] = {
+        outputs = model.compute_batch(list(readable.values()), names)
+        columns: columns_lib.Columns = {
           'files': list(readable),
-          'vectors': found[names[0]],
+          'vectors': outputs[names[0]],
         }
         if labels:
           columns['labels'] = [labels[file] for file in readable]
         if predict:
-          best = found['probabilities'].argmax(axis=-1)
+          best = outputs['probabilities'].argmax(axis=-1)
           columns['predictions'] = [model.class_names[i] for i in best]
-          columns['probabilities'] = found['probabilities']
+          columns['probabilities'] = outputs['probabilities']
         write(columns)
-        written += len(readable)
-      bar.update(len(part))
-    if not written:
-      raise errors.UserError(
-        f'not one of the {len(files)} image files in {images} can be read'
-      )
-  return written, skipped, names[0]
-
-
-def _describe(skipped: list[str]) -> str:
-  if not skipped:
-    return ''
-  named = ', '.join(skipped[:NAMED]) + (' ...' if skipped[NAMED:] else '')
-  return f'; {len(skipped)} left out that cannot be read: {named}'
-
-
-def _read_ahead(
-  read, files: list[str], size: int
-) -> Iterator[tuple[list[str], list[np.ndarray | None]]]:
-  """Batches of files and their images, decoded on threads one batch ahead."""
-  with futures.ThreadPoolExecutor(os.cpu_count(), 'decode') as pool:
-    pending = None
-    for start in range(0, len(files), size):
-      part = files[start : start + size]
-      following = part, [pool.submit(read, file) for file in part]
-      if pending:
-        yield pending[0], [future.result() for future in pending[1]]
-      pending = following
-    if pending:
-      yield pending[0], [future.result() for future in pending[1]]
+      bar.update(len(readable) + len(others))
+  return len(files) - len(skipped), skipped, names[0]
 
 
 if __name__ == '__main__':

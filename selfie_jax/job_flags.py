@@ -110,15 +110,15 @@ def _find_job(argv: list[str]) -> str | None:
   """The value of --config; the last one counts, as it does for absl."""
   name = None
   for word, following in zip(argv, [*argv[1:], ''], strict=True):
-    if found := re.fullmatch(r'--?config(?:=(.*))?', word):
-      name = following if found[1] is None else found[1]
+    if match := re.fullmatch(r'--?config(?:=(.*))?', word):
+      name = following if match[1] is None else match[1]
   return name
 
 
 def _find_fields(argv: list[str]) -> Iterator[str]:
   for word in argv:
-    if found := re.match(r'--?(?:no)?config\.([^=]*)', word):
-      yield found[1]
+    if match := re.match(r'--?(?:no)?config\.([^=]*)', word):
+      yield match[1]
 
 
 def _load(name: str) -> ml_collections.ConfigDict:

@@ -18,7 +18,6 @@ from selfie_jax.storage import workdir as workdir_lib
 
 FEWEST = 3  # images in a map
 MOST = 24  # rows of a picture
-NAMED = 3  # so many of the files that cannot be read are named
 DPI = 200
 
 
@@ -79,12 +78,12 @@ def draw_run(
   layer = model.check_layer(layer)
   folder = workdir_lib.run_path(out or os.path.join(checkpoint, 'figures'))
   if images:
-    found = samples.read_folder(images, model.config)
+    shown = samples.read_folder(images, model.config)
   else:
-    found = samples.read_test(model.config)
+    shown = samples.read_test(model.config)
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    figures, missing = draw(model, found, count, layer)
+    figures, missing = draw(model, shown, count, layer)
     for name, fig in figures.items():
       path = folder / f'{name}.png'
       with path.open('wb') as file:
@@ -96,20 +95,18 @@ def draw_run(
     ) from error
   for name, reason in missing.items():
     print(f'no {name}.png: {reason}')
-  if found.skipped:
-    named = ', '.join(found.skipped[:NAMED])
-    more = ' ...' if found.skipped[NAMED:] else ''
-    print(f'{len(found.skipped)} left out that cannot be read: {named}{more}')
+  if shown.skipped:
+    print(samples.describe(shown.skipped))
 
 
 def draw(
-  model, found, count: int, layer: str
+  model, pool, count: int, layer: str
 ) -> tuple[dict[str, mpl_figure.Figure], dict[str, str]]:
   """Draws all pictures that can be drawn.
 
   Args:
-    model: an model_lib.Model.
-    found: samples.Samples to show it.
+    model: a model_lib.Model.
+    pool: samples.Samples, which neighbours and map are of.
     count: how many of them are shown.
     layer: of the embeddings.
 
@@ -120,10 +117,10 @@ def draw(
   from selfie_jax.inference import samples
 
   figures, missing = {}, {}
-  shown = samples.choose(found.labels, count)
-  images = found.images[shown]
+  shown = samples.choose(pool.labels, count)
+  images = pool.images[shown]
   if model.config.mode == 'pretrain':
-    targets, answers = solve(model, images, found.index[shown])
+    targets, answers = solve(model, images, pool.index[shown])
     figures['patches'] = figures_lib.patch_puzzle(
       images,
       targets,
@@ -138,19 +135,19 @@ def draw(
     figures['attention'] = figures_lib.attention(images, weights)
   else:
     missing['attention'] = f'{model.config.model.name} has no attention pooling'
-  if len(found.images) >= FEWEST:
-    vectors = embedding_space.embed(model, found.images, layer)
+  if len(pool.images) >= FEWEST:
+    vectors = embedding_space.embed(model, pool.images, layer)
     nearest = embedding_space.nearest(vectors)
     figures['neighbours'] = embedding_figures.neighbours(
-      found.images, shown, nearest, found.labels
+      pool.images, shown, nearest, pool.labels
     )
     points = embedding_space.flatten(vectors)
     title = f't-SNE of the embeddings ({layer}) of {len(points):,} images'
     figures['map'] = embedding_figures.plane(
-      found.images, points, found.labels, title
+      pool.images, points, pool.labels, title
     )
   else:
-    reason = f'{FEWEST} images are needed, and there are {len(found.images)}'
+    reason = f'{FEWEST} images are needed, and there are {len(pool.images)}'
     missing |= dict.fromkeys(('neighbours', 'map'), reason)
   params = model.variables['params']
   stem = params.get('patch_network', params)['stem']

@@ -14,7 +14,10 @@ import pytest
 from selfie_jax import command_line
 from selfie_jax import embed
 from selfie_jax import errors
+from selfie_jax import export
+from selfie_jax import visualize
 from selfie_jax.data import disk
+from selfie_jax.data.photos import images as images_lib
 from selfie_jax.inference import columns
 from selfie_jax.inference import model as model_lib
 from selfie_jax.inference import samples
@@ -67,29 +70,29 @@ def test_every_file_has_its_vector_label_and_prediction(
   )
   assert (count, skipped, layer) == (11, ['dog/broken.png'], 'block4')
   if suffix == 'npz':
-    found = dict(np.load(out))
-    assert found.pop('layer') == 'block4'
+    written = dict(np.load(out))
+    assert written.pop('layer') == 'block4'
   else:
     from pyarrow import parquet
 
     table = parquet.read_table(out)
     assert table.schema.metadata == {b'layer': b'block4'}
     table = table.to_pydict()
-    found = {name: np.array(values) for name, values in table.items()}
-  files = found['files'].tolist()
+    written = {name: np.array(values) for name, values in table.items()}
+  files = written['files'].tolist()
   assert files == sorted(files) and len(files) == 11
   assert files[0] == 'cat/young/00.jpg'
-  assert found['labels'].tolist() == [name.split('/')[0] for name in files]
+  assert written['labels'].tolist() == [name.split('/')[0] for name in files]
   model = model_lib.load(run, batch_size=4)
   expected = model.compute(
     [folder / name for name in files], ('block4', 'probabilities')
   )
-  np.testing.assert_array_equal(found['vectors'], expected['block4'])
+  np.testing.assert_array_equal(written['vectors'], expected['block4'])
   np.testing.assert_array_equal(
-    found['probabilities'], expected['probabilities']
+    written['probabilities'], expected['probabilities']
   )
   best = expected['probabilities'].argmax(axis=1)
-  assert found['predictions'].tolist() == [str(i) for i in best]
+  assert written['predictions'].tolist() == [str(i) for i in best]
   assert sorted(os.listdir(tmp_path)) == ['images', f'out.{suffix}']
 
 
@@ -114,15 +117,19 @@ def test_images_beside_folders_have_no_labels():
   assert samples.folder_labels(['a/1.png', '2.png']) == {}
 
 
-def test_no_more_than_two_batches_are_in_memory():
+def test_no_more_than_two_batches_are_in_memory(monkeypatch):
   begun = []
-  batches = embed._read_ahead(
-    lambda file: begun.append(file), [str(i) for i in range(100)], 10
+  monkeypatch.setattr(
+    images_lib,
+    'read_or_none',
+    lambda path, config: begun.append(path) or np.zeros((8, 8, 3), np.uint8),
   )
-  part, _ = next(batches)
-  assert part == [str(i) for i in range(10)]
+  files = [str(i) for i in range(100)]
+  batches = samples.read_batches('DIR', files, None, 10)
+  readable, _ = next(batches)
+  assert list(readable) == files[:10]
   assert len(begun) <= 20
-  assert [len(part) for part, _ in batches] == [10] * 9
+  assert [len(readable) for readable, _ in batches] == [10] * 9
 
 
 def test_pieces_of_a_file_become_one(tmp_path):
@@ -131,11 +138,11 @@ def test_pieces_of_a_file_become_one(tmp_path):
   with columns.writer(path, {'of': 'dogs'}) as write:
     for values in pieces:
       write({'x': values, 'name': ['a', 'long'][: len(values)]})
-  found = np.load(path)
-  np.testing.assert_array_equal(found['x'], np.concatenate(pieces))
-  assert found['x'].dtype == np.float32
-  assert found['name'].tolist() == ['a', 'long', 'a']
-  assert found['of'] == 'dogs'
+  written = np.load(path)
+  np.testing.assert_array_equal(written['x'], np.concatenate(pieces))
+  assert written['x'].dtype == np.float32
+  assert written['name'].tolist() == ['a', 'long', 'a']
+  assert written['of'] == 'dogs'
 
 
 @suffixes
@@ -201,9 +208,7 @@ def test_command_says_what_it_left_out(
   [
     ('embed', ['--images=nothing', '--out=out.npz'], 'there is no folder'),
     ('export', ['--format=numpy', '--out=nothing'], 'is not a run'),
-    ('export', ['--format=onnx'], 'choose from'),
     ('visualize', [], 'is not a run'),
-    ('visualize', ['--count=x'], "argument --count: no whole number: 'x'"),
   ],
 )
 def test_a_mistake_is_one_line(tmp_path, module, flags, says):
@@ -221,11 +226,23 @@ def test_a_mistake_is_one_line(tmp_path, module, flags, says):
     env=os.environ | {'PYTHONPATH': str(ROOT)},
   )
   assert done.returncode == 2
-  printed = done.stderr
-  assert (
-    printed.startswith('error: ')
-    and printed.count('\n') == 1
-    and says in printed
-  )
-  assert done.stdout == ''
-  assert os.listdir(tmp_path) == []
+  assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
+  assert says in done.stderr
+
+
+@pytest.mark.parametrize(
+  'command, flags, says',
+  [
+    (export, ['--format=onnx', '--out=DIR'], 'choose from'),
+    (visualize, ['--count=x'], "argument --count: no whole number: 'x'"),
+  ],
+)
+def test_a_wrong_flag_is_one_line(command, flags, says, monkeypatch, capsys):
+  monkeypatch.setattr(command_line, 'silence_libraries', lambda: None)
+  monkeypatch.setattr(sys, 'argv', ['', '--checkpoint=RUN', *flags])
+  with pytest.raises(SystemExit) as ended:
+    command.main()
+  assert ended.value.code == 2
+  printed = capsys.readouterr().err
+  assert printed.startswith('error: ') and printed.count('\n') == 1
+  assert says in printed

@@ -191,13 +191,13 @@ def test_stablehlo_gives_the_same_for_any_number_of_images(
 
 def test_numpy_has_every_array(finished, tmp_path):
   export.export(finished('pretrain'), 'numpy', tmp_path / 'out')
-  found = dict(np.load(tmp_path / 'out/weights.npz'))
-  assert 'params/patch_network/stem/conv/kernel' in found
+  written = dict(np.load(tmp_path / 'out/weights.npz'))
+  assert 'params/patch_network/stem/conv/kernel' in written
   variables = model_lib.load(finished('pretrain')).variables
   expected = traverse_util.flatten_dict(variables, sep='/')
-  assert found.keys() == expected.keys()
+  assert written.keys() == expected.keys()
   for name, value in expected.items():
-    np.testing.assert_array_equal(found[name], value)
+    np.testing.assert_array_equal(written[name], value)
 
 
 def test_mistakes_say_what_is_valid_and_write_nothing(
@@ -293,6 +293,6 @@ def test_timms_weights_give_timms_features(tmp_path, monkeypatch):
     [str(i) for i in range(10)],
     batch_size=2,
   )
-  found = model.compute_batch(images, ('block4',))['block4']
+  ours = model.compute_batch(images, ('block4',))['block4']
   assert np.abs(features).max() > 0.1
-  np.testing.assert_allclose(found, features, atol=1e-4)
+  np.testing.assert_allclose(ours, features, atol=1e-4)

@@ -26,7 +26,7 @@ def call(*flags, cwd, code):
   return done.stderr
 
 
-def test_pretrain_then_finetune_then_again(tmp_path):
+def test_pretrain_then_finetune_then_compare(tmp_path):
   pretrain = f'--config={ROOT}/configs/digits_pretrain.py:tiny'
   finetune = f'--config={ROOT}/configs/digits_finetune.py:tiny'
   printed = call(pretrain, '--config.total_steps=4', cwd=tmp_path, code=0)
@@ -50,11 +50,6 @@ def test_pretrain_then_finetune_then_again(tmp_path):
   assert 'Loaded from runs/digits_pretrain_tiny' in printed
   results = json.loads((tmp_path / 'tuned' / 'results.json').read_text())
   assert results['initialised_from'] == 'runs/digits_pretrain_tiny'
-
-  printed = call(pretrain, '--config.total_steps=4', cwd=tmp_path, code=0)
-  assert 'is finished' in printed
-  printed = call(pretrain, '--config.total_steps=5', cwd=tmp_path, code=2)
-  assert 'total_steps (4 -> 5)' in printed
 
   compared = subprocess.run(
     [sys.executable, '-m', 'selfie_jax.compare', run, tmp_path / 'tuned'],

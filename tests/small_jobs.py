@@ -137,9 +137,8 @@ def random_run(config, folder, images, classes=10):
     stats = {'patch_network': stats}
   workdir = workdir_lib.run_path(folder)
   workdir.mkdir(parents=True, exist_ok=True)
-  saved_job.save_config(config, workdir)
   names = [f'class {i}' for i in range(classes)]
-  saved_job.save_data({'train': {'classes': names}}, workdir)
+  saved_job.save(config, {'train': {'classes': names}}, workdir)
   with checkpoints.open_manager(workdir, 1) as manager:
     checkpoints.save(
       manager,

@@ -75,9 +75,9 @@ def test_one_image_is_enough_for_the_others(finished, folder):
   shutil.rmtree(folder / 'dog')
   (folder / 'cat' / '0.png').rename(folder / '0.png')
   shutil.rmtree(folder / 'cat')
-  found = samples.read_folder(folder, model.config)
-  assert found.labels == ['']
-  figures, missing = visualize.draw(model, found, 6, 'block3')
+  one = samples.read_folder(folder, model.config)
+  assert one.labels == ['']
+  figures, missing = visualize.draw(model, one, 6, 'block3')
   assert list(figures) == ['patches', 'attention', 'filters']
   assert missing['map'] == '3 images are needed, and there are 1'
   stem = model.variables['params']['patch_network']['stem']['conv']['kernel']
@@ -99,16 +99,16 @@ def test_puzzles_are_those_of_the_evaluation(pretrain_config, tmp_path, batch):
 
 
 def test_test_images_keep_their_labels_and_puzzles(pretrain_config):
-  found = samples.read_test(pretrain_config)
+  shown = samples.read_test(pretrain_config)
   source = input_pipeline.open_source(pretrain_config, 'test')
-  assert len(set(found.index.tolist())) == samples.LIMIT < source.size
+  assert len(set(shown.index.tolist())) == samples.LIMIT < source.size
   np.testing.assert_array_equal(
-    found.images, next(source.eval_images([found.index]))
+    shown.images, next(source.eval_images([shown.index]))
   )
-  labels = [int(label) for label in found.labels]
-  np.testing.assert_array_equal(labels, source.labels[found.index])
+  labels = [int(label) for label in shown.labels]
+  np.testing.assert_array_equal(labels, source.labels[shown.index])
   again = samples.read_test(pretrain_config)
-  np.testing.assert_array_equal(found.index, again.index)
+  np.testing.assert_array_equal(shown.index, again.index)
 
 
 def test_classes_take_turns():
@@ -117,7 +117,7 @@ def test_classes_take_turns():
   assert samples.choose(['', '', ''], 6).tolist() == [0, 1, 2]
 
 
-def test_mistakes_are_told(finished, folder, tmp_path):
+def test_mistakes_are_one_error(finished, folder, tmp_path):
   run = finished('pretrain')
 
   def refused(says, **changes):

@@ -30,7 +30,7 @@ def write(
   commands = [recipes.command(j.config, j.fields, j.folder) for j in jobs]
   variant = f':{plan.variant}' if plan.variant else "the paper's setting"
   first = compared.kind[0]
-  parts = [
+  sections = [
     f'# {plan.experiment}, {variant}',
     _state(runs),
     '## Results',
@@ -61,7 +61,7 @@ def write(
     f'Overrides of the recipe: {", ".join(fields) or "none"}. The jobs:',
     '\n'.join(['```text', *commands, '```']),
   ]
-  workdir_lib.write(folder / 'report.md', '\n\n'.join(parts) + '\n')
+  workdir_lib.write(folder / 'report.md', '\n\n'.join(sections) + '\n')
   return folder / 'report.md'
 
 

@@ -44,9 +44,8 @@ class Results:
     parent = epath.Path(results or f'{plan.workdir}/reports')
     self.folder = parent / plan.title  # of the report and the table
     self._plan, self._path = plan, self.folder / TABLE
-    paths = {*parent.glob(f'*/{TABLE}'), self._path} if results else ()
-    self._others = {path: _read_table(path) for path in sorted(paths)}
-    self._rows = self._others.pop(self._path, None)
+    paths = [self._path, *sorted(parent.glob(f'*/{TABLE}'))] if results else []
+    self._tables = {path: _read_table(path) for path in paths}
     if plan.pretrained and not fingerprint(plan.pretrained):
       raise errors.UserError(
         f'--pretrained={plan.pretrained} is no finished pretraining run: give '
@@ -68,10 +67,10 @@ class Results:
 
   def store(self, job: plan_lib.Job) -> Row:
     """Adds a run that has ended to the table; returns its row."""
-    row = _read_run(job)
-    if self._rows is not None and has_ended(row) and not self._stored(job):
-      self._rows[job.name] = row
-      _write(self._path, self._rows.values())
+    row, table = _read_run(job), self._tables.get(self._path)
+    if table is not None and has_ended(row) and not self._stored(job):
+      table[job.name] = row
+      _write(self._path, table.values())
     return row
 
   def _table_of(self, jobs: Iterable[plan_lib.Job]) -> pd.DataFrame:
@@ -93,7 +92,8 @@ class Results:
     It has 'metrics' if it is finished, 'failure' if its last attempt failed,
     and a flat 'config' unless it failed before there was one.
     """
-    own, here = (self._rows or {}).get(job.name, {}), _read_run(job)
+    own = self._tables.get(self._path, {}).get(job.name, {})
+    here = _read_run(job)
     for place, row in ((job.folder, here), (f'{self._path}: {job.name}', own)):
       if changed := self._differences(job, row):
         raise errors.UserError(
@@ -105,9 +105,7 @@ class Results:
     return self._stored(job) or here
 
   def _stored(self, job: plan_lib.Job) -> Row | None:
-    if job.name in (self._rows or {}):
-      return self._rows[job.name]
-    rows = [t[job.name] for t in self._others.values() if job.name in t]
+    rows = [t[job.name] for t in self._tables.values() if job.name in t]
     return next((row for row in rows if not self._differences(job, row)), None)
 
   def _differences(self, job: plan_lib.Job, row: Row) -> list[str]:

@@ -1,7 +1,5 @@
 """How embeddings lie to each other: nearest neighbours and a plane map."""
 
-import sys
-
 import numpy as np
 from sklearn import decomposition
 from sklearn import manifold
@@ -17,13 +15,9 @@ DIMENSIONS = 50  # that t-SNE starts from
 def embed(model, images: np.ndarray, layer: str) -> np.ndarray:
   """Vectors [n, dim] of images of the run's size, with a progress bar."""
   size = model.batch_size
-  parts = [images[i : i + size] for i in range(0, len(images), size)]
-  bar = tqdm.tqdm(
-    parts, unit='batch', dynamic_ncols=True, disable=not sys.stderr.isatty()
-  )
-  return np.concatenate(
-    [model.compute_batch(part, (layer,))[layer] for part in bar]
-  )
+  batches = [images[i : i + size] for i in range(0, len(images), size)]
+  bar = tqdm.tqdm(batches, unit='batch', dynamic_ncols=True, disable=None)
+  return model.compute_batches(bar, (layer,))[layer]
 
 
 def nearest(vectors: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from collections.abc import Sequence
-import functools
 import itertools
 import os
 from typing import Any
@@ -22,6 +21,12 @@ from selfie_jax.storage import weights as weights_lib
 from selfie_jax.storage import workdir as workdir_lib
 
 BATCH_SIZE = 64
+
+# Compiled once for all models of a config.
+_outputs = jax.jit(features.outputs, static_argnames=('config', 'names'))
+_attention_weights = jax.jit(
+  features.attention_weights, static_argnames='config'
+)
 
 
 class Model:
@@ -61,9 +66,7 @@ class Model:
     self.batch_size = -(-batch_size // len(devices)) * len(devices)
     self._split = distributed.local_sharding(build.AXIS)
     self._variables = jax.device_put(variables, distributed.local_sharding())
-    self._outputs = jax.jit(
-      functools.partial(features.outputs, self.config), static_argnames='names'
-    )
+    self._static_config = ml_collections.FrozenConfigDict(self.config)
 
   def __repr__(self) -> str:
     default, *others = self.layers
@@ -124,16 +127,21 @@ class Model:
         f'model.name={self.config.model.name} has no attention pooling; give a '
         'pretraining run, or one with --config.model.name=resnet36_attention'
       )
-    compute = functools.partial(features.attention_weights, self.config)
-    return np.asarray(jax.jit(compute)(self.variables, images))
+    return np.asarray(
+      _attention_weights(self._static_config, self.variables, images)
+    )
 
   def compute(self, images: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Several of the layers, 'logits' and 'probabilities' in one pass."""
     each = images_lib.each(images, self.config)
-    rows = [
-      self.compute_batch(part, names)
-      for part in _batched(each, self.batch_size)
-    ]
+    batches = iter(lambda: list(itertools.islice(each, self.batch_size)), [])
+    return self.compute_batches(batches, names)
+
+  def compute_batches(
+    self, batches: Iterable[Sequence[np.ndarray]], names: Sequence[str]
+  ) -> dict[str, np.ndarray]:
+    """As `compute`, of batches as `compute_batch` takes them."""
+    rows = [self.compute_batch(batch, names) for batch in batches]
     if not rows:
       raise errors.UserError('there is no image; give at least one')
     return {name: np.concatenate([row[name] for row in rows]) for name in names}
@@ -145,10 +153,13 @@ class Model:
     side = self.config.image_size
     batch = np.zeros((self.batch_size, side, side, 3), np.uint8)
     batch[: len(images)] = images
-    found = self._outputs(
-      self._variables, jax.device_put(batch, self._split), names=tuple(names)
+    outputs = _outputs(
+      self._static_config,
+      self._variables,
+      jax.device_put(batch, self._split),
+      tuple(names),
     )
-    return {k: np.asarray(v)[: len(images)] for k, v in found.items()}
+    return {k: np.asarray(v)[: len(images)] for k, v in outputs.items()}
 
   def check_layer(self, layer: str | None) -> str:
     """The layer's name, the default's for None; UserError if there is none."""
@@ -206,9 +217,3 @@ def load(
     class_names = saved_job.load_class_names(workdir)
     class_names = class_names or [str(label) for label in range(count)]
   return Model(config, variables, class_names, batch_size, step)
-
-
-def _batched(values: Iterable[Any], size: int):
-  values = iter(values)
-  while part := list(itertools.islice(values, size)):
-    yield part

@@ -1,7 +1,10 @@
-"""Images to draw of a run: its own test images, or those of any folder."""
+"""Images to show a run: its own test images, or those of any folder."""
 
+from collections.abc import Iterator
+from collections.abc import Sequence
 from concurrent import futures
 import dataclasses
+import itertools
 import os
 import pathlib
 
@@ -12,6 +15,7 @@ from selfie_jax.data import input_pipeline
 from selfie_jax.data.photos import images as images_lib
 
 LIMIT = 2000  # so many images are taken
+_NAMED = 3  # so many of the files that cannot be read are named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,23 +68,52 @@ def read_folder(folder: str, config) -> Samples:
   files = images_lib.find(folder)
   labels = folder_labels(files)
   chosen = [files[i] for i in _sample(len(files))]
-
-  def read(file: str) -> np.ndarray | None:
-    return images_lib.read_or_none(pathlib.Path(folder, file), config)
-
-  with futures.ThreadPoolExecutor(os.cpu_count(), 'decode') as threads:
-    decoded = dict(zip(chosen, threads.map(read, chosen), strict=True))
-  readable = {k: v for k, v in decoded.items() if v is not None}
-  if not readable:
-    raise errors.UserError(
-      f'not one of the {len(chosen)} image files in {folder} can be read'
-    )
+  ((readable, skipped),) = read_batches(folder, chosen, config, LIMIT)
   return Samples(
     np.stack(list(readable.values())),
     [labels.get(file, '') for file in readable],
     np.arange(len(readable), dtype=np.int32),
-    [file for file in chosen if file not in readable],
+    skipped,
   )
+
+
+def read_batches(
+  folder: str, files: Sequence[str], config, size: int
+) -> Iterator[tuple[dict[str, np.ndarray], list[str]]]:
+  """Images of a folder, decoded on all cores one batch ahead.
+
+  Yields:
+    Of each batch the images, uint8 [s, s, 3], by file, and the files that
+    cannot be read.
+
+  Raises:
+    UserError: no file can be read.
+  """
+
+  def read(file: str) -> np.ndarray | None:
+    return images_lib.read_or_none(pathlib.Path(folder, file), config)
+
+  is_empty = True
+  with futures.ThreadPoolExecutor(os.cpu_count(), 'decode') as threads:
+    started = (
+      {file: threads.submit(read, file) for file in files[i : i + size]}
+      for i in range(0, len(files), size)
+    )
+    for batch, _ in itertools.pairwise(itertools.chain(started, [None])):
+      images = {file: future.result() for file, future in batch.items()}
+      readable = {k: v for k, v in images.items() if v is not None}
+      is_empty &= not readable
+      yield readable, [file for file in images if file not in readable]
+  if is_empty:
+    raise errors.UserError(
+      f'not one of the {len(files)} image files in {folder} can be read'
+    )
+
+
+def describe(skipped: Sequence[str]) -> str:
+  """How many files cannot be read, and the names of the first."""
+  named = ', '.join(skipped[:_NAMED]) + (' ...' if skipped[_NAMED:] else '')
+  return f'{len(skipped)} left out that cannot be read: {named}'
 
 
 def folder_labels(files: list[str]) -> dict[str, str]:
@@ -89,10 +122,10 @@ def folder_labels(files: list[str]) -> dict[str, str]:
   Args:
     files: relative paths.
   """
-  parts = {file: pathlib.PurePath(file).parts for file in files}
-  if any(len(names) == 1 for names in parts.values()):
+  names = {file: pathlib.PurePath(file).parts for file in files}
+  if any(len(each) == 1 for each in names.values()):
     return {}
-  return {file: names[0] for file, names in parts.items()}
+  return {file: each[0] for file, each in names.items()}
 
 
 def _sample(total: int) -> np.ndarray:

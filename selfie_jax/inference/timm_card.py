@@ -1,4 +1,4 @@
-"""What timm, and who uses it, has to be told of a run's network."""
+"""What timm, and who uses it, has to know of a run's network."""
 
 from typing import Any
 
@@ -61,16 +61,19 @@ def settings(
   }
 
 
-def usage(config: ml_collections.ConfigDict, told: dict[str, Any]) -> str:
+def usage(config: ml_collections.ConfigDict, described: dict[str, Any]) -> str:
   """The README's lines on model.safetensors.
 
   Args:
     config: the run's.
-    told: `settings` of it.
+    described: by `settings`.
   """
-  arguments = ''.join(f', {k}={v}' for k, v in told['model_args'].items())
+  arguments = ''.join(f', {k}={v}' for k, v in described['model_args'].items())
   size, changes = config.image_size, _changes(config)
-  mean, std = told['pretrained_cfg']['mean'], told['pretrained_cfg']['std']
+  mean, std = (
+    described['pretrained_cfg']['mean'],
+    described['pretrained_cfg']['std'],
+  )
   text = f"""\
 `model.safetensors` has the weights by the names of
 [timm](https://github.com/huggingface/pytorch-image-models)'s `resnetv2_50`,
@@ -83,7 +86,7 @@ import timm
 import torch
 
 model = timm.create_model(
-  'resnetv2_50', num_classes={told['num_classes']}{arguments}
+  'resnetv2_50', num_classes={described['num_classes']}{arguments}
 )
 {changes}safetensors.torch.load_model(model, 'model.safetensors', strict=True)
 model.eval()

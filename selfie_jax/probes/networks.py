@@ -20,10 +20,9 @@ BATCHES, BATCH = 16, 128  # images that batch statistics are taken of
 def initial(model: model_lib.Model, images: np.ndarray) -> model_lib.Model:
   """The network of `model` with the random weights of its run's seed.
 
-  Such weights have no running statistics yet, and 0 and 1, which stand there at
-  the start, fit no layer but the first; see `with_statistics`. They are taken
-  as training takes them: of patches for a pretraining run, of whole images for
-  the others.
+  Such weights have no running statistics yet, and the initial 0 and 1 fit no
+  layer but the first; see `with_statistics`. They are taken as training takes
+  them: of patches for a pretraining run, of whole images for the others.
 
   Args:
     model: of a run.
@@ -36,8 +35,7 @@ def initial(model: model_lib.Model, images: np.ndarray) -> model_lib.Model:
   else:
     config.init_from = ''
     state = finetune.create_state(config, len(model.class_names))
-  variables = state.variables
-  fresh = _replace(model, variables)
+  fresh = _replace(model, state.variables)
   return with_statistics(fresh, images, of_patches=is_pretraining)
 
 
@@ -55,34 +53,14 @@ def with_statistics(
       of BATCH (one, if there are fewer).
     of_patches: whether the images are cut into patches, as in pretraining.
   """
-  config = _unsynchronised(model.config)
-  variables = model.variables
-  is_pretraining = config.mode == 'pretrain'
-  if is_pretraining:
-    network = build.patch_network(config)
-    variables = {k: v['patch_network'] for k, v in variables.items()}
-  else:
-    network = build.classifier(config, len(model.class_names))
-  apply = functools.partial(network.apply, train=True, mutable='batch_stats')
-
-  @jax.jit
-  def statistics(batch: jax.Array):
-    x = build.normalise(batch, config)
-    if of_patches:
-      x = patches.extract(x, config.patch_size)
-      x = x.reshape((-1,) + x.shape[2:])
-    return apply(variables, x)[1]['batch_stats']
-
+  config = ml_collections.FrozenConfigDict(_unsynchronised(model.config))
   count = max(min(len(images) // BATCH, BATCHES), 1)
-  found = [
-    statistics(images[i * BATCH : (i + 1) * BATCH]) for i in range(count)
+  batches = (images[i * BATCH : (i + 1) * BATCH] for i in range(count))
+  each = [
+    _statistics(config, model.variables, batch, of_patches) for batch in batches
   ]
-  means = jax.tree.map(lambda *values: jnp.stack(values).mean(axis=0), *found)
-  return _replace(
-    model,
-    model.variables
-    | {'batch_stats': {'patch_network': means} if is_pretraining else means},
-  )
+  means = jax.tree.map(lambda *values: jnp.stack(values).mean(axis=0), *each)
+  return _replace(model, model.variables | {'batch_stats': means})
 
 
 def pixels(
@@ -94,6 +72,25 @@ def pixels(
     shape = (len(x), MOST_PIXELS, MOST_PIXELS, 3)
     x = jax.image.resize(x, shape, 'linear')  # antialiased
   return {'pixels': np.asarray(x).reshape(len(x), -1)}
+
+
+@functools.partial(jax.jit, static_argnames=('config', 'of_patches'))
+def _statistics(config, variables, images, of_patches: bool):
+  """The batch statistics of one batch; all others are forgotten."""
+  x = build.normalise(images, config)
+  if of_patches:
+    x = patches.extract(x, config.patch_size)
+    x = x.reshape((-1,) + x.shape[2:])
+  is_pretraining = config.mode == 'pretrain'
+  if is_pretraining:
+    network = build.patch_network(config)
+    variables = {k: v['patch_network'] for k, v in variables.items()}
+  else:
+    num_classes = len(variables['params']['head']['bias'])
+    network = build.classifier(config, num_classes)
+  _, state = network.apply(variables, x, train=True, mutable='batch_stats')
+  new = state['batch_stats']
+  return {'patch_network': new} if is_pretraining else new
 
 
 def _unsynchronised(

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import functools
 import logging
 import os
-import sys
 import time
 from typing import Any
 
@@ -16,7 +15,6 @@ import ml_collections
 import numpy as np
 import tqdm
 
-from selfie_jax import config as config_lib
 from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.data import input_pipeline
@@ -26,7 +24,6 @@ from selfie_jax.probes import nearest_neighbours
 from selfie_jax.probes import networks as networks_lib
 from selfie_jax.probes import report
 from selfie_jax.storage import saved_job
-from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.training import evaluation
 from selfie_jax.training import job
 from selfie_jax.training import results as results_lib
@@ -34,13 +31,12 @@ from selfie_jax.training import results as results_lib
 logger = logging.getLogger(__name__)
 
 ADAPTED = 'block3_adapted'  # with batch statistics of whole images
-PARTS = ('train', 'validation', 'test')
 
 
 def run(
   config: ml_collections.ConfigDict, workdir: str | os.PathLike[str]
 ) -> dict[str, Any]:
-  """Probes the run config.init_from and writes down in `workdir` what is found.
+  """Probes the run config.init_from and writes the results into `workdir`.
 
   Args:
     config: see `probe` in configs/common.py.
@@ -68,92 +64,91 @@ def _run(
     for step in sorted(config.init_steps) or (-1,)
   ]
   newest = models[-1]
-  parts, facts = _open(config, newest)
-  saved_job.check_data(facts, workdir)
-  if distributed.is_primary():
-    saved_job.save_config(config, workdir)
-    saved_job.save_data(facts, workdir)
+  splits, data = _open(config, newest)
+  saved_job.check_data(data, workdir)
+  saved_job.save(config, data, workdir)
   labels = {
-    part: source.labels[indices] for part, (source, indices) in parts.items()
+    split: source.labels[indices] for split, (source, indices) in splits.items()
   }
   rows = []
-  for row, features in _features(config, models, parts):
+  for row, features in _features(config, models, splits):
     logger.info('Probing %s', report.title(row))
-    data = {part: (features[part], labels[part]) for part in PARTS}
-    rows += _probe(config, row, data)
-  results = {
-    'mode': config.mode,
-    'dataset': config_lib.name_data(config),
+    examples = {split: (features[split], labels[split]) for split in splits}
+    rows += _probe(config, row, examples)
+  metrics = {
+    report.name(row): row['test_accuracy']
+    for row in rows
+    if row['checkpoint'] in (newest.step, None)
+  }
+  most_frequent = np.bincount(labels['test']).max()
+  metrics['chance'] = float(most_frequent / len(labels['test']))
+  results = results_lib.describe(config) | {
     'initialised_from': config.init_from,
     'checkpoint': newest.step,
     'checkpoints': [model.step for model in models],
-    'seed': config.seed,
-    'label_fraction': config.label_fraction,
-    'metrics': {
-      report.name(row): row['test_accuracy']
-      for row in rows
-      if row['checkpoint'] in (newest.step, None)
-    }
-    | {
-      'chance': float(np.bincount(labels['test']).max() / len(labels['test']))
-    },
+    'metrics': metrics,
     'probes': rows,
-    'images': {part: len(labels[part]) for part in PARTS},
+    'images': {split: len(labels[split]) for split in splits},
     'wall_seconds': time.perf_counter() - begun,
-  } | results_lib.environment()
+  }
   if distributed.is_primary():
-    _write(results, workdir)
+    figures = {'probes': report.draw(results)}
+    if len(models) > 1:
+      figures['lengths'] = report.draw_lengths(results)
+    for line in report.table(results):
+      logger.info('%s', line)
+    results_lib.save(results, figures, workdir)
   return results
 
 
 def _open(
   config: ml_collections.ConfigDict, model: model_lib.Model
-) -> tuple[evaluation.Parts, dict[str, Any]]:
-  """The parts of the data, read as the run reads them; and what they are."""
+) -> tuple[evaluation.Splits, dict[str, Any]]:
+  """The splits, read as the run reads them; and what data.json says of them."""
   reading = model.config.copy_and_resolve_references()
   reading.mode, reading.dataset = config.mode, config.dataset
   train, test = input_pipeline.open_sources(reading, distributed.from_primary)
-  indices, parts = evaluation.choose_parts(config, train, test)
-  if 'validation' not in parts:
+  indices, splits = evaluation.choose_splits(config, train, test)
+  if 'validation' not in splits:
     raise errors.UserError(
       f'label_fraction={config.label_fraction} leaves no image to choose C on; '
       'give a larger one, or a larger --config.validation_fraction'
     )
-  if parts['test'][1] is None:
-    parts['test'] = test, np.arange(test.size)
-  parts = {'train': (train, indices)} | parts
-  return parts, {'train': train.facts, 'test': test.facts}
+  if splits['test'][1] is None:
+    splits['test'] = test, np.arange(test.size)
+  splits = {'train': (train, indices)} | splits
+  return splits, {'train': train.facts, 'test': test.facts}
 
 
 def _features(
   config: ml_collections.ConfigDict,
   models: list[model_lib.Model],
-  parts: evaluation.Parts,
+  splits: evaluation.Splits,
 ) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]]:
-  """What begins a row of results.json, and the features of each part [n, dim].
+  """What begins a row of results.json, and the features of each split [n, dim].
 
   The pixels and the random network are the same for all of the `models`.
   """
-  run = models[-1].config
+  run, batch_size = models[-1].config, models[-1].batch_size
   trained = 'pretrained' if run.mode == 'pretrain' else 'finetuned'
-  images = _some_images(config, parts['train'][0])
+  images = _some_images(config, splits['train'][0])
   networks = [(trained, model.step, model) for model in models]
   initial = networks_lib.initial(models[-1], images)
   for weights, step, network in [*networks, ('random', None, initial)]:
     row = {'weights': weights, 'checkpoint': step}
     compute = functools.partial(network.compute_batch, names=network.layers)
-    found = _compute(compute, parts, network.batch_size, weights)
+    features = _compute(compute, splits, batch_size, weights)
     for layer in network.layers:
-      yield row | {'features': layer}, found.pop(layer)
+      yield row | {'features': layer}, features[layer]
     if run.mode == 'pretrain':
       adapted = networks_lib.with_statistics(network, images, False)
       compute = functools.partial(adapted.compute_batch, names=('block3',))
-      found = _compute(compute, parts, network.batch_size, weights)
-      yield row | {'features': ADAPTED}, found['block3']
+      features = _compute(compute, splits, batch_size, weights)
+      yield row | {'features': ADAPTED}, features['block3']
   compute = functools.partial(networks_lib.pixels, run)
-  found = _compute(compute, parts, models[-1].batch_size, 'pixels')
+  features = _compute(compute, splits, batch_size, 'pixels')
   row = {'weights': None, 'checkpoint': None}
-  yield row | {'features': 'pixels'}, found['pixels']
+  yield row | {'features': 'pixels'}, features['pixels']
 
 
 def _some_images(config: ml_collections.ConfigDict, source) -> np.ndarray:
@@ -164,24 +159,22 @@ def _some_images(config: ml_collections.ConfigDict, source) -> np.ndarray:
 
 
 def _compute(
-  compute, parts: evaluation.Parts, batch_size: int, title: str
+  compute, splits: evaluation.Splits, batch_size: int, title: str
 ) -> dict[str, dict[str, np.ndarray]]:
-  """What `compute` makes of the images: by name, by part, [n, ...]."""
-  total = sum(len(indices) for _, indices in parts.values())
-  found: dict[str, dict[str, np.ndarray]] = {}
+  """What `compute` makes of the images: by name, by split, [n, ...]."""
+  features: dict[str, dict[str, np.ndarray]] = {}
   with tqdm.tqdm(
-    total=total,
+    total=sum(len(indices) for _, indices in splits.values()),
     desc=title,
     unit='image',
     dynamic_ncols=True,
-    disable=not (sys.stderr.isatty() and distributed.is_primary()),
+    disable=None if distributed.is_primary() else True,
   ) as bar:
-    for part, (source, indices) in parts.items():
-      batches = source.eval_images(
-        indices[i : i + batch_size] for i in range(0, len(indices), batch_size)
-      )
+    for split, (source, indices) in splits.items():
       rows = []
-      for images in batches:
+      for images in source.eval_images(
+        indices[i : i + batch_size] for i in range(0, len(indices), batch_size)
+      ):
         rows.append(compute(images))
         bar.update(len(images))
       for name in rows[0]:
@@ -191,24 +184,27 @@ def _compute(
             f'the features {name} ({title}) are not finite; probe another '
             'checkpoint: --config.init_steps=(STEP,)'
           )
-        found.setdefault(name, {})[part] = values
-  return found
+        features.setdefault(name, {})[split] = values
+  return features
 
 
 def _probe(
   config: ml_collections.ConfigDict,
   row: dict[str, Any],
-  data: dict[str, tuple[np.ndarray, np.ndarray]],
+  examples: dict[str, tuple[np.ndarray, np.ndarray]],
 ) -> list[dict[str, Any]]:
   """The rows of both probes on one kind of features, for results.json."""
   settings = config.probe
-  row = row | {'dim': data['train'][0].shape[1]}
+  row = row | {'dim': examples['train'][0].shape[1]}
   linear = linear_probe.fit(
-    data['train'], data['validation'], settings.strengths, settings.max_iter
+    examples['train'],
+    examples['validation'],
+    settings.strengths,
+    settings.max_iter,
   )
   neighbours = functools.partial(
     nearest_neighbours.accuracy,
-    data['train'],
+    examples['train'],
     count=settings.neighbours,
     temperature=settings.temperature,
   )
@@ -216,7 +212,7 @@ def _probe(
     row
     | {
       'probe': 'linear',
-      'test_accuracy': linear.accuracy(*data['test']),
+      'test_accuracy': linear.accuracy(*examples['test']),
       'validation_accuracy': linear.validation_accuracy,
       'strength': linear.strength,
       'is_end_of_grid': len(settings.strengths) > 1
@@ -227,20 +223,7 @@ def _probe(
     row
     | {
       'probe': 'knn',
-      'test_accuracy': neighbours(data['test']),
-      'validation_accuracy': neighbours(data['validation']),
+      'test_accuracy': neighbours(examples['test']),
+      'validation_accuracy': neighbours(examples['validation']),
     },
   ]
-
-
-def _write(results: dict[str, Any], workdir: epath.Path) -> None:
-  """The files of the run's folder, and the table in the log."""
-  folder, path = workdir / 'figures', workdir / 'results.json'
-  figures = {'probes': report.draw(results)}
-  if len(results['checkpoints']) > 1:
-    figures['lengths'] = report.draw_lengths(results)
-  results_lib.save_figures(figures, folder)
-  workdir_lib.write_json(path, results)
-  for line in report.table(results):
-    logger.info('%s', line)
-  logger.info('Results: %s  Pictures: %s', path, folder)

@@ -1,4 +1,4 @@
-"""What a probe tells: a table, and charts."""
+"""What a probe reports: a table, and charts."""
 
 from typing import Any
 
@@ -36,7 +36,8 @@ def table(results: dict[str, Any]) -> list[str]:
     f'(chance {results["metrics"]["chance"]:.1%}):',
     f'{"features":<42}{"dim":>5}{"knn":>8}{"linear":>8}  C',
   ]
-  for linear, knn in _pairs(results):
+  rows = results['probes']  # of each features, both probes
+  for linear, knn in zip(rows[::2], rows[1::2], strict=True):
     notes = [f'{linear["strength"]:g}']
     if linear['is_end_of_grid']:
       notes.append('end of the grid')
@@ -52,10 +53,8 @@ def table(results: dict[str, Any]) -> list[str]:
 def draw(results: dict[str, Any]) -> mpl_figure.Figure:
   """Bars of the newest checkpoint's test accuracies; `results.json` given."""
   newest = results['checkpoint'], None
-  chance = results['metrics']['chance']
   fig = figures_lib.figure(8, 3.6)
-  axes = fig.subplots(1, 2, sharey=True)
-  for axis, (probe, title) in zip(axes, PROBES.items(), strict=True):
+  for axis, probe in zip(fig.subplots(1, 2, sharey=True), PROBES, strict=True):
     rows = [
       row
       for row in results['probes']
@@ -75,13 +74,8 @@ def draw(results: dict[str, Any]) -> mpl_figure.Figure:
           label=f'{weights} weights' if weights and kind == kinds[0] else None,
         )
         axis.bar_label(bar, fmt='%.1f', fontsize=8)
-    axis.axhline(
-      100 * chance, color=figures_lib.CHANCE, linestyle=':', label='chance'
-    )
     ticks = [kind.replace('_', '\n') for kind in kinds]
     axis.set_xticks(range(len(kinds)), ticks)
-    axis.set_title(title, fontsize=10)
-    axis.spines[['top', 'right']].set_visible(False)
   _finish(fig, f'Frozen features at step {results["checkpoint"]:,}', results)
   return fig
 
@@ -93,38 +87,32 @@ def draw_lengths(results: dict[str, Any]) -> mpl_figure.Figure:
     results: as in results.json, of several checkpoints.
   """
   fig = figures_lib.figure(8, 3.8)
-  axes = fig.subplots(1, 2, sharey=True)
-  for axis, (probe, name_) in zip(axes, PROBES.items(), strict=True):
+  for axis, probe in zip(fig.subplots(1, 2, sharey=True), PROBES, strict=True):
     curves: dict[str, dict[int, float]] = {}
     for row in results['probes']:
       if row['probe'] == probe:
-        step = row['checkpoint'] or 0
         curve = curves.setdefault(row['features'], {})
-        curve[step] = 100 * row['test_accuracy']
+        curve[row['checkpoint'] or 0] = 100 * row['test_accuracy']
     pixels = curves.pop('pixels')[0]
     for kind, curve in curves.items():
       steps = sorted(curve)
       axis.plot(steps, [curve[step] for step in steps], '.-', label=kind)
     axis.axhline(pixels, color='#777777', linestyle='--', label='pixels')
-    axis.axhline(
-      100 * results['metrics']['chance'],
-      color=figures_lib.CHANCE,
-      linestyle=':',
-      label='chance',
-    )
     axis.set_xlabel('steps (0: random weights)')
-    axis.set_title(name_, fontsize=10)
-    axis.spines[['top', 'right']].set_visible(False)
   _finish(fig, 'Frozen features', results)
   return fig
 
 
 def _finish(fig: mpl_figure.Figure, what: str, results: dict[str, Any]) -> None:
-  """Adds what both charts have around them."""
-  axes = fig.axes
-  axes[0].set_ylabel('test accuracy (%)')
+  """Adds chance, titles and a legend, which both charts have."""
+  chance = {'color': figures_lib.CHANCE, 'linestyle': ':', 'label': 'chance'}
+  for axis, title in zip(fig.axes, PROBES.values(), strict=True):
+    axis.axhline(100 * results['metrics']['chance'], **chance)
+    axis.set_title(title, fontsize=10)
+    axis.spines[['top', 'right']].set_visible(False)
+  fig.axes[0].set_ylabel('test accuracy (%)')
   fig.legend(
-    *axes[0].get_legend_handles_labels(),
+    *fig.axes[0].get_legend_handles_labels(),
     loc='outside lower center',
     ncols=6,
     frameon=False,
@@ -135,9 +123,3 @@ def _finish(fig: mpl_figure.Figure, what: str, results: dict[str, Any]) -> None:
     f'{results["dataset"]}',
     fontsize=10,
   )
-
-
-def _pairs(results: dict[str, Any]):
-  """Each linear row with the row of nearest neighbours beside it."""
-  rows = results['probes']
-  return zip(rows[::2], rows[1::2], strict=True)

@@ -200,8 +200,8 @@ def _like(
 ) -> train_state.TrainState:
   """What was read from `path`, in the shape of `state`."""
   wanted = serialization.to_state_dict(state)
-  found, names = checksums.by_name(arrays), checksums.by_name(wanted)
-  shapes = [{k: np.shape(v) for k, v in x.items()} for x in (found, names)]
+  read, names = checksums.by_name(arrays), checksums.by_name(wanted)
+  shapes = [{k: np.shape(v) for k, v in x.items()} for x in (read, names)]
   if shapes[0] != shapes[1]:
     name = min(k for k, v in shapes[0].items() ^ shapes[1].items())
     raise errors.UserError(
@@ -209,7 +209,7 @@ def _like(
       f'program, which has {name} otherwise. Start a new run with '
       '--workdir=SOMEWHERE_ELSE; the weights can be used as before'
     )
-  leaves = [found[name] for name in names]
+  leaves = [read[name] for name in names]
   tree = jax.tree.unflatten(jax.tree.structure(wanted), leaves)
   return serialization.from_state_dict(state, tree)
 

@@ -32,9 +32,9 @@ def find_damage(progress: dict[str, Any], arrays: dict[str, Any]) -> str | None:
   rest = {name: value for name, value in progress.items() if name != REST}
   if progress.get(REST) != _of_json(rest):
     return 'its progress is not what was written'
-  found = _of_arrays(arrays)
+  actual = _of_arrays(arrays)
   for name, value in progress[ARRAYS].items():
-    if name.partition('/')[0] in arrays and found.get(name) != value:
+    if name.partition('/')[0] in arrays and actual.get(name) != value:
       return f'{name} is not what was written'
   return None
 

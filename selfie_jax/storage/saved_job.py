@@ -10,22 +10,23 @@ from etils import epath
 import ml_collections
 
 from selfie_jax import config as config_lib
+from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.storage import workdir as workdir_lib
 
-Facts = dict[str, dict[str, Any]]  # of the data, by part: 'train', 'test'
+# What the images of 'train' and 'test' are: their number, classes, ...
+Data = dict[str, dict[str, Any]]
 _NEW_RUN = 'start a new run with --workdir=SOMEWHERE_ELSE'
 
 
-def save_config(config: ml_collections.ConfigDict, workdir: epath.Path) -> None:
-  """Writes config.json."""
-  text = json.dumps(config.to_dict(), indent=2, sort_keys=True)
-  workdir_lib.write(workdir / 'config.json', text + '\n')
-
-
-def save_data(facts: Facts, workdir: epath.Path) -> None:
-  """Writes data.json: what the images were that a run started with."""
-  workdir_lib.write_json(workdir / 'data.json', facts)
+def save(
+  config: ml_collections.ConfigDict, data: Data, workdir: epath.Path
+) -> None:
+  """Has one process write config.json and data.json."""
+  if distributed.is_primary():
+    text = json.dumps(config.to_dict(), indent=2, sort_keys=True)
+    workdir_lib.write(workdir / 'config.json', text + '\n')
+    workdir_lib.write_json(workdir / 'data.json', data)
 
 
 def load_config(workdir: epath.Path) -> ml_collections.ConfigDict | None:
@@ -62,8 +63,8 @@ def load_results(workdir: epath.Path) -> dict[str, Any] | None:
 
 def load_class_names(workdir: epath.Path) -> list[str] | None:
   """The classes that data.json names; None without that file."""
-  facts = _load_data(workdir)
-  return facts and facts['train']['classes']
+  data = _load_data(workdir)
+  return data and data['train']['classes']
 
 
 def check_config(
@@ -88,11 +89,11 @@ def check_config(
     )
 
 
-def check_data(facts: Facts, workdir: epath.Path) -> None:
+def check_data(data: Data, workdir: epath.Path) -> None:
   """Refuses to go on with a run that was started on other images.
 
   Args:
-    facts: of the images that the job finds; what is not in them is not
+    data: of the images that the job has now; what is not in it is not
       compared.
     workdir: the run's folder.
 
@@ -101,10 +102,10 @@ def check_data(facts: Facts, workdir: epath.Path) -> None:
   """
   saved = _load_data(workdir) or {}
   changed = [
-    f'{part} {name} ({str(old)[:200]} -> {str(facts[part][name])[:200]})'
-    for part in saved.keys() & facts.keys()
-    for name, old in saved[part].items()
-    if name in facts[part] and facts[part][name] != old
+    f'{split} {name} ({str(old)[:200]} -> {str(data[split][name])[:200]})'
+    for split in saved.keys() & data.keys()
+    for name, old in saved[split].items()
+    if name in data[split] and data[split][name] != old
   ]
   if changed:
     raise errors.UserError(
@@ -122,7 +123,7 @@ def _complete(saved: dict[str, Any]) -> dict[str, Any]:
   return saved
 
 
-def _load_data(workdir: epath.Path) -> Facts | None:
+def _load_data(workdir: epath.Path) -> Data | None:
   return workdir_lib.read_json(
     workdir / 'data.json',
     f'delete it if the data is what it was, or {_NEW_RUN}',

@@ -1,4 +1,4 @@
-"""Exact evaluation: every example of a part of the data, once."""
+"""Exact evaluation: every example of a split, once."""
 
 from collections.abc import Callable
 import dataclasses
@@ -13,17 +13,17 @@ from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.data import input_pipeline
 from selfie_jax.data import sources
-from selfie_jax.data import splits
+from selfie_jax.data import splits as splits_lib
 from selfie_jax.storage import checkpoints
 from selfie_jax.tasks import train_state as task_lib
 from selfie_jax.training import reporting
 
 logger = logging.getLogger(__name__)
 
-# Parts of the data by name: a source and which of its examples (None: all).
-Parts = dict[str, tuple[sources.Source, np.ndarray | None]]
-# (state, name of a part, function asked before each batch whether to stop) ->
-# exact means over that part, None if it was stopped
+# By name: a source and which of its examples (None: all).
+Splits = dict[str, tuple[sources.Source, np.ndarray | None]]
+# (state, name of a split, function asked before each batch whether to stop) ->
+# exact means over that split, None if it was stopped
 Evaluate = Callable[..., dict[str, float] | None]
 
 
@@ -32,7 +32,7 @@ class Monitor:
   """An evaluation that comes again while a job trains.
 
   Attributes:
-    part: of the history, whose rows it makes.
+    part: of the history, whose rows it makes: a split or a name of its own.
     every: steps between two rows.
     evaluate: (state, is_stopped) -> values; None if it was stopped.
     labels: classes of the part's images, where it is one of the data's.
@@ -48,12 +48,12 @@ class Monitor:
 CreateMonitor = Callable[[ml_collections.ConfigDict, sources.Source], Monitor]
 
 
-def choose_parts(
+def choose_splits(
   config: ml_collections.ConfigDict,
   train_source: sources.Source,
   test_source: sources.Source,
-) -> tuple[np.ndarray | None, Parts]:
-  """Training indices (None: all), and the parts to evaluate on.
+) -> tuple[np.ndarray | None, Splits]:
+  """Training indices (None: all), and the splits to evaluate on.
 
   'test' is always there, 'validation' where config.validation_fraction asks
   for it. Finetuning and probes take the images with a label only; for
@@ -65,13 +65,13 @@ def choose_parts(
   """
   needs_labels = config.mode != 'pretrain'
   labelled = _labelled(test_source, 'test') if needs_labels else None
-  parts = {'test': (test_source, labelled)}
+  splits = {'test': (test_source, labelled)}
   if config.label_fraction == 1 and not config.validation_fraction:
-    return _labelled(train_source, 'train') if needs_labels else None, parts
+    return _labelled(train_source, 'train') if needs_labels else None, splits
   labels = train_source.labels
   if not needs_labels:
     labels = np.where(labels < 0, train_source.num_classes, labels)
-  train, validation = splits.split(
+  train, validation = splits_lib.split(
     labels,
     config.label_fraction,
     config.validation_fraction,
@@ -84,23 +84,23 @@ def choose_parts(
     train_source.size,
   )
   if len(validation):
-    parts['validation'] = (train_source, validation)
-  return train, parts
+    splits['validation'] = (train_source, validation)
+  return train, splits
 
 
-def _labelled(source: sources.Source, part: str) -> np.ndarray | None:
+def _labelled(source: sources.Source, split: str) -> np.ndarray | None:
   """Positions of the images with a label; None if that is all."""
   labels = source.labels
   if not (labels >= 0).any():
     raise errors.UserError(
-      f'No {part} image has a label; choose a labelled split with'
-      f' --config.dataset.{part}_split=NAME'
+      f'No {split} image has a label; choose a labelled split with'
+      f' --config.dataset.{split}_split=NAME'
     )
   return None if (labels >= 0).all() else np.flatnonzero(labels >= 0)
 
 
-def create(task, config: ml_collections.ConfigDict, parts: Parts) -> Evaluate:
-  """Makes the function that evaluates a state of `task` on one of the parts.
+def create(task, config: ml_collections.ConfigDict, splits: Splits) -> Evaluate:
+  """Makes the function that evaluates a state of `task` on one of the splits.
 
   Batches are filled up to config.eval_batch_size and masked, and sums are
   divided by the number of examples at the very end, so the means depend on
@@ -115,10 +115,10 @@ def create(task, config: ml_collections.ConfigDict, parts: Parts) -> Evaluate:
 
   def evaluate(
     state: task_lib.TrainState,
-    part: str,
+    split: str,
     is_stopped: Callable[[], bool] = lambda: False,
   ) -> dict[str, float] | None:
-    source, indices = parts[part]
+    source, indices = splits[split]
     batches = input_pipeline.eval_batches(
       source,
       indices,
@@ -134,26 +134,24 @@ def create(task, config: ml_collections.ConfigDict, parts: Parts) -> Evaluate:
       sums.append(eval_step(state, input_pipeline.shard(batch, devices)))
       # Two batches are under way; more would be no faster, only deaf.
       jax.block_until_ready(sums[-2:-1])
-    sums = jax.device_get(sums)
-    count = sum(float(row['count']) for row in sums)
-    return {
-      name: sum(float(row[name]) for row in sums) / count
-      for name in sums[0]
-      if name != 'count'
-    }
+    totals = jax.tree.map(
+      lambda *values: sum(map(float, values)), *jax.device_get(sums)
+    )
+    count = totals.pop('count')
+    return {name: total / count for name, total in totals.items()}
 
   return evaluate
 
 
 def own_monitor(
-  config: ml_collections.ConfigDict, parts: Parts, evaluate: Evaluate
+  config: ml_collections.ConfigDict, splits: Splits, evaluate: Evaluate
 ) -> Monitor:
   """The job's own: on the validation part, where there is one."""
-  part = 'validation' if 'validation' in parts else 'test'
-  source, chosen = parts[part]
+  split = 'validation' if 'validation' in splits else 'test'
+  source, chosen = splits[split]
   labels = source.labels if chosen is None else source.labels[chosen]
-  its = functools.partial(evaluate, part=part)
-  return Monitor(part, config.eval_every, its, labels)
+  its = functools.partial(evaluate, split=split)
+  return Monitor(split, config.eval_every, its, labels)
 
 
 def test_best(
@@ -169,9 +167,9 @@ def test_best(
   two equals), else the last. What was monitored on the test set needs no
   second reading.
   """
-  rows = [row for row in reporter.history if row['part'] == monitored]
+  rows = reporter.rows(monitored)
   if monitored == 'test':
-    return state, {'test': rows[-1]}
+    return state, {'test': rows[max(rows)]}
   state = jax.device_put(
     checkpoints.restore_best(manager, state, reporter.history),
     distributed.local_sharding(),
@@ -182,5 +180,4 @@ def test_best(
   )
   values = evaluate(state, 'test')
   reporter.row(step, 'test', values)
-  best = next(row for row in rows if row['step'] == step)
-  return state, {'validation': best, 'test': values}
+  return state, {'validation': rows[step], 'test': values}

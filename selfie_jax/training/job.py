@@ -37,10 +37,10 @@ def finished(
   if not distributed.from_primary(lambda: bool(results)):
     return None
   if results:
-    facts = {}
+    data = {}
     with contextlib.suppress(errors.UserError):  # the images may be gone
-      facts = input_pipeline.list_facts(config)
-    saved_job.check_data(facts, folder)
+      data = input_pipeline.list_facts(config)
+    saved_job.check_data(data, folder)
     logger.info(
       '%s is finished; for another run give another --workdir', folder
     )

@@ -14,7 +14,7 @@ class Notice:
   point, which orbax's CheckpointManager asks for).
 
   Attributes:
-    given: whether this process, running alone, was told to stop.
+    given: whether SIGTERM came to this process, running alone.
   """
 
   def __init__(self):

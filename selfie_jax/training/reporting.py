@@ -1,4 +1,4 @@
-"""What a run tells: log lines, TensorBoard, the history, results.json."""
+"""What a run reports while it goes on: log, TensorBoard, history.json."""
 
 from collections.abc import Iterator
 import contextlib
@@ -30,7 +30,7 @@ class NonFinite(Exception):
 
 
 class Reporter:
-  """Gathers the metrics of a run and shows them; a context manager.
+  """Collects the metrics of a run and shows them; a context manager.
 
   Attributes:
     history: rows {'step', 'part', metric: value, ...} in the order made;
@@ -86,10 +86,9 @@ class Reporter:
     """Goes on from what `progress` was when a checkpoint was saved."""
     self.history = progress['history']
     self._window = progress['window']
-    timing = progress.get('timing', {})  # none in runs of earlier versions
-    self._all_steps = timing.get('steps', 0)
-    self._all_seconds = timing.get('seconds', 0.0)
-    self._wall_before = timing.get('wall_seconds', 0.0)
+    timing = progress['timing']
+    self._all_steps, self._all_seconds = timing['steps'], timing['seconds']
+    self._wall_before = timing['wall_seconds']
 
   @property
   def wall_seconds(self) -> float:
@@ -185,16 +184,13 @@ class Reporter:
       extra={'row': self.history[-1]},
     )
 
-  def has_row(self, step: int, part: str) -> bool:
-    """Whether the history has a row of a part of the data at a step."""
-    return any(
-      (row['step'], row['part']) == (step, part) for row in self.history
-    )
-
-  def last_row(self, part: str) -> dict[str, float]:
-    """The values of a part's newest row; there has to be one."""
-    row = next(row for row in reversed(self.history) if row['part'] == part)
-    return {k: v for k, v in row.items() if k not in ('step', 'part')}
+  def rows(self, part: str) -> dict[int, dict[str, float]]:
+    """The history of one part of the data: values by step."""
+    return {
+      row['step']: {k: v for k, v in row.items() if k not in ('step', 'part')}
+      for row in self.history
+      if row['part'] == part
+    }
 
   def write_figures(self, figures: dict[str, mpl_figure.Figure]) -> None:
     """Shows figures in TensorBoard, by name."""

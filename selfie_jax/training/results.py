@@ -29,7 +29,7 @@ def write(
   state: train_state.TrainState,
   at_chance: bool | None = None,
 ) -> dict[str, Any]:
-  """Writes what is left to write; returns what results.json holds.
+  """Writes what is left to write of a training; returns its results.
 
   Args:
     config: the job.
@@ -41,15 +41,11 @@ def write(
     at_chance: whether the last evaluation was no better than guessing; None if
       the run was too short to say.
   """
-  results = {
-    'mode': config.mode,
-    'dataset': config_lib.name_data(config),
+  results = describe(config) | {
     'step': config.total_steps,
     'total_steps': config.total_steps,
     'checkpoint': int(state.step),
     'weights': checksums.digest(jax.device_get(state.variables)),
-    'seed': config.seed,
-    'label_fraction': config.label_fraction,
     'initialised_from': (config.mode == 'finetune' and config.init_from)
     or None,
     'metrics': metrics,
@@ -57,37 +53,24 @@ def write(
     'images_per_second': reporter.images_per_second,
     'wall_seconds': reporter.wall_seconds,
     'utilisation': reporter.meter.summary,
-  } | environment()
+  }
   if distributed.is_primary():
-    folder, path = workdir / 'figures', workdir / 'results.json'
-    save_figures(figures, folder)
+    logger.info('Finished: %s', reporting.line(metrics))
     reporter.write_figures(figures)
     reporter.write_history()
-    workdir_lib.write_json(path, results)
-    logger.info('Finished: %s', reporting.line(metrics))
-    logger.info('Results: %s  Pictures: %s', path, folder)
+    save(results, figures, workdir)
   return results
 
 
-def save_figures(
-  figures: dict[str, mpl_figure.Figure], folder: epath.Path
-) -> None:
-  """Writes folder/NAME.png for each figure.
-
-  Raises:
-    UserError: it cannot be written.
-  """
-  with workdir_lib.writing(folder):
-    folder.mkdir(exist_ok=True)
-    for name, figure in figures.items():
-      with (folder / f'{name}.png').open('wb') as file:
-        figure.savefig(file, format='png')
-
-
-def environment() -> dict[str, Any]:
-  """What a job is computed on and with, for results.json."""
+def describe(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """What the results of every job say of it, and of what it is computed on."""
   device = jax.local_devices()[0]
+  packages = ('jax', 'jaxlib', 'flax', 'optax', 'scikit-learn')
   return {
+    'mode': config.mode,
+    'dataset': config_lib.name_data(config),
+    'seed': config.seed,
+    'label_fraction': config.label_fraction,
     'devices': {
       'platform': device.platform,
       'kind': device.device_kind,
@@ -95,8 +78,25 @@ def environment() -> dict[str, Any]:
       'processes': jax.process_count(),
     },
     'versions': {'python': platform.python_version()}
-    | {
-      name: importlib.metadata.version(name)
-      for name in ('jax', 'jaxlib', 'flax', 'optax', 'scikit-learn')
-    },
+    | {name: importlib.metadata.version(name) for name in packages},
   }
+
+
+def save(
+  results: dict[str, Any],
+  figures: dict[str, mpl_figure.Figure],
+  workdir: epath.Path,
+) -> None:
+  """Writes figures/NAME.png and results.json; to be called by one process.
+
+  Raises:
+    UserError: they cannot be written.
+  """
+  folder, path = workdir / 'figures', workdir / 'results.json'
+  with workdir_lib.writing(folder):
+    folder.mkdir(exist_ok=True)
+    for name, figure in figures.items():
+      with (folder / f'{name}.png').open('wb') as file:
+        figure.savefig(file, format='png')
+  workdir_lib.write_json(path, results)
+  logger.info('Results: %s  Pictures: %s', path, folder)

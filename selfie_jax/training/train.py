@@ -82,14 +82,14 @@ def _run(
   train_source, test_source = input_pipeline.open_sources(
     config, distributed.from_primary
   )
-  facts = {'train': train_source.facts, 'test': test_source.facts}
-  distributed.check_equal(facts, 'images')
-  saved_job.check_data(facts, workdir)
-  train_indices, parts = evaluation.choose_parts(
+  data = {'train': train_source.facts, 'test': test_source.facts}
+  distributed.check_equal(data, 'images')
+  saved_job.check_data(data, workdir)
+  train_indices, splits = evaluation.choose_splits(
     config, train_source, test_source
   )
-  evaluate = evaluation.create(task, config, parts)
-  own = evaluation.own_monitor(config, parts, evaluate)
+  evaluate = evaluation.create(task, config, splits)
+  own = evaluation.own_monitor(config, splits, evaluate)
   others = [create(config, train_source) for create in monitors]
 
   reporter = reporting.Reporter(config, workdir)
@@ -107,9 +107,7 @@ def _run(
         state.params, include_stats=False
       ),
     )
-    if distributed.is_primary():
-      saved_job.save_config(config, workdir)
-      saved_job.save_data(facts, workdir)
+    saved_job.save(config, data, workdir)
     if progress:
       reporter.restore(progress)
     batches = input_pipeline.train_batches(
@@ -135,7 +133,7 @@ def _run(
       )
       metrics, puzzles = task.summary(config, state, evaluations, pictured)
       for monitor in others:
-        metrics |= reporter.last_row(monitor.part)
+        metrics |= reporter.rows(monitor.part)[config.total_steps]
       figures = {'curves': figures_lib.curves(reporter.history)}
       if puzzles:
         figures['patches'] = figures_lib.patch_puzzle(**puzzles)
@@ -176,15 +174,14 @@ def _train(
     checkpoints.save(manager, state, reporter.progress)
     checkpoints.wait(manager)
     raise errors.Preempted(
-      f'told to stop (SIGTERM): saved step {step} of {config.total_steps}; '
+      f'stopped by SIGTERM: saved step {step} of {config.total_steps}; '
       'the same command goes on from there'
     )
 
   def look(step: int) -> None:
     for monitor in monitors:
-      if is_due(step, monitor.every) and not reporter.has_row(
-        step, monitor.part
-      ):
+      done = reporter.rows(monitor.part)
+      if is_due(step, monitor.every) and step not in done:
         values = monitor.evaluate(state, is_stopped=lambda: notice.given)
         if values is None:
           save_and_stop(step)

@@ -62,11 +62,13 @@ def draw(name: str, operations: Iterable[str]) -> list[Position]:
         file = '/'.join(file.split('/')[:2])
       groups[kind, file].append((paths, counts[kind, paths]))
   drawn = []
-  for digest, (kind, _), found in sorted(
-    (hashlib.sha256(f'{name} {group}'.encode()).digest(), group, found)
-    for group, found in groups.items()
+  for digest, (kind, _), operations in sorted(
+    (hashlib.sha256(f'{name} {group}'.encode()).digest(), group, operations)
+    for group, operations in groups.items()
   ):
     known = _ERRORS.get(kind, _WRITING)
-    paths, number = found[int.from_bytes(digest[:4], 'big') % len(found)]
+    paths, number = operations[
+      int.from_bytes(digest[:4], 'big') % len(operations)
+    ]
     drawn.append(Position(kind, paths, number, known[digest[4] % len(known)]))
   return drawn

@@ -23,20 +23,23 @@ def clusters():
 def test_neighbours_are_those_of_the_largest_cosine(clusters):
   vectors, _ = clusters
   vectors[1] = 3 * vectors[0]  # the same direction, far away
-  found = embedding_space.nearest(vectors)
+  numbers = embedding_space.nearest(vectors)
   unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
   cosine = unit @ unit.T - 2 * np.eye(60)  # none is its own neighbour
   np.testing.assert_array_equal(
-    np.sort(found), np.sort(np.argsort(-cosine)[:, : embedding_space.NEAREST])
+    np.sort(numbers), np.sort(np.argsort(-cosine)[:, : embedding_space.NEAREST])
   )
-  assert found[0, 0] == 1 and found[1, 0] == 0
+  assert numbers[0, 0] == 1 and numbers[1, 0] == 0
   assert embedding_space.nearest(vectors[:4]).shape == (4, 3)
 
 
 def test_agreement_stands_beside_chance(clusters):
   vectors, labels = clusters
-  found = embedding_space.nearest(vectors)
-  assert embedding_space.agreement(found, labels) == (1, pytest.approx(19 / 59))
+  numbers = embedding_space.nearest(vectors)
+  assert embedding_space.agreement(numbers, labels) == (
+    1,
+    pytest.approx(19 / 59),
+  )
   others = np.array([[1], [0], [0], [0]])
   some = np.array(['a', 'b', 'a', ''])  # right once in three times
   assert embedding_space.agreement(others, some) == (

@@ -15,8 +15,8 @@ def at(*degrees):
 
 def test_the_direction_counts_and_not_the_length():
   bank = at(0, 2, 90, 92), np.array([0, 0, 1, 1])
-  found = nearest_neighbours.classify(*bank, at(88, 3, 60), 2, 0.07)
-  assert found.tolist() == [1, 0, 1]
+  classes = nearest_neighbours.classify(*bank, at(88, 3, 60), 2, 0.07)
+  assert classes.tolist() == [1, 0, 1]
   assert nearest_neighbours.accuracy(
     bank, (at(88, 3, 60), np.array([1, 0, 0])), 2, 0.07
   ) == pytest.approx(2 / 3)
@@ -31,8 +31,10 @@ def test_near_votes_outweigh_many_unless_it_is_hot():
 
 
 def test_more_neighbours_than_there_are_are_all_of_them():
-  found = nearest_neighbours.classify(at(0, 90), np.array([0, 1]), at(5), 99, 1)
-  assert found == 0
+  classes = nearest_neighbours.classify(
+    at(0, 90), np.array([0, 1]), at(5), 99, 1
+  )
+  assert classes == 0
 
 
 def test_votes_are_those_of_the_formula():
@@ -47,7 +49,7 @@ def test_votes_are_those_of_the_formula():
   for i, row in enumerate(cosine):
     for j in np.argsort(-row)[:9]:
       votes[i, labels[j]] += np.exp(row[j] / 0.2)
-  found = nearest_neighbours.classify(
+  classes = nearest_neighbours.classify(
     np.float32(features), labels, np.float32(queries), 9, 0.2
   )
-  np.testing.assert_array_equal(found, votes.argmax(axis=1))
+  np.testing.assert_array_equal(classes, votes.argmax(axis=1))

@@ -60,13 +60,12 @@ def test_it_is_in_the_results_and_in_tensorboard(watched):
   assert last == pytest.approx(metrics['knn_accuracy'])
 
 
-@pytest.mark.parametrize('steps', [4, 5])
-def test_an_interrupted_run_ends_alike(watched, tmp_path, monkeypatch, steps):
+def test_an_interrupted_run_ends_alike(watched, tmp_path, monkeypatch):
   real = input_pipeline.train_batches
 
   def broken(*args, **kwargs):
     for i, batch in enumerate(real(*args, **kwargs)):
-      if i == steps:
+      if i == 4:
         raise InterruptedError
       yield batch
 

@@ -112,12 +112,12 @@ def test_labels_are_the_subset_that_finetuning_has(probed, finetune_config):
     input_pipeline.open_source(finetune_config, split)
     for split in ('train', 'test')
   ]
-  indices, parts = evaluation.choose_parts(finetune_config, *sources)
+  indices, splits = evaluation.choose_splits(finetune_config, *sources)
   folder = probed('pretrain')
   config = job(json.loads((folder / 'config.json').read_text())['init_from'])
-  found, _ = probe._open(config, model_lib.load(config.init_from))
-  np.testing.assert_array_equal(found['train'][1], indices)
-  np.testing.assert_array_equal(found['validation'][1], parts['validation'][1])
+  own, _ = probe._open(config, model_lib.load(config.init_from))
+  np.testing.assert_array_equal(own['train'][1], indices)
+  np.testing.assert_array_equal(own['validation'][1], splits['validation'][1])
 
 
 def test_a_finished_probe_is_read_and_another_refused(
@@ -132,20 +132,19 @@ def test_a_finished_probe_is_read_and_another_refused(
     probe.run(other, folder)
 
 
-def test_several_lengths_share_what_does_not_change(finished, tmp_path):
+def test_several_lengths_share_what_does_not_change(finished, probed, tmp_path):
   run = finished('pretrain')
-  results = probe.run(job(run, init_steps=(6, 3)), tmp_path / 'both')
+  results = probe.run(job(run, init_steps=(6, 3)), tmp_path)
   assert results['checkpoint'] == 6 and results['checkpoints'] == [3, 6]
-  alone = probe.run(job(run, init_steps=(3,)), tmp_path / 'one')
-  rows = [row for row in results['probes'] if row['checkpoint'] != 6]
-  assert rows == alone['probes']
+  rows = [row for row in results['probes'] if row['checkpoint'] != 3]
+  assert rows == read(probed('pretrain'))['probes']
   values = {row['test_accuracy'] for row in results['probes']}
   assert set(results['metrics'].values()) - values <= {
     results['metrics']['chance']
   }
-  (lengths,) = (tmp_path / 'both' / 'figures').glob('lengths*')
+  (lengths,) = (tmp_path / 'figures').glob('lengths*')
   assert lengths.stat().st_size > 10_000
-  assert not (tmp_path / 'one' / 'figures' / lengths.name).exists()
+  assert not (probed('pretrain') / 'figures' / lengths.name).exists()
   figure = report.draw_lengths(results)
   for axis, kind in zip(figure.axes, ('linear', 'knn'), strict=True):
     lines = {line.get_label(): line for line in axis.get_lines()}
@@ -238,10 +237,10 @@ def test_large_images_are_made_small_for_their_pixels(pretrain_config):
   pretrain_config.normalise.std = (1.0, 1.0, 1.0)
   images = np.zeros((2, 64, 64, 3), np.uint8)
   images[1] = 255
-  found = networks_lib.pixels(pretrain_config, images)['pixels']
-  assert found.shape == (2, 32 * 32 * 3)
-  np.testing.assert_allclose(found[0], 0)
-  np.testing.assert_allclose(found[1], 1, rtol=1e-6)
+  values = networks_lib.pixels(pretrain_config, images)['pixels']
+  assert values.shape == (2, 32 * 32 * 3)
+  np.testing.assert_allclose(values[0], 0)
+  np.testing.assert_allclose(values[1], 1, rtol=1e-6)
 
 
 def test_bars_have_their_values():

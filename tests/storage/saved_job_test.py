@@ -11,7 +11,7 @@ from selfie_jax.storage import workdir as workdir_lib
 def test_same_job_may_change_runtime_fields_only(pretrain_config, tmp_path):
   workdir = workdir_lib.run_path(tmp_path)
   saved_job.check_config(pretrain_config, workdir)  # nothing there yet
-  saved_job.save_config(pretrain_config, workdir)
+  saved_job.save(pretrain_config, {}, workdir)
   pretrain_config.log_every = 77
   pretrain_config.dataset.data_dir = '/elsewhere'
   pretrain_config.dataset.path = '/elsewhere'
@@ -27,7 +27,7 @@ def test_same_job_may_change_runtime_fields_only(pretrain_config, tmp_path):
 
 def test_saved_config_is_the_config(finetune_config, tmp_path):
   workdir = workdir_lib.run_path(tmp_path)
-  saved_job.save_config(finetune_config, workdir)
+  saved_job.save(finetune_config, {}, workdir)
   assert config_lib.flatten(
     saved_job.load_config(workdir)
   ) == config_lib.flatten(finetune_config)

@@ -43,20 +43,14 @@ def terminate():
   os.kill(os.getpid(), signal.SIGTERM)
 
 
-@pytest.mark.parametrize('mode', ['pretrain', 'finetune'])
-def test_sigterm_saves_the_step_in_flight(
-  mode,
-  finished,
-  tmp_path,
-  monkeypatch,
-):
+def test_sigterm_saves_the_step_in_flight(finished, tmp_path, monkeypatch):
   with monkeypatch.context() as patch:
     call_at(patch, 'train_batches', 3, terminate)
     with pytest.raises(errors.Preempted, match='saved step 4 of 6'):
-      train.train_and_evaluate(small_job(mode), tmp_path)
+      train.train_and_evaluate(small_job('finetune'), tmp_path)
   assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-  train.train_and_evaluate(small_job(mode), tmp_path)
-  same_end(finished(mode), tmp_path)
+  train.train_and_evaluate(small_job('finetune'), tmp_path)
+  same_end(finished('finetune'), tmp_path)
 
 
 def test_sigterm_in_an_evaluation_saves_at_once_and_evaluates_later(

@@ -1,4 +1,4 @@
-"""What a run tells reaches those who listen."""
+"""What a run reports, in its log, its history and its results."""
 
 import json
 import types
@@ -10,7 +10,7 @@ from selfie_jax.training import reporting
 from selfie_jax.training import results as results_lib
 
 # What the end of a run needs of its state.
-STATE = types.SimpleNamespace(step=12, params={}, batch_stats={})
+STATE = types.SimpleNamespace(step=12, variables={})
 
 
 def test_lines_carry_their_numbers(pretrain_config, tmp_path, log_messages):

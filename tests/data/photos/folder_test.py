@@ -53,7 +53,7 @@ def test_finetuning_sees_labelled_images_only(photos):
       table, 'finetune', validation_fraction=validation
     )
     sources = own_photos.open_sources(table, 'finetune')
-    indices, parts = evaluation.choose_parts(config, *sources)
+    indices, parts = evaluation.choose_splits(config, *sources)
     if validation:
       indices = np.concatenate([indices, parts['validation'][1]])
     assert np.bincount(sources[0].labels[indices]).tolist() == [9, 5]
@@ -61,7 +61,7 @@ def test_finetuning_sees_labelled_images_only(photos):
     assert test_source.labels[chosen].tolist() == [1, 1]
 
   config = own_photos.make_config(table, validation_fraction=0.2)
-  indices, parts = evaluation.choose_parts(config, *sources)
+  indices, parts = evaluation.choose_splits(config, *sources)
   assert len(indices) + len(parts['validation'][1]) == 60
   assert (sources[0].labels[indices] == -1).any()
   assert parts['test'] == (sources[1], None)
@@ -143,10 +143,12 @@ def test_pretrain_then_finetune(photos, tmp_path):
     train.train_and_evaluate(config, run)
 
 
-def test_images_are_known_again_where_they_were_moved(photos, tmp_path):
+def test_images_are_known_again_where_they_were_moved(
+  photos, tmp_path, pretrain_config
+):
   workdir = workdir_lib.run_path(tmp_path)
   facts = {'train': own_photos.open_sources(photos)[0].facts}
-  saved_job.save_data(facts, workdir)
+  saved_job.save(pretrain_config, facts, workdir)
   moved = tmp_path / 'moved'
   os.rename(photos, moved)
   saved_job.check_data(

@@ -218,7 +218,7 @@ def test_mistakes_are_one_line_that_says_what_is_valid(
   )  # fmt: skip
   with pytest.raises(errors.UserError) as caught:
     config = own_photos.make_config(tmp_path / path, mode)
-    evaluation.choose_parts(
+    evaluation.choose_splits(
       config, *own_photos.open_sources(tmp_path / path, mode)
     )
   assert '\n' not in str(caught.value)
