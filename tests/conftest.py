@@ -90,11 +90,6 @@ def log_messages(caplog, monkeypatch):
 
 
 @pytest.fixture
-def told(log_messages):
-  return log_messages
-
-
-@pytest.fixture
 def batch():
   """16 random examples as the pipeline gives them."""
   rng = np.random.default_rng(0)

@@ -183,13 +183,15 @@ def test_the_index_is_kept_beside_the_files(bucket, tmp_path, monkeypatch):
 
 
 def test_a_bucket_that_cannot_be_written_has_its_index_here(
-  bucket, told, monkeypatch
+  bucket, log_messages, monkeypatch
 ):
   monkeypatch.setattr(disk, 'PAUSES', ())
   size = len(bucket.objects[f'{bucket.name}/{TRAIN}'].content)
   bucket.behaviour.read_only = True
   labels = _labels(_there(bucket))
-  assert f'kept: gs://{bucket.name}/digits/1.0.0/selfie_jax/' in told.text
+  assert (
+    f'kept: gs://{bucket.name}/digits/1.0.0/selfie_jax/' in log_messages.text
+  )
   bucket.forget()
   assert _labels(_there(bucket)) == labels
   assert bucket.counts.bytes_read < 0.1 * size

@@ -136,16 +136,18 @@ def test_links_out_of_the_folder_are_followed(tmp_path):
   assert images.find(tmp_path / 'near') == ['2.png', 'cat/x/1.png']
 
 
-def test_progress_is_said_without_a_terminal(tmp_path, told, monkeypatch):
+def test_progress_is_said_without_a_terminal(
+  tmp_path, log_messages, monkeypatch
+):
   progress = disk.Progress('Reading', 'images', 60_000)
   progress.add(5)
-  assert not told.text
+  assert not log_messages.text
   monkeypatch.setattr(disk, 'SAY_EVERY', 0)
   progress.add(12_000)
-  assert 'Reading: 12,005 of 60,000 images' in told.text
+  assert 'Reading: 12,005 of 60,000 images' in log_messages.text
   _touch(tmp_path, 'a/1.png')
   files_lib.walk(str(tmp_path))
-  assert f'Listing {tmp_path}: 1 files' in told.text
+  assert f'Listing {tmp_path}: 1 files' in log_messages.text
 
 
 @pytest.fixture

@@ -76,33 +76,33 @@ def test_classes_are_guessed(finetune_config, labels, loss, accuracy, expected):
   assert at_chance is expected
 
 
-def test_it_is_said_once(config, told):
+def test_it_is_said_once(config, log_messages):
   history = []
   for step in range(100, 600, 100):
     history += of_puzzle(step, LN4, 0.25)
     chance.warn(config, history, monitor(np.zeros(6000, int)))
-  [record] = told.records
+  [record] = log_messages.records
   line = record.getMessage()
   assert line.startswith('Step 300: ') and '\n' not in line
   assert '--config.optimizer.learning_rate=0.01' in line
 
 
-def test_other_monitors_are_not_judged(config, told):
+def test_other_monitors_are_not_judged(config, log_messages):
   history = of_puzzle(300, LN4, 0.25)
   chance.warn(config, history, evaluation.Monitor('test', 100, None))
-  assert not told.records
+  assert not log_messages.records
 
 
-def test_a_run_that_learns_nothing_says_so(tmp_path, told, monkeypatch):
+def test_a_run_that_learns_nothing_says_so(tmp_path, log_messages, monkeypatch):
   monkeypatch.setattr(chance, 'STEPS', 2)
   config = small_jobs.small_job('finetune')
   config.optimizer.learning_rate = 1e-9
   results = train.train_and_evaluate(config, tmp_path)
-  assert 'no better than guessing' in told.text
+  assert 'no better than guessing' in log_messages.text
   assert results['at_chance'] is True
   assert json.loads((tmp_path / 'results.json').read_text()) == results
 
 
-def test_a_short_run_does_not_say(finished, told):
+def test_a_short_run_does_not_say(finished, log_messages):
   folder = finished('pretrain')
   assert json.loads((folder / 'results.json').read_text())['at_chance'] is None

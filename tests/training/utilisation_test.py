@@ -13,7 +13,7 @@ from selfie_jax.training import utilisation
 
 
 class Clock:
-  """Goes on only when told to."""
+  """Goes on only when log_messages to."""
 
   def __init__(self):
     self.now = 0.0
@@ -41,7 +41,7 @@ def train(clock, meter, waiting, step_seconds, steps):
   return rows
 
 
-def test_the_time_until_a_batch_is_there_is_told():
+def test_the_time_until_a_batch_is_there_is_log_messages():
   clock = Clock()
   meter = utilisation.Meter(clock)
   rows = train(clock, meter, waiting=0.1, step_seconds=0.3, steps=30)
@@ -63,10 +63,10 @@ def test_all_batches_come_through():
 @pytest.mark.parametrize(
   'waiting, steps, warnings', [(0.1, 100, 1), (0.1, 40, 0), (0.02, 100, 0)]
 )
-def test_long_waiting_is_warned_of_once(told, waiting, steps, warnings):
+def test_long_waiting_is_warned_of_once(log_messages, waiting, steps, warnings):
   clock = Clock()
   train(clock, utilisation.Meter(clock), waiting, 0.3, steps)
-  lines = [record.getMessage() for record in told.records]
+  lines = [record.getMessage() for record in log_messages.records]
   assert len(lines) == warnings
   for line in lines:
     assert 'wait for images in 25 %' in line and 'cache_gib' in line

@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 
 @own_photos.CROPS
-def test_damaged_images_are_left_out_and_named(photos, told, crop):
+def test_damaged_images_are_left_out_and_named(photos, log_messages, crop):
   bad = own_photos.bad_files(photos / 'train' / 'cat')
   fields = {'augment.crop': crop, 'dataset.max_unreadable': 0.2}
   train_source, _ = own_photos.open_sources(photos, **fields)
@@ -36,7 +36,7 @@ def test_damaged_images_are_left_out_and_named(photos, told, crop):
     found, own_photos.decoded(own_photos.open_sources(clean, **fields)[0])
   )
   said = f'7 of the 68 images of {photos} train cannot be decoded: '
-  (line,) = (x for x in told.text.splitlines() if said in x)
+  (line,) = (x for x in log_messages.text.splitlines() if said in x)
   for name in bad[:3]:
     assert f'train/cat/{name} (' in line
   assert 'empty.jpg (empty)' in line
@@ -49,7 +49,9 @@ def test_damaged_images_are_left_out_and_named(photos, told, crop):
 
 
 @own_photos.CROPS
-def test_a_truncated_jpeg_is_said_in_words_and_once(photos, told, crop, capfd):
+def test_a_truncated_jpeg_is_said_in_words_and_once(
+  photos, log_messages, crop, capfd
+):
   own_photos.save(
     photos / 'train' / 'cat' / 'x.jpg', own_photos.pixels(240, 360), quality=95
   )
@@ -58,10 +60,13 @@ def test_a_truncated_jpeg_is_said_in_words_and_once(photos, told, crop, capfd):
   fields = {'augment.crop': crop, 'dataset.max_unreadable': 0.02}
   for end in range(100, len(content), len(content) // 7):
     path.write_bytes(content[:end])
-    told.clear()
+    log_messages.clear()
     assert own_photos.open_sources(photos, **fields)[0].size == 60
-    assert 'train/cat/x.jpg (' in told.text
-    assert 'truncated' in told.text.lower() or 'no image' in told.text
+    assert 'train/cat/x.jpg (' in log_messages.text
+    assert (
+      'truncated' in log_messages.text.lower()
+      or 'no image' in log_messages.text
+    )
   assert capfd.readouterr().err == ''
 
 
@@ -145,25 +150,25 @@ def test_one_process_looks_and_all_leave_out_what_it_says(photos):
   bad = photos / 'train' / 'cat' / '3.png'
   content = bad.read_bytes()
 
-  def second(crop, told):
+  def second(crop, chosen):
     config = own_photos.make_config(photos, **{'augment.crop': crop})
     config.dataset.max_unreadable = 0.5
-    answers = iter(told)
+    answers = iter(chosen)
     return input_pipeline.open_sources(config, lambda make: next(answers))
 
   for crop in ('pad', 'random_resized'):
     bad.write_bytes(b'')
-    told = []
+    log_messages = []
 
-    def primary(make, told=told):
-      told.append(make())
-      return told[-1]
+    def primary(make, log_messages=log_messages):
+      log_messages.append(make())
+      return log_messages[-1]
 
     config = own_photos.make_config(photos, **{'augment.crop': crop})
     config.dataset.max_unreadable = 0.5
     first = input_pipeline.open_sources(config, primary)
     bad.write_bytes(content)
-    both = first[0], second(crop, told)[0]
+    both = first[0], second(crop, log_messages)[0]
     assert [source.size for source in both] == [59, 59]
     assert both[0].facts == both[1].facts
     np.testing.assert_array_equal(*map(own_photos.decoded, both))

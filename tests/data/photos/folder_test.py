@@ -90,7 +90,9 @@ def test_every_kind_of_file_can_be_trained_on(photos, crop, gib):
   assert all(batch['image'].std() > 20 for batch in batches)
 
 
-def test_progress_is_said_while_files_are_read(photos, told, monkeypatch):
+def test_progress_is_said_while_files_are_read(
+  photos, log_messages, monkeypatch
+):
   monkeypatch.setattr(disk, 'SAY_EVERY', 0)
   table = own_photos.partly_labelled(photos)
   own_photos.open_sources(table, **{'augment.crop': 'random_resized'})
@@ -98,7 +100,7 @@ def test_progress_is_said_while_files_are_read(photos, told, monkeypatch):
     f'Looking for the files of {table}: 64 of 64 files',
     f'Decoding {table} train: 60 of 60 images',
   ):
-    assert line in told.text
+    assert line in log_messages.text
 
 
 def test_pretrain_then_finetune(photos, tmp_path):

@@ -13,7 +13,7 @@ from selfie_jax.data.photos import listing
 from selfie_jax.training import evaluation
 
 
-def test_split_and_class_are_folders(photos, told):
+def test_split_and_class_are_folders(photos, log_messages):
   own_photos.save(photos / 'test' / 'bird' / 'sub' / 'deep.JPG')
   own_photos.save(photos / 'train' / 'loose.bmp')
   (photos / 'train' / 'cat' / '.hidden.png').write_bytes(b'')
@@ -29,9 +29,9 @@ def test_split_and_class_are_folders(photos, told):
   assert (
     f'{photos}: 61 images to train on (60 of them labelled), 11 to test on '
     '(11); 3 classes (bird, cat, dog); other files, left out: 1 .txt'
-    in told.text
+    in log_messages.text
   )
-  assert told.text.count('images to train on') == 1
+  assert log_messages.text.count('images to train on') == 1
 
 
 def test_other_split_names(photos):
@@ -95,14 +95,14 @@ def test_table_with_few_labels(photos, split_column):
     assert np.bincount(train_source.labels + 1).tolist() == [36, 1, 9, 9]
 
 
-def test_links_show_no_photo_twice(photos, told):
+def test_links_show_no_photo_twice(photos, log_messages):
   """Neither in training and test, nor again in a class."""
   (photos / 'test' / 'cat' / 'train').symlink_to(photos / 'train' / 'cat')
   (photos / 'train' / 'dog' / 'test').symlink_to(photos / 'test' / 'dog')
   (photos / 'train' / 'dog' / 'again.png').symlink_to('0.png')
   sources = own_photos.open_sources(photos)
   assert [source.size for source in sources] == [60, 10]
-  assert f'{photos}: 36 images are there twice, by links' in told.text
+  assert f'{photos}: 36 images are there twice, by links' in log_messages.text
   farm = photos.parent / 'farm'
   for name in ('train', 'test'):
     farm.mkdir(exist_ok=True)
@@ -120,22 +120,22 @@ def test_links_show_no_photo_twice(photos, told):
     (['train/eel/1.png'], "1 classes have a single image: 'eel'"),
   ],
 )  # fmt: skip
-def test_what_may_be_a_mistake_is_said(photos, told, files, says):
+def test_what_may_be_a_mistake_is_said(photos, log_messages, files, says):
   own_photos.open_sources(photos)
-  assert not [r for r in told.records if r.levelname == 'WARNING']
+  assert not [r for r in log_messages.records if r.levelname == 'WARNING']
   for file in files:
     own_photos.save(photos / file)
   own_photos.open_sources(photos)
-  assert f'{photos}: {says}' in told.text
+  assert f'{photos}: {says}' in log_messages.text
 
 
-def test_a_split_of_a_folder_without_splits_is_said(photos, told):
+def test_a_split_of_a_folder_without_splits_is_said(photos, log_messages):
   train_source, _ = own_photos.open_sources(
     photos / 'train', **{'dataset.train_split': 'anything'}
   )
   assert train_source.size == 54
   assert "it has no splits, so dataset.train_split='anything' chooses none" in (
-    told.text
+    log_messages.text
   )
 
 
