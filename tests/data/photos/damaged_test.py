@@ -158,17 +158,17 @@ def test_one_process_looks_and_all_leave_out_what_it_says(photos):
 
   for crop in ('pad', 'random_resized'):
     bad.write_bytes(b'')
-    log_messages = []
+    handed = []
 
-    def primary(make, log_messages=log_messages):
-      log_messages.append(make())
-      return log_messages[-1]
+    def primary(make, handed=handed):
+      handed.append(make())
+      return handed[-1]
 
     config = own_photos.make_config(photos, **{'augment.crop': crop})
     config.dataset.max_unreadable = 0.5
     first = input_pipeline.open_sources(config, primary)
     bad.write_bytes(content)
-    both = first[0], second(crop, log_messages)[0]
+    both = first[0], second(crop, handed)[0]
     assert [source.size for source in both] == [59, 59]
     assert both[0].facts == both[1].facts
     np.testing.assert_array_equal(*map(own_photos.decoded, both))
