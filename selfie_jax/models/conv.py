@@ -4,8 +4,7 @@ On TPU and GPU this is `lax.conv_general_dilated` and nothing else. XLA's CPU
 backend is slow at two kinds of convolution: 1x1 kernels, whose gradients run
 at 5 to 35 % of a matrix product's speed, and kernels larger than the grid they
 slide over (3x3 on the 2x2 grid of a patch), at 4 %. Each becomes one product
-(`form`); every other convolution stays plain on the CPU as well, but for the
-gradient of its kernel on larger grids, which is one product too.
+(`form`); every other convolution stays plain on the CPU as well.
 """
 
 import functools
@@ -109,16 +108,11 @@ def _backward(stride, padding, residuals, gradient):
   def vjp(implementation):
     return lambda x, kernel, g: jax.vjp(implementation, x, kernel)[1](g)
 
-  x, kernel = residuals
-  ours, plain = _implementations(x, kernel, stride, padding)
-  of_ours, of_plain = vjp(ours), vjp(plain)
+  ours, plain = _implementations(*residuals, stride, padding)
   if ours is plain:
-    k, grid = kernel.shape[0], gradient.shape[1:3]
-    if stride > 1 or padding >= k or min(grid) < 8:
-      return of_plain(x, kernel, gradient)
-    of_ours = functools.partial(_plain_backward, padding)
+    return vjp(plain)(*residuals, gradient)
   return lax.platform_dependent(
-    x, kernel, gradient, cpu=of_ours, default=of_plain
+    *residuals, gradient, cpu=vjp(ours), default=vjp(plain)
   )
 
 
@@ -144,29 +138,6 @@ def _plain(x, kernel, stride, padding):
     ((padding, padding), (padding, padding)),
     dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
   )
-
-
-def _plain_backward(padding, x, kernel, gradient):
-  """Gradients of _plain with stride 1; that of the kernel as one product.
-
-  Of the k * k shifts between x and the gradient, x makes those along the
-  height and the gradient those along the width: k-fold copies of both instead
-  of one that is k * k times as large.
-  """
-  k, _, c_in, c_out = kernel.shape
-  along = k - 1 - padding
-  rows = jnp.pad(x, ((0, 0), (padding, padding), (0, 0), (0, 0)))
-  columns = jnp.pad(gradient, ((0, 0), (0, 0), (along, along), (0, 0)))
-  height, width = gradient.shape[1], x.shape[2]
-  rows = jnp.concatenate([rows[:, i : i + height] for i in range(k)], -1)
-  columns = jnp.concatenate(
-    [columns[:, :, j : j + width] for j in reversed(range(k))], -1
-  )
-  product = jnp.einsum('nhwi,nhwo->io', rows, columns)
-  of_kernel = product.reshape(k, c_in, k, c_out).swapaxes(1, 2)
-  to_y = functools.partial(_plain, kernel=kernel, stride=1, padding=padding)
-  (of_x,) = jax.linear_transpose(to_y, x)(gradient)
-  return of_x, of_kernel
 
 
 def _pointwise(x, kernel, stride, padding):

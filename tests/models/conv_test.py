@@ -26,25 +26,18 @@ FORMS = {
   (8, 8, 4, 4, 0): 'windows',
   (9, 8, 7, 2, 3): 'windows',
   (5, 7, 3, 1, 1): 'plain',
-  (8, 9, 3, 1, 1): 'plain',
-  (10, 12, 3, 1, 0): 'plain',
-  (8, 9, 5, 1, 3): 'plain',
-  (8, 8, 1, 1, 1): 'plain',
   (9, 9, 3, 2, 1): 'plain',
   (16, 16, 4, 4, 0): 'plain',
   (14, 14, 7, 2, 3): 'plain',
 }
-# Of these the CPU computes the kernel's gradient as a product.
-PRODUCTS = [(8, 9, 3, 1, 1), (10, 12, 3, 1, 0), (8, 9, 5, 1, 3)]
 ONE_OF_EACH = [
-  (8, 9, 3, 1, 1),
   (8, 8, 1, 2, 0),
   (2, 2, 3, 1, 1),
   (4, 4, 3, 2, 1),
   (9, 9, 3, 2, 1),
 ]
 shapes = pytest.mark.parametrize('shape', FORMS, ids=str)
-one_of_each = pytest.mark.parametrize('shape', ONE_OF_EACH, ids=str)
+one_of_each = pytest.mark.parametrize('shape', ONE_OF_EACH, ids=FORMS.get)
 
 
 def reference(x, kernel, stride, padding):
@@ -115,10 +108,9 @@ def test_each_shape_takes_the_form_that_is_claimed(shape):
     .lower(lowering_platforms=('cpu',))
     .as_text()
   )
-  products = 3 if FORMS[shape] != 'plain' else int(shape in PRODUCTS)
-  assert text.count('stablehlo.dot_general') == products
-  # y and two gradients
-  assert text.count('stablehlo.convolution') == 3 - products
+  assert ('stablehlo.convolution' in text) == (FORMS[shape] == 'plain')
+  if FORMS[shape] != 'plain':
+    assert text.count('stablehlo.dot_general') == 3  # y and two gradients
 
 
 @pytest.mark.parametrize('platform', ['tpu', 'cuda'])
