@@ -116,10 +116,12 @@ def count_flops(train_step, *args) -> float | None:
     *args: such as the next call will have.
 
   Returns:
-    None where XLA does not say, or there are several processes: jax's lowering
-    then lays the arguments out anew, and may free those that are donated.
+    None where XLA does not say; where no peak is known to hold them against,
+    since counting traces the step once more; or in one of several processes,
+    where jax's lowering may free the arguments that are donated.
   """
-  if jax.process_count() > 1:
+  kind = jax.local_devices()[0].device_kind
+  if jax.process_count() > 1 or find_peak(kind) is None:
     return None
   found = train_step.lower(*args).compile().cost_analysis()
   return (found or {}).get('flops')

@@ -13,7 +13,7 @@ from selfie_jax.training import utilisation
 
 
 class Clock:
-  """Goes on only when log_messages to."""
+  """Stands still but for what `now` is set to."""
 
   def __init__(self):
     self.now = 0.0
@@ -41,7 +41,7 @@ def train(clock, meter, waiting, step_seconds, steps):
   return rows
 
 
-def test_the_time_until_a_batch_is_there_is_log_messages():
+def test_the_time_until_a_batch_is_there_is_counted():
   clock = Clock()
   meter = utilisation.Meter(clock)
   rows = train(clock, meter, waiting=0.1, step_seconds=0.3, steps=30)
@@ -118,6 +118,8 @@ def test_flops_are_of_the_step_that_is_compiled(
   jax.monitoring.register_event_duration_secs_listener(
     lambda name, *_, **__: events.append(name)
   )
+  assert utilisation.count_flops(step, state, halves) is None  # nobody's peak
+  monkeypatch.setitem(utilisation.PEAKS, 'cpu', 75e9)
   flops = utilisation.count_flops(step, state, halves)
   assert not [name for name in events if 'compile' in name]
   assert flops > 1e6
@@ -129,8 +131,9 @@ def test_results_say_it(finished):
   folder = finished('pretrain')
   found = json.loads((folder / 'results.json').read_text())['utilisation']
   assert 0 <= found['waiting_share'] < 1
-  assert found['first_step_seconds'] > 0 and found['teraflops_per_device'] > 0
-  assert found['share_of_peak'] is None  # of a CPU
+  assert found['first_step_seconds'] > 0
+  assert found['teraflops_per_device'] is None  # nor is a CPU's peak known
+  assert found['share_of_peak'] is None
   rows = json.loads((folder / 'history.json').read_text())
   names = set(itertools.chain(*rows))
   assert not names & found.keys()  # the history has what repeats to the bit
