@@ -100,11 +100,12 @@ def wait(manager: ocp.CheckpointManager) -> None:
     manager.wait_until_finished()
 
 
+@errors.of_the_disk()
 def saved_steps(manager: ocp.CheckpointManager) -> list[int]:
   """The steps of all checkpoints, the newest first.
 
   Raises:
-    OSError: the disk cannot tell, several times.
+    UserError: the disk cannot tell, several times.
   """
   for pause in (0.0, *workdir_lib.PAUSES):
     time.sleep(pause)

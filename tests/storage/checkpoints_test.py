@@ -197,7 +197,7 @@ def test_a_step_that_cannot_be_looked_at_is_not_passed_over(
   if fails == 1:
     assert resumed(run) == 6
   else:
-    with pytest.raises(OSError, match='Input/output error'):
+    with pytest.raises(errors.UserError, match='Input/output error'):
       resumed(run)
   assert failed and not (run / 'damaged').exists()
 
