@@ -130,7 +130,6 @@ def test_tensorboard_has_metrics_and_pictures(finished):
     'train/gradient_norm',
     'train/images_per_second_per_device',
     'train/waiting_share',
-    'train/teraflops_per_device',
     'test/patch_accuracy',
     'patches',
     'curves',
