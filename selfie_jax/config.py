@@ -40,7 +40,6 @@ ADDED: dict[str, Any] = {
   'dataset.shuffle_block': 1,
 }
 
-_refuse = errors.refuse
 _CHOICES = {
   'mode': MODES,
   'dtype': ('float32', 'bfloat16'),
@@ -139,18 +138,18 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
     if isinstance(value, list) and not all(
       isinstance(number, (int, float)) for number in value
     ):
-      _refuse(field, tuple(value), 'numbers with commas between')
+      errors.refuse(field, tuple(value), 'numbers with commas between')
     if valid := expected(field, value, config.mode):
-      _refuse(field, value, valid)
+      errors.refuse(field, value, valid)
   if (config.dataset.name == 'folder') != bool(config.dataset.path):
-    _refuse(
+    errors.refuse(
       'dataset.path',
       config.dataset.path,
       'a folder of images or a .csv file with --config.dataset.name=folder, '
       "and '' with all others",
     )
   if config.dataset.name == 'folder' and config.dataset.shuffle_block > 1:
-    _refuse(
+    errors.refuse(
       'dataset.shuffle_block',
       config.dataset.shuffle_block,
       '1 with --config.dataset.name=folder, where neighbours are of one class',
@@ -158,7 +157,7 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
   for field in ('batch_size', 'eval_batch_size'):
     if field in config and config[field] % num_devices:
       below = config[field] // num_devices * num_devices or num_devices
-      _refuse(
+      errors.refuse(
         field,
         config[field],
         f'a multiple of the {num_devices} devices, such as {below}',
@@ -193,15 +192,23 @@ def differences(
 def _check_probe(config: ml_collections.ConfigDict) -> None:
   """The rules that only probes have."""
   if not config.init_from:
-    _refuse('init_from', '', 'the folder of a run, such as runs/cifar_pretrain')
+    errors.refuse(
+      'init_from', '', 'the folder of a run, such as runs/cifar_pretrain'
+    )
   steps = tuple(config.init_steps)
   if len(set(steps)) < len(steps) or any(step < 1 for step in steps):
-    _refuse('init_steps', steps, 'steps of the run, each above 0 and once')
+    errors.refuse(
+      'init_steps', steps, 'steps of the run, each above 0 and once'
+    )
   if not config.validation_fraction:
-    _refuse('validation_fraction', 0, 'above 0: C is chosen on these images')
+    errors.refuse(
+      'validation_fraction', 0, 'above 0: C is chosen on these images'
+    )
   strengths = tuple(config.probe.strengths)
   if not strengths or min(strengths) <= 0:
-    _refuse('probe.strengths', strengths, 'one number or more, each above 0')
+    errors.refuse(
+      'probe.strengths', strengths, 'one number or more, each above 0'
+    )
 
 
 def _check_training(
@@ -209,7 +216,7 @@ def _check_training(
 ) -> None:
   """The rules between the fields of pretraining and finetuning."""
   if config.optimizer.warmup_steps >= config.total_steps:
-    _refuse(
+    errors.refuse(
       'optimizer.warmup_steps',
       config.optimizer.warmup_steps,
       f'less than total_steps={config.total_steps}',
@@ -218,7 +225,7 @@ def _check_training(
     config.augment.border == 'reflect'
     and config.augment.padding >= config.image_size
   ):
-    _refuse(
+    errors.refuse(
       'augment.padding',
       config.augment.padding,
       f'below image_size={config.image_size} with augment.border=reflect',
@@ -229,7 +236,7 @@ def _check_training(
     is_zero = field == 'std' and any(value <= 0 for value in values)
     if len(values) != 3 or not are_finite or is_zero:
       above = ' above 0' if field == 'std' else ''
-      _refuse(f'normalise.{field}', values, f'three numbers{above}')
+      errors.refuse(f'normalise.{field}', values, f'three numbers{above}')
   build.check(config)
   if config.mode == 'pretrain':
     build.check_puzzle(config, config.batch_size // num_devices)
