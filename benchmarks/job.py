@@ -1,7 +1,6 @@
 """The bare step of a job: what main.py runs, without data and without loop."""
 
 from collections.abc import Sequence
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -43,21 +42,14 @@ def lower_step(
   state: task_lib.TrainState,
   devices: Sequence[jax.Device] | None = None,
 ) -> jax.stages.Lowered:
-  """The pmapped training step, as train.py makes it, ready to compile.
+  """The training step over devices, ready to compile.
 
   Args:
     config: the job.
     state: of this job, or what jax.eval_shape makes of it.
     devices: None for the local ones; else those of a described topology.
   """
-  step = jax.pmap(
-    functools.partial(train.TASKS[config.mode].train_step, config=config),
-    task_lib.AXIS,
-    in_axes=(None, 0),
-    out_axes=None,
-    donate_argnums=0,
-    devices=devices,
-  )
+  step = task_lib.over_devices(train.TASKS[config.mode], config, devices)
   count = len(devices) if devices else jax.local_device_count()
   shapes = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype),

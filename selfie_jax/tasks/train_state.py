@@ -1,6 +1,7 @@
 """What both tasks, pretraining and finetuning, do in the same way."""
 
 from collections.abc import Callable
+from collections.abc import Sequence
 import functools
 from typing import Any
 
@@ -78,6 +79,32 @@ def update(
     'gradient_norm': optax.tree.norm(grads),
   }
   return state.apply_gradients(grads=grads, batch_stats=batch_stats), metrics
+
+
+def over_devices(
+  task,
+  config: ml_collections.ConfigDict,
+  devices: Sequence[jax.Device] | None = None,
+):
+  """The task's step over devices: (state, batch) -> (state, metrics).
+
+  Args:
+    task: a module of tasks/.
+    config: the job.
+    devices: None for the local ones.
+
+  Returns:
+    What jax.pmap makes of it; the state is whole and donated, the batch is
+    [devices, batch / devices, ...].
+  """
+  return jax.pmap(
+    functools.partial(task.train_step, config=config),
+    AXIS,
+    in_axes=(None, 0),
+    out_axes=None,
+    donate_argnums=0,
+    devices=devices,
+  )
 
 
 def totals(

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
-import functools
 import logging
 import os
 from typing import Any
@@ -158,13 +157,7 @@ def _train(
   A checkpoint comes before the evaluation of its step, which is made up for
   when the run is started again in between.
   """
-  train_step = jax.pmap(
-    functools.partial(task.train_step, config=config),
-    train_state.AXIS,
-    in_axes=(None, 0),
-    out_axes=None,
-    donate_argnums=0,
-  )
+  train_step = train_state.over_devices(task, config)
   first_step = int(state.step)
 
   def is_due(step: int, every: int) -> bool:

@@ -1,6 +1,5 @@
 """How long the devices wait for images, and what they compute meanwhile."""
 
-import functools
 import itertools
 import json
 
@@ -104,13 +103,7 @@ def test_flops_are_of_the_step_that_is_compiled(
 ):
   """Counting compiles nothing, else the first step would take twice as long."""
   state = pretrain.create_state(pretrain_config, 10)
-  step = jax.pmap(
-    functools.partial(pretrain.train_step, config=pretrain_config),
-    train_state.AXIS,
-    in_axes=(None, 0),
-    out_axes=None,
-    donate_argnums=0,
-  )
+  step = train_state.over_devices(pretrain, pretrain_config)
   halves = shard(batch, 2)
   state, _ = step(state, halves)  # the state is laid out as steps return it
   state, _ = step(state, halves)
