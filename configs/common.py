@@ -21,8 +21,13 @@ def pretrain() -> ConfigDict:
   # divide it by sqrt(dim). [O]
   config.model.logit_scale = 'none'
 
-  # Beyond the paper, and off: what edges and colours alone do not solve.
+  # Beyond the paper, and off.
   config.puzzle = puzzle = ConfigDict()
+  # What looks for the patch of a hole: sum, the context's summary plus the
+  # position [P]; or attend, one layer more in which that sum attends to the
+  # visible patches and to where they are.
+  puzzle.query = 'sum'
+  # The others make a puzzle that edges and colours alone do not solve.
   # Pixels by which a patch is cut smaller than its cell, at a random place (the
   # middle at evaluation), so that no edge goes on in its neighbours: Doersch et
   # al. (2015), Noroozi & Favaro (2016). Reflection fills it up again.

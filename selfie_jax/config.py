@@ -31,6 +31,7 @@ RUNTIME_FIELDS = (
 # Fields that came later, with the value that does what runs did before.
 ADDED: dict[str, Any] = {
   'profile_steps': 0,
+  'puzzle.query': 'sum',
   'puzzle.gap': 0,
   'puzzle.colour_factor': 0.0,
   'puzzle.colour_shift': 0.0,
@@ -50,6 +51,7 @@ _CHOICES = {
   'model.stem': tuple(resnet.STEMS),
   'model.positions': attention_pooling.POSITIONS,
   'model.logit_scale': selfie.LOGIT_SCALES,
+  'puzzle.query': selfie.QUERIES,
   'augment.crop': ('pad', 'random_resized', 'none'),
   'augment.border': ('zero', 'reflect'),
 }

@@ -23,6 +23,7 @@ CHOICES = {
   'model.closing_norm': (True, False),
   'model.attention.num_layers': (1, 2, 3, 4),
   # Beyond the paper.
+  'puzzle.query': ('sum', 'attend'),
   'puzzle.gap': (0, 2),
   'puzzle.colour_factor': (0.0, 0.4),
   'puzzle.colour_shift': (0.0, 0.2),

@@ -97,27 +97,27 @@ class AttentionPooling(nn.Module):
     return x[..., 0, :]
 
 
-def pool(
-  pooling: AttentionPooling, h: jax.Array, dropout_keys: jax.Array | None
+def per_example(
+  layer: nn.Module, dropout_keys: jax.Array | None, *inputs: jax.Array
 ) -> jax.Array:
-  """Pools [batch, n, dim] to [batch, dim], each example with a key of its own.
+  """A layer over a batch, in which each example has a key of its own.
 
   A key for every example, not one for the batch, makes the dropout of an image
   independent of the number of devices that the batch is spread over.
 
   Args:
-    pooling: a submodule of the caller.
-    h: vectors.
+    layer: AttentionPooling or TransformerLayer, a submodule of the caller.
     dropout_keys: keys [batch], or None for no dropout.
+    *inputs: what the layer takes, [batch, ...] each.
   """
   if dropout_keys is None:
-    return pooling(h)
-  module, variables = pooling.unbind()
+    return layer(*inputs, deterministic=True)
+  module, variables = layer.unbind()
   return jax.vmap(
-    lambda x, key: module.apply(
-      variables, x, deterministic=False, rngs={'dropout': key}
+    lambda key, *example: module.apply(
+      variables, *example, deterministic=False, rngs={'dropout': key}
     )
-  )(h, dropout_keys)
+  )(dropout_keys, *inputs)
 
 
 class PositionEmbedding(nn.Module):

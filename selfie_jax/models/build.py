@@ -52,6 +52,11 @@ def selfie(config: ml_collections.ConfigDict) -> selfie_lib.Selfie:
     positions=positions(config),
     context_positions=config.model.context_positions,
     logit_scale=config.model.logit_scale,
+    query_layer=(
+      pooling_lib.TransformerLayer(**_transformer_settings(config))
+      if config.puzzle.query == 'attend'
+      else None
+    ),
   )
 
 
@@ -80,13 +85,9 @@ def attention_pooling(
   config: ml_collections.ConfigDict,
 ) -> pooling_lib.AttentionPooling:
   """A."""
-  attention = config.model.attention
   return pooling_lib.AttentionPooling(
-    num_layers=attention.num_layers,
-    num_heads=attention.num_heads,
-    hidden=attention.hidden,
-    dropout=attention.dropout,
-    dtype=jnp.dtype(config.dtype),
+    num_layers=config.model.attention.num_layers,
+    **_transformer_settings(config),
   )
 
 
@@ -112,6 +113,17 @@ def resnet_settings(
     closing_norm=model.closing_norm,
     norm_momentum=model.norm_momentum,
     axis_name=AXIS if model.sync_batch_norm else None,
+    dtype=jnp.dtype(config.dtype),
+  )
+
+
+def _transformer_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """The fields that every layer of A has, and the query's."""
+  attention = config.model.attention
+  return dict(
+    num_heads=attention.num_heads,
+    hidden=attention.hidden,
+    dropout=attention.dropout,
     dtype=jnp.dtype(config.dtype),
   )
 

@@ -42,7 +42,7 @@ class ResNet36Attention(resnet.ResNet):
       x += jax.image.resize(places, (1, rows, columns, dim), 'nearest').astype(
         x.dtype
       )
-    x = pooling_lib.pool(
+    x = pooling_lib.per_example(
       self.attention_pooling, x.reshape(b, rows * columns, dim), dropout_keys
     )
     return nn.Dense(self.num_classes, name='head')(x.astype(jnp.float32))

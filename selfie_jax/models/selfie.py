@@ -12,6 +12,7 @@ from selfie_jax.models import attention_pooling
 from selfie_jax.models import resnet
 
 LOGIT_SCALES = ('none', 'inverse_sqrt')
+QUERIES = ('sum', 'attend')
 
 
 class Selfie(nn.Module):
@@ -23,6 +24,10 @@ class Selfie(nn.Module):
     positions: embeddings of the places of the patch grid.
     context_positions: whether the context's vectors get them too, before A.
     logit_scale: 'none', or 'inverse_sqrt' to divide the logits by sqrt(dim).
+    query_layer: None, the paper's query u + e(place); or a layer in which that
+      sum attends to the visible patches with their positions. Of a sum's logits
+      (u + e_i) h_j only e_i h_j tells the holes of an image apart, and the
+      context has no part in it.
   """
 
   patch_network: resnet.PatchNetwork
@@ -30,6 +35,7 @@ class Selfie(nn.Module):
   positions: attention_pooling.PositionEmbedding
   context_positions: bool = False
   logit_scale: str = 'none'
+  query_layer: attention_pooling.TransformerLayer | None = None
 
   def __call__(
     self,
@@ -61,10 +67,17 @@ class Selfie(nn.Module):
     places = self.positions(h.shape[-1]).astype(h.dtype)  # [patches, dim]
 
     visible = jnp.take_along_axis(h, context[..., None], axis=1)
-    if self.context_positions:
-      visible += places[context]
-    u = attention_pooling.pool(self.attention_pooling, visible, dropout_keys)
+    placed = visible + places[context]
+    u = attention_pooling.per_example(
+      self.attention_pooling,
+      dropout_keys,
+      placed if self.context_positions else visible,
+    )
     query = u[:, None] + places[targets]  # [batch, targets, dim]
+    if self.query_layer is not None:
+      query = attention_pooling.per_example(
+        self.query_layer, dropout_keys, query, placed
+      )
 
     masked = jnp.take_along_axis(h, targets[..., None], axis=1)
     query, masked = (

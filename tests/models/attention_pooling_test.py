@@ -62,7 +62,7 @@ class Holder(attention_pooling.nn.Module):
   pooling: attention_pooling.AttentionPooling
 
   def __call__(self, h, dropout_keys=None):
-    return attention_pooling.pool(self.pooling, h, dropout_keys)
+    return attention_pooling.per_example(self.pooling, dropout_keys, h)
 
 
 def test_dropout_follows_the_examples_key_and_not_the_batch():
