@@ -73,7 +73,7 @@ def remembered(
 
   It lies in the cache folder and, where the files are in a bucket, beside them.
   """
-  key = [what, *reading.pool.map(_state, paths)]
+  key = [what, *reading.pool.map(state, paths)]
   if not reading.is_in_bucket(paths[0]):
     return disk.remembered(key, make)
   path = f'{os.path.dirname(paths[0])}/{_FOLDER}/{disk.digest(key)}.npz'
@@ -113,7 +113,7 @@ def _offsets(lengths: np.ndarray) -> np.ndarray:
   return np.cumsum(steps) - steps + _HEADER
 
 
-def _state(path: str) -> tuple[str, int, int]:
+def state(path: str) -> tuple[str, int, int]:
   """What is another after a file has changed."""
   found = disk.patiently(path, tf.io.gfile.stat, path)
   return os.path.basename(path), found.length, found.mtime_nsec

@@ -7,13 +7,17 @@ from collections.abc import Iterator
 from concurrent import futures
 import ctypes
 import functools
+import logging
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from selfie_jax import errors
+from selfie_jax.data import augment
 from selfie_jax.data import disk
+
+logger = logging.getLogger(__name__)
 
 # So many threads make batches in memory, and so many batches lie ready.
 _WORKERS, _AHEAD = 2, 4
@@ -60,7 +64,7 @@ def gather(
 def _reuse_memory() -> None:
   """Has freed arrays used again for the next batch; half of the time without.
 
-  After `decode_all` glibc was seen to give them back to the system, which
+  After `decode_images` glibc was seen to give them back to the system, which
   clears them page by page when it hands them out again.
   """
   mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
@@ -120,7 +124,48 @@ def decode(
     raise raised[0]
 
 
-def decode_all(
+def decode_images(store, side: int) -> disk.Arrays:
+  """A whole store as evaluation sees it, without the images left out.
+
+  Args:
+    store: see `decode`.
+    side: of the images, pixels.
+
+  Returns:
+    'images' uint8 [n, side, side, 3], 'labels' int32 [n] and 'positions' in
+    the store int64 [n].
+  """
+  images = np.empty((store.size, side, side, 3), np.uint8)
+  labels = np.empty(store.size, np.int32)
+  positions, end = np.empty(store.size, np.int64), 0
+  for some, label, image in _decode_all(
+    store, lambda encoded: augment.decode_whole(encoded, side)
+  ):
+    first, end = end, end + len(some)
+    positions[first:end], labels[first:end] = some, label
+    images[first:end] = image
+  return {
+    'images': images[:end],
+    'labels': labels[:end],
+    'positions': positions[:end],
+  }
+
+
+def find_damaged(store) -> disk.Arrays:
+  """Positions of the images of a store that cannot be decoded: 'damaged'."""
+  logger.info(
+    'Decoding the %d images of %s once, to find any that cannot be',
+    store.size,
+    store.name,
+  )
+  readable = [
+    positions for positions, _, _ in _decode_all(store, augment.full_shape)
+  ]
+  every = np.arange(store.size)
+  return {'damaged': np.setdiff1d(every, np.concatenate([[], *readable]))}
+
+
+def _decode_all(
   store, function: Callable[[tf.Tensor], tf.Tensor]
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
   """Batches (positions, labels, function(encoded image)) of a whole store.

@@ -1,5 +1,6 @@
 """Random access to the encoded images of a prepared tfds split."""
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import functools
 
@@ -112,6 +113,13 @@ class Records:
       done += len(batch)
     if done != self.size:
       raise _incomplete(self.name, done, self.size)
+
+  def remembered(
+    self, what: str, make: Callable[[], disk.Arrays]
+  ) -> disk.Arrays:
+    """`make()`, kept in the cache folder for as long as the files stay."""
+    states = reading.pool.map(index_lib.state, self._paths)
+    return disk.remembered([what, self._split.name, *states], make)
 
   def where(self, position: int) -> str:
     """Where an example lies."""

@@ -10,6 +10,7 @@ import itertools
 import logging
 
 import numpy as np
+import PIL
 import tensorflow as tf
 
 from selfie_jax import errors
@@ -20,6 +21,11 @@ from selfie_jax.data import records
 from selfie_jax.data.photos import folder
 
 logger = logging.getLogger(__name__)
+
+_KEPT_GIB = 0.5  # decoded sets up to this are kept in the cache folder too
+# What their pixels come from. The number is ours: raise it with a change of
+# augment.decode_whole or of photos.images.
+_DECODERS = 1, tf.__version__, PIL.__version__
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +74,7 @@ class Source:
     self._crops_encoded = config.augment.crop == 'random_resized'
     gib = store.size * config.image_size**2 * 3 / 2**30
     self.in_memory = not self._crops_encoded and gib <= config.dataset.cache_gib
+    self._is_small = gib <= _KEPT_GIB
     self._read_ahead = config.dataset.read_ahead if store.in_bucket else 0
     self._store = store
     self._from_primary = from_primary
@@ -175,18 +182,15 @@ class Source:
   @functools.cached_property
   def _decoded(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All images, their labels, and the positions of those left out."""
-    side, total = self.image_size, self._store.size
-    images = np.empty((total, side, side, 3), np.uint8)
-    labels = np.empty(total, np.int32)
-    positions, end = np.empty(total, np.int64), 0
-    for some, label, image in parallel.decode_all(
-      self._store, lambda encoded: augment.decode_whole(encoded, side)
-    ):
-      first, end = end, end + len(some)
-      positions[first:end], labels[first:end] = some, label
-      images[first:end] = image
-    images, labels, positions = images[:end], labels[:end], positions[:end]
-    damaged = np.setdiff1d(np.arange(total), positions)
+    what = f'images of {self.image_size}, by {_DECODERS}'
+    make = functools.partial(
+      parallel.decode_images, self._store, self.image_size
+    )
+    kept = self._store.remembered(what, make) if self._is_small else make()
+    images, labels, positions = (
+      kept[name] for name in ('images', 'labels', 'positions')
+    )
+    damaged = np.setdiff1d(np.arange(self._store.size), positions)
     if not self._store.may_be_damaged:
       return images, labels, damaged
     left_out = self._from_primary(lambda: damaged)
@@ -207,19 +211,10 @@ class Source:
   @functools.cached_property
   def _damaged(self) -> np.ndarray:
     """Positions of the images on the disk that cannot be decoded, int64."""
-
-    def look() -> np.ndarray:
-      logger.info(
-        'Decoding the %d images of %s once, to find any that cannot be',
-        self._store.size,
-        self.name,
-      )
-      batches = parallel.decode_all(self._store, augment.full_shape)
-      readable = [positions for positions, _, _ in batches]
-      every = np.arange(self._store.size)
-      return np.setdiff1d(every, np.concatenate([[], *readable]))
-
-    return self._from_primary(lambda: self._store.remembered('damaged', look))
+    look = functools.partial(parallel.find_damaged, self._store)
+    return self._from_primary(
+      lambda: self._store.remembered('damaged', look)['damaged']
+    )
 
   def _decode(
     self,

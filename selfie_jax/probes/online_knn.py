@@ -12,7 +12,6 @@ from selfie_jax import errors
 from selfie_jax.data import input_pipeline
 from selfie_jax.data import sources
 from selfie_jax.models import features as features_lib
-from selfie_jax.probes import nearest_neighbours
 from selfie_jax.tasks import train_state
 from selfie_jax.training import evaluation
 
@@ -48,6 +47,9 @@ def create(
   Raises:
     UserError: fewer than five images have a label.
   """
+  # scikit-learn takes a second to import; runs that do not look save it.
+  from selfie_jax.probes import nearest_neighbours
+
   labelled = np.flatnonzero(source.labels >= 0)
   if len(labelled) < QUERIES:
     raise errors.UserError(

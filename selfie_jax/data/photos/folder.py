@@ -79,10 +79,12 @@ class Folder:
     for some in np.array_split(positions, -(-self.size // reading.THREADS)):
       yield self.labels[some], self.read(some)
 
-  def remembered(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """`make()`, kept in the cache folder for as long as the files stay."""
-    key = [name, *reading.pool.map(_state, self._paths)]
-    return disk.remembered(key, lambda: {name: make()})[name]
+  def remembered(
+    self, what: str, make: Callable[[], disk.Arrays]
+  ) -> disk.Arrays:
+    """`make()`, kept in the cache folder while files and labels stay."""
+    states = reading.pool.map(_state, self._paths)
+    return disk.remembered([what, self.labels.tolist(), *states], make)
 
   def where(self, position: int) -> str:
     """Which file an image is."""

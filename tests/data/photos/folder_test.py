@@ -13,6 +13,7 @@ from selfie_jax import config as config_lib
 from selfie_jax import errors
 from selfie_jax.data import disk
 from selfie_jax.data import input_pipeline
+from selfie_jax.data import parallel
 from selfie_jax.data import splits
 from selfie_jax.data.photos import listing
 from selfie_jax.storage import saved_job
@@ -177,3 +178,37 @@ def test_images_are_known_again_where_they_were_moved(
   (workdir / 'data.json').write_text('{')
   with pytest.raises(errors.UserError, match='damaged'):
     saved_job.check_data(facts, workdir)
+
+
+def test_small_sets_are_decoded_once(photos, monkeypatch):
+  """Until a file, its label or the size of the images is another."""
+  decoded, decode_images = [], parallel.decode_images
+
+  def decode(store, side):
+    decoded.append(store.name)
+    return decode_images(store, side)
+
+  monkeypatch.setattr(parallel, 'decode_images', decode)
+  path = own_photos.partly_labelled(photos)
+
+  def look(**fields):
+    decoded.clear()
+    source, _ = own_photos.open_sources(path, 'finetune', **fields)
+    return own_photos.decoded(source), source.labels.copy(), len(decoded)
+
+  first, labels, count = look()
+  assert count == 2  # train and test
+  again, same, count = look()
+  assert count == 0
+  np.testing.assert_array_equal(first, again)
+  np.testing.assert_array_equal(labels, same)
+
+  assert look(**{'image_size': 16, 'patch_size': 4})[2] == 2
+  own_photos.save(photos / 'train' / 'cat' / '0.png', seed=77)
+  changed, _, count = look()
+  assert count == 1
+  assert (first != changed).any(axis=(1, 2, 3)).sum() == 1
+  text = path.read_text()
+  path.write_text(text.replace('train/dog/0.png,dog', 'train/dog/0.png,cat'))
+  _, relabelled, count = look()
+  assert count == 1 and (relabelled != labels).sum() == 1
