@@ -64,7 +64,7 @@ def main(argv: list[str]) -> None:
     FLAGS.distributed,
     FLAGS.heartbeat_seconds,
   )
-  command_line.check_devices()
+  command_line.start_jax()
   if not distributed.is_primary():
     logging.getLogger('selfie_jax').setLevel(logging.WARNING)
   from selfie_jax.probes import online_knn

@@ -24,8 +24,8 @@ def pretrain() -> ConfigDict:
   # Beyond the paper, and off.
   config.puzzle = puzzle = ConfigDict()
   # What looks for the patch of a hole: sum, the context's summary plus the
-  # position [P]; or attend, one layer more in which that sum attends to the
-  # visible patches and to where they are.
+  # position [P]; or attend, which adds what a layer makes of that sum when it
+  # attends to the visible patches and to where they are.
   puzzle.query = 'sum'
   # The others make a puzzle that edges and colours alone do not solve.
   # Pixels by which a patch is cut smaller than its cell, at a random place (the

@@ -7,6 +7,7 @@ import logging
 import sys
 from typing import NoReturn
 
+from selfie_jax import cache
 from selfie_jax import errors
 
 
@@ -58,14 +59,15 @@ def silence_libraries() -> None:
   absl_logging.set_verbosity(absl_logging.FATAL)
 
 
-def check_devices() -> None:
-  """Starts jax's backend; what jax says without a device is a traceback.
+def start_jax() -> None:
+  """Starts jax's backend, and says in a line if it has no device.
 
   Raises:
     UserError: there is no such device as JAX_PLATFORMS asks for.
   """
   import jax
 
+  cache.keep_compiled()
   try:
     jax.devices()
   except (AssertionError, RuntimeError) as error:

@@ -32,7 +32,7 @@ def main() -> None:
   command_line.silence_libraries()
   with command_line.one_line():
     args = parser.parse_args()
-    command_line.check_devices()
+    command_line.start_jax()
     written, skipped, layer = embed_folder(**vars(args))
     from selfie_jax.inference import samples  # takes seconds to load
 

@@ -40,7 +40,7 @@ def main() -> None:
   command_line.silence_libraries()
   with command_line.one_line():
     args = parser.parse_args()
-    command_line.check_devices()
+    command_line.start_jax()
     for path in export(args.checkpoint, args.format, args.out):
       print(f'{path} ({path.stat().st_size / 1e6:.1f} MB)')
 

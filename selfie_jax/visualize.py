@@ -42,7 +42,7 @@ def main() -> None:
   command_line.silence_libraries()
   with command_line.one_line():
     args = parser.parse_args()
-    command_line.check_devices()
+    command_line.start_jax()
     draw_run(**vars(args))
 
 

@@ -17,11 +17,12 @@ _EXPERIMENTS = {'storage', 'figures', 'config', 'errors'}
 _EXPERIMENTS |= {'job_flags', 'command_line'}
 ARROWS = {
   'errors': set(),
+  'cache': set(),
   'figures': set(),
   'models': {'errors'},
-  'data': {'errors'},
+  'data': {'errors', 'cache'},
   'distributed': {'errors'},
-  'command_line': {'errors'},
+  'command_line': {'errors', 'cache'},
   'job_flags': {'config', 'errors'},
   'config': {'models', 'errors'},
   'tasks': {'models', 'errors'},

@@ -12,6 +12,7 @@ import requests
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from selfie_jax import cache
 from selfie_jax import errors
 from selfie_jax.data import digits
 from selfie_jax.data import disk
@@ -89,7 +90,7 @@ def quiet():
 
 
 def _open_digits(data_dir: str) -> tfds.core.DatasetBuilder:
-  folder = data_dir or str(disk.cache_folder() / 'tfds')
+  folder = data_dir or str(cache.folder() / 'tfds')
 
   def open_or_prepare() -> tfds.core.DatasetBuilder:
     builder = digits.Digits(data_dir=folder)

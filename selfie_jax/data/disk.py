@@ -20,6 +20,7 @@ from typing import TypeVar
 import numpy as np
 import tensorflow as tf
 
+from selfie_jax import cache
 from selfie_jax import errors
 
 logger = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ def remembered(key: list, make: Callable[[], Arrays]) -> Arrays:
       its `repr` is compared.
     make: gives arrays by name.
   """
-  path = cache_folder() / 'records' / f'{digest(key)}.npz'
+  path = cache.folder() / 'records' / f'{digest(key)}.npz'
 
   def load() -> bytes | None:
     try:
@@ -144,12 +145,6 @@ def unpack(name: str, content: bytes | None) -> Arrays | None:
   except Exception:  # which, depends on where the damage is
     logger.warning('%s is damaged and made again', name)
     return None
-
-
-def cache_folder() -> pathlib.Path:
-  """The folder for what can be made again: $XDG_CACHE_HOME or ~/.cache."""
-  base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-  return pathlib.Path(base) / 'selfie_jax'
 
 
 def reason(error: BaseException, limit: int = 300) -> str:

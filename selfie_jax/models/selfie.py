@@ -25,9 +25,9 @@ class Selfie(nn.Module):
     context_positions: whether the context's vectors get them too, before A.
     logit_scale: 'none', or 'inverse_sqrt' to divide the logits by sqrt(dim).
     query_layer: None, the paper's query u + e(place); or a layer in which that
-      sum attends to the visible patches with their positions. Of a sum's logits
-      (u + e_i) h_j only e_i h_j tells the holes of an image apart, and the
-      context has no part in it.
+      sum attends to the visible patches with their positions, and whose output
+      is added. Of the paper's logits (u + e_i) h_j only e_i h_j tells the holes
+      of an image apart, and the context has no part in it.
   """
 
   patch_network: resnet.PatchNetwork
@@ -75,7 +75,7 @@ class Selfie(nn.Module):
     )
     query = u[:, None] + places[targets]  # [batch, targets, dim]
     if self.query_layer is not None:
-      query = attention_pooling.per_example(
+      query += attention_pooling.per_example(
         self.query_layer, dropout_keys, query, placed
       )
 

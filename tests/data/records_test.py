@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from selfie_jax import cache
 from selfie_jax import errors
 from selfie_jax.data import disk
 from selfie_jax.data import index
@@ -116,7 +117,7 @@ def test_a_hiccup_of_the_disk_changes_nothing(
   whole = records.open_records(builder, split)
   expected = whole.read(np.arange(50)), whole.labels.tolist()
 
-  shutil.rmtree(disk.cache_folder())
+  shutil.rmtree(cache.folder())
   away = hiccup(path)
   source = records.open_records(builder, split)
   assert source.labels.tolist() == expected[1] and not away.exists()
