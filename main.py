@@ -67,16 +67,17 @@ def main(argv: list[str]) -> None:
   command_line.start_jax()
   if not distributed.is_primary():
     logging.getLogger('selfie_jax').setLevel(logging.WARNING)
-  from selfie_jax.probes import online_knn
-  from selfie_jax.probes import probe
-  from selfie_jax.training import train
-
   config = FLAGS.config
   workdir = FLAGS.workdir or job_flags.default_workdir()
   with distributed.ending_together(), errors.of_the_disk():
     if config.mode == 'probe':
+      from selfie_jax.probes import probe
+
       probe.run(config, workdir)
     else:
+      from selfie_jax.probes import online_knn
+      from selfie_jax.training import train
+
       train.train_and_evaluate(config, workdir, online_knn.monitors(config))
 
 

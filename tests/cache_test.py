@@ -1,0 +1,67 @@
+"""What was compiled is found again, and a broken file of it does no harm."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from selfie_jax import cache
+
+CODE = """
+import jax
+from selfie_jax import command_line
+command_line.start_jax()
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+hits = []
+jax.monitoring.register_event_listener(lambda event, **_: hits.append(event))
+print(jax.jit(lambda x: (x @ x).sum())(jax.numpy.ones((3, 3))))
+print(hits.count('/jax/compilation_cache/cache_hits'))
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+  """Compiles in a new process: (result, hits, stderr)."""
+  environment = os.environ | {'XDG_CACHE_HOME': str(tmp_path)}
+  environment.pop('JAX_COMPILATION_CACHE_DIR')
+
+  def compile_once(**variables):
+    done = subprocess.run(
+      [sys.executable, '-c', CODE],
+      env=environment | variables,
+      capture_output=True,
+      text=True,
+      check=True,
+    )
+    result, hits = done.stdout.split()
+    return float(result), int(hits), done.stderr
+
+  return compile_once
+
+
+def test_what_was_compiled_is_found_again(run, tmp_path):
+  assert run() == (27, 0, '')
+  result, hits, _ = run()
+  assert result == 27 and hits > 0
+  for path in (tmp_path / 'selfie_jax' / 'compiled').iterdir():
+    path.write_bytes(path.read_bytes()[:-20])
+  assert run() == (27, 0, '')
+
+
+def test_it_can_be_turned_off(run, tmp_path):
+  assert run(JAX_ENABLE_COMPILATION_CACHE='false') == (27, 0, '')
+  assert not (tmp_path / 'selfie_jax').exists()
+
+
+def test_a_folder_that_cannot_be_made_is_no_hindrance(run, tmp_path):
+  (tmp_path / 'selfie_jax').write_text('')
+  assert run() == (27, 0, '')
+
+
+def test_the_users_own_folder_stays():
+  own = jax.config.jax_compilation_cache_dir
+  assert own
+  cache.keep_compiled()
+  assert jax.config.jax_compilation_cache_dir == own
