@@ -7,7 +7,6 @@ import math
 import time
 from typing import Any
 
-from clu import metric_writers
 from etils import epath
 import jax
 from matplotlib import figure as mpl_figure
@@ -20,6 +19,7 @@ from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax import figures as figures_lib
 from selfie_jax.storage import workdir as workdir_lib
+from selfie_jax.training import metric_writers
 from selfie_jax.training import utilisation
 
 logger = logging.getLogger(__name__)
