@@ -29,6 +29,7 @@ import jax
 from jax.experimental import topologies
 from ml_collections import config_flags
 
+from benchmarks import chips
 from benchmarks import hlo
 from benchmarks import job
 from selfie_jax import command_line
@@ -48,22 +49,14 @@ flags.DEFINE_bool(
 )
 flags.mark_flag_as_required('config')
 
-# bfloat16 FLOP/s, clock in Hz, bytes/s and bytes of memory of a chip: Google's
-# data sheets, and the clocks that fit libtpu's estimates.
-CHIPS = {
-  'v4': (275e12, 1.05e9, 1228e9, 32 * 2**30),
-  'v5e': (197e12, 1.5e9, 819e9, 16 * 2**30),
-  'v5p': (459e12, 1.75e9, 2765e9, 95 * 2**30),
-}
-
 
 def describe(topology: str):
   """A topology by name; chips with two cores are one device each."""
   kind, _, grid = topology.partition(':')
-  if kind not in CHIPS or not grid:
+  if kind not in chips.CHIPS or not grid:
     sys.exit(
       f'error: no topology {topology!r}; type --topology=KIND:GRID with KIND '
-      f'one of {", ".join(CHIPS)} and GRID such as 1x1 (v5e) or 2x2x2'
+      f'one of {", ".join(chips.CHIPS)} and GRID such as 1x1 (v5e) or 2x2x2'
     )
   if grid == '1x1':
     more = {'chips_per_host_bounds': (1, 1, 1)}
@@ -74,7 +67,7 @@ def describe(topology: str):
 
 def measure(config, topology: str) -> dict[str, float | str]:
   """Compiles the job's step for a topology and adds its costs up."""
-  flop_rate, clock, byte_rate, memory = CHIPS[topology.partition(':')[0]]
+  flop_rate, clock, byte_rate, memory = chips.CHIPS[topology.partition(':')[0]]
   devices = list(describe(topology).devices)
   if FLAGS.batch_per_device:
     config.batch_size = FLAGS.batch_per_device * len(devices)

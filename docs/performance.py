@@ -1,32 +1,73 @@
-"""Writes the ledger into docs/performance.md: python -m docs.performance.
+"""Writes the ledger into the documents: python -m docs.performance.
 
-The table of the steps' costs on TPUs, and docs/performance.png, both from
-benchmarks/tpu_cost.json.
+The table of the steps' costs on TPUs and docs/performance.png, and what whole
+jobs would take and cost in docs/tpu.md; all from benchmarks/tpu_cost.json.
 """
 
+from collections.abc import Callable
+import importlib
 import pathlib
 import re
 
 from matplotlib import figure as mpl_figure
 
+from benchmarks import chips
 from benchmarks import tpu_ledger
 
 PAGE = pathlib.Path(__file__).with_name('performance.md')
+JOBS_PAGE = PAGE.with_name('tpu.md')
 PICTURE = PAGE.with_suffix('.png')
 FORWARD_COLOUR, BACKWARD_COLOUR, REST_COLOUR = '#9ecae1', '#3182bd', '#bdbdbd'
 
-_MARKS = '<!-- ledger -->\n{}\n<!-- /ledger -->'
+_SLICES = {'v5e': (1, 8), 'v4': (8,), 'v5p': (8,)}
+
+_MARKS = '<!-- ledger -->\n{}<!-- /ledger -->'
 
 
 def main() -> None:
-  PAGE.write_text(filled(PAGE.read_text()))
+  PAGE.write_text(filled(PAGE.read_text(), table))
+  JOBS_PAGE.write_text(filled(JOBS_PAGE.read_text(), jobs))
   draw().savefig(PICTURE, dpi=160)
 
 
-def filled(page: str) -> str:
-  """The page with the ledger's table in its place."""
+def filled(page: str, make: Callable[[], str]) -> str:
+  """The page with a table of the ledger in its place."""
   pattern = re.compile(_MARKS.format('.*?'), re.S)
-  return pattern.sub(lambda _: _MARKS.format(table()), page)
+  return pattern.sub(lambda _: _MARKS.format(make() + '\n'), page)
+
+
+def jobs() -> str:
+  """What the paper's jobs take on slices of each chip, in Markdown.
+
+  From the first entry of each job and kind of chip; what differs between its
+  number of images a chip and the job's, and all that is no step, is left out.
+  """
+  rows = [
+    '| job | steps x images | chips | memory for the step | hours | dollars |',
+    '|---|---|---|---|---|---|',
+  ]
+  seen = set()
+  for step in tpu_ledger.read():
+    job = pathlib.Path(step['flags'][0].partition('=')[2]).stem
+    kind = step['flags'][1].partition('=')[2].partition(':')[0]
+    if (job, kind) in seen:
+      continue
+    seen.add((job, kind))
+    config = importlib.import_module(f'configs.{job}').get_config()
+    found, clock = step['found'], chips.CHIPS[kind][1]
+    images = config.total_steps * config.batch_size
+    for count in _SLICES[kind]:
+      share = config.batch_size / count / found['batch_per_device']
+      seconds = images * found['kilocycles_per_image'] * 1e3 / clock / count
+      hours = seconds / 3600
+      memory = found['memory_bytes'] * share / 2**30
+      rows.append(
+        f'| `{job}` | {config.total_steps:,} x {config.batch_size:,} '
+        f'| {count} x {kind} | {memory:.1f} of '
+        f'{chips.CHIPS[kind][3] / 2**30:.0f} GiB '
+        f'| {hours:.1f} | {hours * count * chips.PRICES[kind]:.0f} |'
+      )
+  return '\n'.join(rows)
 
 
 def table() -> str:

@@ -23,7 +23,9 @@ DOCUMENTS = sorted([*ROOT.glob('*.md'), *(ROOT / 'docs').glob('*.md')])
 def test_performance_page_has_the_ledger():
   page = performance.PAGE.read_text()
   assert performance.table() in page, 'type python -m docs.performance'
-  assert performance.filled(page) == page
+  assert performance.filled(page, performance.table) == page
+  page = performance.JOBS_PAGE.read_text()
+  assert performance.filled(page, performance.jobs) == page
 
 
 def test_exit_codes_are_those_that_commands_have():
