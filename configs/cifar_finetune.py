@@ -21,11 +21,14 @@ def get_config(variant: str = ''):
   common.check_variant(variant, 'small', 'tiny')
   config = common.finetune()
   if variant == 'small':
-    common.shrink_network(config, width=24, stem='patch4')
+    common.shrink_network(config, width=24, stem='patch2')
+    config.model.depths = (2, 2, 2, 2)
+    config.model.closing_norm = False
     config.batch_size = 128
-    config.total_steps = 2_000
-    config.eval_every = 200
-    config.checkpoint_every = 200
+    config.total_steps = 1_500
+    config.eval_every = 500
+    config.checkpoint_every = 250
+    config.optimizer.weight_decay = 5e-4
     config.model.attention.dropout = 0.0
   elif variant == 'tiny':
     common.make_tiny(config)

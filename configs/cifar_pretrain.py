@@ -17,11 +17,13 @@ def get_config(variant: str = ''):
   common.check_variant(variant, 'small', 'tiny')
   config = common.pretrain()
   if variant == 'small':
-    common.shrink_network(config, width=24, stem='patch4')
+    common.shrink_network(config, width=24, stem='patch2')
+    config.model.depths = (2, 2, 2, 2)
+    config.model.closing_norm = False
     config.model.attention.dropout = 0.0
     config.model.logit_scale = 'inverse_sqrt'
     config.batch_size = 128
-    config.total_steps = 12_000
+    config.total_steps = 5_000
     config.eval_every = 1_000
     config.checkpoint_every = 500
   elif variant == 'tiny':

@@ -17,7 +17,7 @@ from selfie_jax import errors
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LINK = re.compile(r'\]\(([^)#\s]+)(?:#[^)]*)?\)|^\[[^\]]+\]: (\S+)', re.M)
-DOCUMENTS = sorted([*ROOT.glob('*.md'), *(ROOT / 'docs').glob('*.md')])
+DOCUMENTS = sorted([*ROOT.glob('*.md'), *(ROOT / 'docs').rglob('*.md')])
 
 
 def test_performance_page_has_the_ledger():
