@@ -43,6 +43,6 @@ class ResNet36Attention(resnet.ResNet):
         x.dtype
       )
     x = pooling_lib.per_example(
-      self.attention_pooling, x.reshape(b, rows * columns, dim), dropout_keys
+      self.attention_pooling, dropout_keys, x.reshape(b, rows * columns, dim)
     )
     return nn.Dense(self.num_classes, name='head')(x.astype(jnp.float32))

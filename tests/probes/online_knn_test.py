@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from selfie_jax import errors
 from selfie_jax.data import input_pipeline
+from selfie_jax.probes import nearest_neighbours
 from selfie_jax.probes import online_knn
 from selfie_jax.tasks import pretrain
 from selfie_jax.training import train
@@ -89,7 +90,7 @@ def test_images_that_vote_are_not_asked_about(monkeypatch):
     assert (count, temperature) == (20, 0.07)
     return 0.5
 
-  monkeypatch.setattr(online_knn.nearest_neighbours, 'accuracy', look)
+  monkeypatch.setattr(nearest_neighbours, 'accuracy', look)
   for config.seed in (0, 1):
     values = online_knn.create(config, source).evaluate(state)
     assert values == {'knn_accuracy': 0.5}
