@@ -10,7 +10,7 @@ import types
 _CALLBACK = 'tensorboard.plugins.hparams._keras'
 
 _stub = types.ModuleType(_CALLBACK)
-_stub.Callback = None
+vars(_stub)['Callback'] = None
 _is_loaded = sys.modules.setdefault(_CALLBACK, _stub) is not _stub
 
 from clu.metric_writers import create_default_writer  # noqa: E402, F401
