@@ -14,7 +14,6 @@ BIN := $(VENV)/bin
 RUNS ?= runs
 
 # Compiled programs are kept between runs, so that a second start is quick.
-export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.jax_cache
 
 # Make's own error is one line, before anything is installed.
 need_python = $(if $(shell { $(PYTHON) $(FITS); } 2>/dev/null && echo fits),,\

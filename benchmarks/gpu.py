@@ -39,7 +39,9 @@ _LOOP_STEPS = 300
 PRODUCTS = ('highest', 'default')
 
 
-def measurements(kinds: tuple[str, ...], variant: str) -> Iterator[dict]:
+def measurements(
+  kinds: tuple[str, ...], variant: str, loop_steps: int
+) -> Iterator[dict[str, Any]]:
   """What is to be measured: a kind and the job it is of."""
   if 'step' in kinds:
     for job, dtype, batch in itertools.product(
@@ -49,19 +51,18 @@ def measurements(kinds: tuple[str, ...], variant: str) -> Iterator[dict]:
       yield {'kind': 'step', 'job': name, 'dtype': dtype, 'batch': batch}
   if 'loop' in kinds:
     for job, dtype in itertools.product(JOBS[:2], DTYPES):
-      yield {'kind': 'loop', 'job': f'{job}.py{variant}', 'dtype': dtype}
+      name = f'{job}.py{variant}'
+      yield {'kind': 'loop', 'job': name, 'dtype': dtype, 'steps': loop_steps}
   if 'losses' in kinds:
     for mode, products in itertools.product(('pretrain', 'finetune'), PRODUCTS):
       job = f'digits_{mode}.py:tiny'
       yield {'kind': 'losses', 'job': job, 'products': products}
 
 
-def measure(cell: dict[str, Any], steps: int) -> dict[str, Any]:
+def measure(cell: dict[str, Any]) -> dict[str, Any]:
   """The numbers of a cell, or {'error': its last line}."""
   try:
-    return {'step': _step, 'loop': _loop, 'losses': _losses}[cell['kind']](
-      cell, steps
-    )
+    return {'step': _step, 'loop': _loop, 'losses': _losses}[cell['kind']](cell)
   except subprocess.CalledProcessError as error:
     lines = error.stderr.strip().splitlines() or [
       f'exit code {error.returncode}'
@@ -69,8 +70,7 @@ def measure(cell: dict[str, Any], steps: int) -> dict[str, Any]:
     return {'error': lines[-1][:300]}
 
 
-def _step(cell: dict[str, Any], steps: int) -> dict[str, Any]:
-  del steps
+def _step(cell: dict[str, Any]) -> dict[str, Any]:
   flags = [f'--config=configs/{cell["job"]}', f'--config.dtype={cell["dtype"]}']
   if cell['batch']:
     flags.append(f'--config.batch_size={cell["batch"]}')
@@ -78,7 +78,8 @@ def _step(cell: dict[str, Any], steps: int) -> dict[str, Any]:
   return json.loads(said.splitlines()[-1])
 
 
-def _loop(cell: dict[str, Any], steps: int) -> dict[str, Any]:
+def _loop(cell: dict[str, Any]) -> dict[str, Any]:
+  steps = cell['steps']
   with tempfile.TemporaryDirectory() as folder:
     _train(
       cell['job'],
@@ -97,9 +98,8 @@ def _loop(cell: dict[str, Any], steps: int) -> dict[str, Any]:
   }
 
 
-def _losses(cell: dict[str, Any], steps: int) -> dict[str, Any]:
+def _losses(cell: dict[str, Any]) -> dict[str, Any]:
   """The largest difference between a loss here and on the CPU, relative."""
-  del steps
   variables = {'JAX_DEFAULT_MATMUL_PRECISION': cell['products']}
   losses = []
   for platform in ({}, {'JAX_PLATFORMS': 'cpu'}):
@@ -152,16 +152,16 @@ def describe(cell: dict[str, Any], found: dict[str, Any]) -> str:
 
 
 def run(
-  out: pathlib.Path, kinds: tuple[str, ...], variant: str, steps: int
+  out: pathlib.Path, kinds: tuple[str, ...], variant: str, loop_steps: int
 ) -> None:
   """Measures what `out` does not have yet."""
   lines = out.read_text().splitlines() if out.exists() else []
   known = [json.loads(line) for line in lines]
-  for cell in measurements(kinds, variant):
+  for cell in measurements(kinds, variant, loop_steps):
     rows = (row['found'] for row in known if row['cell'] == cell)
     found = next(rows, None)
     if found is None:
-      found = measure(cell, steps)
+      found = measure(cell)
       with out.open('a') as file:
         file.write(json.dumps({'cell': cell, 'found': found}) + '\n')
     print(describe(cell, found), flush=True)

@@ -39,35 +39,42 @@ def filled(page: str, make: Callable[[], str]) -> str:
 def jobs() -> str:
   """What the paper's jobs take on slices of each chip, in Markdown.
 
-  From the first entry of each job and kind of chip; what differs between its
+  From the entry with as many chips, or with one. What differs between its
   number of images a chip and the job's, and all that is no step, is left out.
   """
   rows = [
     '| job | steps x images | chips | memory for the step | hours | dollars |',
     '|---|---|---|---|---|---|',
   ]
-  seen = set()
-  for step in tpu_ledger.read():
-    job = pathlib.Path(step['flags'][0].partition('=')[2]).stem
-    kind = step['flags'][1].partition('=')[2].partition(':')[0]
-    if (job, kind) in seen:
-      continue
-    seen.add((job, kind))
+  entries = {
+    (_job(step), _kind(step), step['found']['devices']): step['found']
+    for step in tpu_ledger.read()
+    if len(step['flags']) == 3  # the paper's fields
+  }
+  for job, kind in dict.fromkeys(key[:2] for key in entries):
     config = importlib.import_module(f'configs.{job}').get_config()
-    found, clock = step['found'], chips.CHIPS[kind][1]
-    images = config.total_steps * config.batch_size
+    clock, memory = chips.CHIPS[kind][1], chips.CHIPS[kind][3]
     for count in _SLICES[kind]:
+      found = entries.get((job, kind, count)) or entries[job, kind, 1]
       share = config.batch_size / count / found['batch_per_device']
-      seconds = images * found['kilocycles_per_image'] * 1e3 / clock / count
-      hours = seconds / 3600
-      memory = found['memory_bytes'] * share / 2**30
+      cycles = found['kilocycles_per_image'] * 1e3 * config.batch_size / count
+      hours = config.total_steps * cycles / clock / 3600
       rows.append(
         f'| `{job}` | {config.total_steps:,} x {config.batch_size:,} '
-        f'| {count} x {kind} | {memory:.1f} of '
-        f'{chips.CHIPS[kind][3] / 2**30:.0f} GiB '
+        f'| {count} x {kind} '
+        f'| {found["memory_bytes"] * share / 2**30:.1f} of '
+        f'{memory / 2**30:.0f} GiB '
         f'| {hours:.1f} | {hours * count * chips.PRICES[kind]:.0f} |'
       )
   return '\n'.join(rows)
+
+
+def _job(step: dict) -> str:
+  return pathlib.Path(step['flags'][0]).stem
+
+
+def _kind(step: dict) -> str:
+  return step['flags'][1].partition('=')[2].partition(':')[0]
 
 
 def table() -> str:
@@ -78,14 +85,13 @@ def table() -> str:
     '|---|---|---|---|---|---|---|---|',
   ]
   for step in tpu_ledger.read():
-    config, topology, _, *more = step['flags']
-    name = pathlib.Path(config).stem
+    name, more = _job(step), step['flags'][3:]
     if more:
       name += ', ' + ', '.join(m.removeprefix('--config.') for m in more)
     found = step['found']
     rows.append(
       f'| `{name}` '
-      f'| {found["devices"]} x {topology.partition("=")[2].partition(":")[0]} '
+      f'| {found["devices"]} x {_kind(step)} '
       f'| {found["batch_per_device"]:.0f} '
       f'| {found["kilocycles_per_image"]:.1f} '
       f'({found["of_them_by_bandwidth"]:.1f}) '
@@ -118,7 +124,7 @@ def draw() -> mpl_figure.Figure:
     axes.invert_yaxis()
     axes.spines[['top', 'right']].set_visible(False)
     axes.set_title(
-      f'{pathlib.Path(step["flags"][0]).stem}: '
+      f'{_job(step)}: '
       f'{step["found"]["kilocycles_per_image"]:.0f} kilocycles an image',
       loc='left',
       fontsize=10,

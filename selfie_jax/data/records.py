@@ -115,11 +115,11 @@ class Records:
       raise _incomplete(self.name, done, self.size)
 
   def remembered(
-    self, what: str, make: Callable[[], disk.Arrays]
+    self, what: list, make: Callable[[], disk.Arrays]
   ) -> disk.Arrays:
     """`make()`, kept in the cache folder for as long as the files stay."""
     states = reading.pool.map(index_lib.state, self._paths)
-    return disk.remembered([what, self._split.name, *states], make)
+    return disk.remembered([*what, self._split.name, *states], make)
 
   def where(self, position: int) -> str:
     """Where an example lies."""

@@ -182,7 +182,7 @@ class Source:
   @functools.cached_property
   def _decoded(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All images, their labels, and the positions of those left out."""
-    what = f'images of {self.image_size}, by {_DECODERS}'
+    what = ['images', self.image_size, self._store.facts, _DECODERS]
     make = functools.partial(
       parallel.decode_images, self._store, self.image_size
     )
@@ -213,7 +213,7 @@ class Source:
     """Positions of the images on the disk that cannot be decoded, int64."""
     look = functools.partial(parallel.find_damaged, self._store)
     return self._from_primary(
-      lambda: self._store.remembered('damaged', look)['damaged']
+      lambda: self._store.remembered(['damaged'], look)['damaged']
     )
 
   def _decode(

@@ -16,8 +16,8 @@ from selfie_jax.models import build
 from selfie_jax.models import patches
 from selfie_jax.models import selfie
 
-# By model.name; the default first. Of pretraining the one that probes best
-# (docs/results.md): P's batch statistics are of patches.
+# By model.name; the default first. Of pretraining one that probes as well as
+# any with every network tried (docs/results.md): P's statistics are of patches.
 LAYERS = {
   'selfie': ('patches', 'block3', 'attention'),
   'resnet50': ('block3', 'block4'),

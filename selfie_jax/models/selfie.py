@@ -67,14 +67,13 @@ class Selfie(nn.Module):
     places = self.positions(h.shape[-1]).astype(h.dtype)  # [patches, dim]
 
     visible = jnp.take_along_axis(h, context[..., None], axis=1)
-    placed = visible + places[context]
+    pooled = visible + places[context] if self.context_positions else visible
     u = attention_pooling.per_example(
-      self.attention_pooling,
-      dropout_keys,
-      placed if self.context_positions else visible,
+      self.attention_pooling, dropout_keys, pooled
     )
     query = u[:, None] + places[targets]  # [batch, targets, dim]
     if self.query_layer is not None:
+      placed = visible + places[context]
       query += attention_pooling.per_example(
         self.query_layer, dropout_keys, query, placed
       )

@@ -21,11 +21,10 @@ import numpy as np
 from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax import figures as figures_lib
+from selfie_jax import tasks
 from selfie_jax.data import input_pipeline
 from selfie_jax.storage import checkpoints
 from selfie_jax.storage import saved_job
-from selfie_jax.tasks import finetune
-from selfie_jax.tasks import pretrain
 from selfie_jax.tasks import train_state
 from selfie_jax.training import chance
 from selfie_jax.training import evaluation
@@ -39,7 +38,6 @@ from selfie_jax.training import utilisation
 
 logger = logging.getLogger(__name__)
 
-TASKS = {'pretrain': pretrain, 'finetune': finetune}
 PICTURED = 12  # test examples in a task's pictures
 
 
@@ -77,7 +75,7 @@ def _run(
   monitors: Sequence[evaluation.CreateMonitor],
 ) -> dict[str, Any]:
   """Runs the job in a folder that is its own."""
-  task = TASKS[config.mode]
+  task = tasks.TASKS[config.mode]
   train_source, test_source = input_pipeline.open_sources(
     config, distributed.from_primary
   )

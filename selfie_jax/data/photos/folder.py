@@ -80,11 +80,11 @@ class Folder:
       yield self.labels[some], self.read(some)
 
   def remembered(
-    self, what: str, make: Callable[[], disk.Arrays]
+    self, what: list, make: Callable[[], disk.Arrays]
   ) -> disk.Arrays:
-    """`make()`, kept in the cache folder while files and labels stay."""
+    """`make()`, kept in the cache folder for as long as the files stay."""
     states = reading.pool.map(_state, self._paths)
-    return disk.remembered([what, self.labels.tolist(), *states], make)
+    return disk.remembered([*what, *states], make)
 
   def where(self, position: int) -> str:
     """Which file an image is."""
