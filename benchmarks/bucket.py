@@ -59,6 +59,7 @@ class Bucket(bucket_objects.Objects):
 
   Attributes:
     behaviour: how they are.
+    waiting: requests that wait for their answers.
     at_once: most requests that waited for their answers at a time.
     errors: requests that were not answered on purpose.
   """
@@ -66,8 +67,8 @@ class Bucket(bucket_objects.Objects):
   def __init__(self, behaviour: Behaviour | None = None):
     super().__init__()
     self.behaviour = behaviour or Behaviour()
-    self.at_once = self.errors = 0
-    self._waiting = self._number = 0
+    self.waiting = self.at_once = self.errors = 0
+    self._number = 0
     self._draw = random.Random(0)
 
   def forget(self) -> None:
@@ -161,8 +162,8 @@ class Bucket(bucket_objects.Objects):
   async def _wait(self) -> None:
     """Until the answer is due."""
     behaviour = self.behaviour
-    self._waiting += 1
-    self.at_once = max(self.at_once, self._waiting)
+    self.waiting += 1
+    self.at_once = max(self.at_once, self.waiting)
     try:
       await asyncio.sleep(
         behaviour.latency + behaviour.jitter * self._draw.random()
@@ -172,7 +173,7 @@ class Bucket(bucket_objects.Objects):
           break
         await asyncio.sleep(0.01)
     finally:
-      self._waiting -= 1
+      self.waiting -= 1
 
 
 async def _end(server: asyncio.Server) -> None:

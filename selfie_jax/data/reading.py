@@ -6,6 +6,7 @@ MiB whatever is wanted.
 """
 
 import asyncio
+import atexit
 from collections.abc import Awaitable
 from collections.abc import Callable
 from collections.abc import Coroutine
@@ -26,6 +27,7 @@ THREADS = 16
 _BUCKETS = 'gs://'
 _REQUESTS = 2048  # in flight to buckets; who asks limits them further
 _SECONDS = 60  # an answer that takes longer is lost
+_LAST_SECONDS = 10  # likewise at the end of the process
 # Pieces of a file that lie so close are read together, up to so many bytes.
 _GAP, _LONGEST = 1 << 16, 1 << 23
 
@@ -161,7 +163,9 @@ async def _ask(path: str, what: str, *arguments, **keywords) -> bytes | None:
   """Asks a bucket once; gives the content of an object that is there."""
   bucket, _, name = path.removeprefix(_BUCKETS).partition('/')
   ask = getattr(_store(bucket), what)
-  answer = await ask(name, *arguments, **keywords)
+  # Goes on where it is given up: tensorstore may abort a process that ends with
+  # a request that was cancelled. `_end` waits for those that are on the way.
+  answer = await asyncio.shield(ask(name, *arguments, **keywords))
   is_there = getattr(answer, 'state', '') == 'value'
   return answer.value if is_there else None
 
@@ -189,4 +193,15 @@ def _loop() -> asyncio.AbstractEventLoop:
   """Runs in a thread of its own for as long as the process does."""
   loop = asyncio.new_event_loop()
   threading.Thread(target=loop.run_forever, name='buckets', daemon=True).start()
+  atexit.register(_end, loop)
   return loop
+
+
+def _end(loop: asyncio.AbstractEventLoop) -> None:
+  """Waits for what buckets still answer; the process would abort without."""
+
+  async def answers():
+    if on_the_way := asyncio.all_tasks() - {asyncio.current_task()}:
+      await asyncio.wait(on_the_way, timeout=_LAST_SECONDS)
+
+  asyncio.run_coroutine_threadsafe(answers(), loop).result()

@@ -11,6 +11,7 @@ from selfie_jax import errors
 from selfie_jax.data import input_pipeline
 from selfie_jax.storage import checkpoints
 from selfie_jax.storage import workdir as workdir_lib
+from selfie_jax.tasks import pretrain
 from selfie_jax.training import evaluation
 from selfie_jax.training import profiling
 from selfie_jax.training import train
@@ -200,13 +201,12 @@ def test_test_set_is_read_once_with_the_checkpoint_best_on_validation(
 def test_evaluation_does_not_depend_on_the_batch_size(pretrain_config):
   """300 digits in batches with and without a padded rest, on two devices."""
   source = input_pipeline.open_source(pretrain_config, 'test')
-  task = train.pretrain
-  state = task.create_state(pretrain_config, 10)
+  state = pretrain.create_state(pretrain_config, 10)
   values = {}
   for batch_size in (300, 64, 100, 150):
     pretrain_config.eval_batch_size = batch_size
     evaluate = evaluation.create(
-      task, pretrain_config, {'test': (source, None)}
+      pretrain, pretrain_config, {'test': (source, None)}
     )
     values[batch_size] = evaluate(state, 'test')
     assert values[batch_size] == pytest.approx(values[300], rel=1e-5)
