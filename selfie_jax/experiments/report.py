@@ -38,12 +38,11 @@ def write(
     f"points it is ahead of {first}, with Welch's 95 % interval; one that "
     'excludes zero is bold. Patch accuracy is on test images.',
     _comparison(compared),
-    '![Accuracy here and in the paper, and the difference](accuracy.png)',
+    '![Test accuracy, and the difference](accuracy.png)',
     '## What differs from the paper',
     _departures(plan, runs),
     'Where the paper is silent, its column has the choice of this project: see '
-    'the README. The paper has five seeds'
-    f' and {", ".join(map(_share, plan.spec.fractions))} of the labels.',
+    f'the README. {_published(plan.spec)}',
     '## Learning rates',
     *_rates(plan, runs),
     '## Runs',
@@ -63,6 +62,13 @@ def write(
   ]
   workdir_lib.write(folder / 'report.md', '\n\n'.join(sections) + '\n')
   return folder / 'report.md'
+
+
+def _published(spec: plan_lib.Experiment) -> str:
+  if not spec.paper:
+    return 'It has no such table.'
+  shares = ', '.join(map(_share, spec.fractions))
+  return f'The paper has five seeds and {shares} of the labels.'
 
 
 def _state(runs: pd.DataFrame) -> str:

@@ -28,9 +28,10 @@ def accuracy(plan: plan_lib.Plan, compared: pd.DataFrame) -> mpl_figure.Figure:
     'in the paper, %': ('paper', 'paper_std'),
     'ahead by, points (95 % interval)': ('ahead', 'reach'),
   }
+  if not plan.spec.paper:
+    panels.pop('in the paper, %')
   if plan.spec.ablates:
     x, colour = colour, x
-    panels.pop('in the paper, %')
     panels = {
       'patch accuracy, % (bar: chance)': ('patch_accuracy', 'zero')
     } | panels

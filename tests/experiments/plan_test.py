@@ -52,6 +52,7 @@ def test_every_job_is_valid_and_has_a_folder_of_its_own(name, variant):
     ('imagenet32_labels', 4 * 2 * 5, 4 * 2 * 3),
     ('imagenet_labels', 4 * 2 * 5, 4 * 2 * 3),
     ('cifar_attention', 2 * 2 * 5, 2 * 2 * 3),
+    ('cifar_attention_labels', 4 * 2 * 5, 4 * 2 * 3),
     ('imagenet_attention', 2 * 2 * 5, 2 * 2 * 3),
   ],
 )
@@ -62,7 +63,7 @@ def test_number_of_jobs(name, cells, tunings):
 
 
 @pytest.mark.parametrize(
-  'name', [n for n, e in plan_lib.EXPERIMENTS.items() if not e.ablates]
+  'name', [n for n, e in plan_lib.EXPERIMENTS.items() if e.paper]
 )
 def test_every_published_number_has_its_cells(name):
   keys = {key(job) for job in whole_plan(name).cells()}
