@@ -62,8 +62,10 @@ def find(paths: Sequence[str], from_primary: FromPrimary) -> Index:
   Raises:
     UserError: a file cannot be read, or is damaged.
   """
-  found = from_primary(lambda: remembered('index', paths, lambda: _make(paths)))
-  return Index(found['counts'], found['lengths'], found['labels'])
+  columns = from_primary(
+    lambda: remembered('index', paths, lambda: _make(paths))
+  )
+  return Index(columns['counts'], columns['lengths'], columns['labels'])
 
 
 def remembered(
@@ -115,8 +117,8 @@ def _offsets(lengths: np.ndarray) -> np.ndarray:
 
 def state(path: str) -> tuple[str, int, int]:
   """What is another after a file has changed."""
-  found = disk.patiently(path, tf.io.gfile.stat, path)
-  return os.path.basename(path), found.length, found.mtime_nsec
+  status = disk.patiently(path, tf.io.gfile.stat, path)
+  return os.path.basename(path), status.length, status.mtime_nsec
 
 
 def _describe() -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:

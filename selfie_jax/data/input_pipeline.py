@@ -66,11 +66,11 @@ def open_sources(
   return both
 
 
-def list_facts(config) -> dict[str, dict[str, object]]:
+def read_metadata(config) -> dict[str, dict[str, object]]:
   """What both splits are, as far as it is known without opening an image."""
   names = config.dataset.train_split, config.dataset.test_split
   stores = _open_stores(config, names)
-  return {'train': stores[names[0]].facts, 'test': stores[names[1]].facts}
+  return {'train': stores[names[0]].metadata, 'test': stores[names[1]].metadata}
 
 
 def open_source(config, split_name: str) -> sources.Source:

@@ -55,7 +55,7 @@ class Records:
     size: number of examples.
     labels: int32, [size].
     class_names: one string for each label.
-    facts: what stays the same when the files are moved.
+    metadata: what stays the same when the files are moved.
     may_be_damaged: False, an image that cannot be decoded is an error.
     in_bucket: whether the files are in a bucket.
   """
@@ -66,7 +66,7 @@ class Records:
     self.name = f'{builder.info.full_name} {split.name}'
     self.size = split.num_examples
     self.class_names = builder.info.features['label'].names
-    self.facts = {'images': self.size, 'classes': list(self.class_names)}
+    self.metadata = {'images': self.size, 'classes': list(self.class_names)}
     self._builder, self._split = builder, split
     self._parts = split.file_instructions
     self._paths = sorted({part.filename for part in self._parts})

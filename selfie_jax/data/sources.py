@@ -99,12 +99,12 @@ class Source:
     return self._decoded[2] if self.in_memory else self._damaged
 
   @property
-  def facts(self) -> dict[str, object]:
+  def metadata(self) -> dict[str, object]:
     """Numbers and names, for JSON, by which to know the data again."""
-    facts = self._store.facts
+    metadata = self._store.metadata
     if self._store.may_be_damaged:
-      facts = facts | {'left_out': self._store.names(self.left_out)}
-    return facts
+      metadata = metadata | {'left_out': self._store.names(self.left_out)}
+    return metadata
 
   def check_left_out(self) -> tuple[float, str]:
     """The share of images that are left out; and which, in words."""
@@ -182,7 +182,7 @@ class Source:
   @functools.cached_property
   def _decoded(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All images, their labels, and the positions of those left out."""
-    what = ['images', self.image_size, self._store.facts, _DECODERS]
+    what = ['images', self.image_size, self._store.metadata, _DECODERS]
     make = functools.partial(
       parallel.decode_images, self._store, self.image_size
     )

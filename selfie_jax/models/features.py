@@ -46,8 +46,8 @@ def outputs(
   """
   compute = _of_pretraining if config.mode == 'pretrain' else _of_classifier
   x = build.normalise(images, config)
-  found = compute(config, variables, x, names)
-  return {name: found[name].astype(jnp.float32) for name in names}
+  outputs = compute(config, variables, x, names)
+  return {name: outputs[name].astype(jnp.float32) for name in names}
 
 
 def attention_weights(
@@ -87,7 +87,7 @@ def attention_weights(
 
 
 def _of_pretraining(config, variables, x, names):
-  found = {}
+  outputs = {}
   patch_network = functools.partial(
     build.patch_network(config).apply,
     {k: v['patch_network'] for k, v in variables.items()},
@@ -95,15 +95,15 @@ def _of_pretraining(config, variables, x, names):
   )
   cut = patches.extract(x, config.patch_size)
   if 'block3' in names:
-    found['block3'] = patch_network(x)
+    outputs['block3'] = patch_network(x)
   if 'patches' in names:
     vectors = patch_network(cut.reshape((-1,) + cut.shape[2:]))
-    found['patches'] = vectors.reshape(cut.shape[:2] + (-1,)).mean(axis=1)
+    outputs['patches'] = vectors.reshape(cut.shape[:2] + (-1,)).mean(axis=1)
   if 'attention' in names:
-    found['attention'] = build.selfie(config).apply(
+    outputs['attention'] = build.selfie(config).apply(
       variables, cut, method=selfie.Selfie.summarise
     )
-  return found
+  return outputs
 
 
 def _of_classifier(config, variables, x, names):
@@ -116,16 +116,16 @@ def _of_classifier(config, variables, x, names):
     mutable='intermediates',
   )
   seen = {k: v['__call__'][0] for k, v in state['intermediates'].items()}
-  found = {'logits': logits, 'probabilities': jax.nn.softmax(logits)}
+  outputs = {'logits': logits, 'probabilities': jax.nn.softmax(logits)}
   features = seen['block3']
   if 'block3_norm' in seen:
     features = jax.nn.relu(seen['block3_norm'])
-  found['block3'] = features.mean(axis=(1, 2))
+  outputs['block3'] = features.mean(axis=(1, 2))
   if 'block4_norm' in seen:
-    found['block4'] = jax.nn.relu(seen['block4_norm']).mean(axis=(1, 2))
+    outputs['block4'] = jax.nn.relu(seen['block4_norm']).mean(axis=(1, 2))
   if 'attention_pooling' in seen:
-    found['attention'] = seen['attention_pooling']
-  return found
+    outputs['attention'] = seen['attention_pooling']
+  return outputs
 
 
 def _network(config, variables):

@@ -117,7 +117,7 @@ def _open(
   if splits['test'][1] is None:
     splits['test'] = test, np.arange(test.size)
   splits = {'train': (train, indices)} | splits
-  return splits, {'train': train.facts, 'test': test.facts}
+  return splits, {'train': train.metadata, 'test': test.metadata}
 
 
 def _features(

@@ -39,7 +39,7 @@ def finished(
   if results:
     data = {}
     with contextlib.suppress(errors.UserError):  # the images may be gone
-      data = input_pipeline.list_facts(config)
+      data = input_pipeline.read_metadata(config)
     saved_job.check_data(data, folder)
     logger.info(
       '%s is finished; for another run give another --workdir', folder

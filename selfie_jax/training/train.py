@@ -79,7 +79,7 @@ def _run(
   train_source, test_source = input_pipeline.open_sources(
     config, distributed.from_primary
   )
-  data = {'train': train_source.facts, 'test': test_source.facts}
+  data = {'train': train_source.metadata, 'test': test_source.metadata}
   distributed.check_equal(data, 'images')
   saved_job.check_data(data, workdir)
   train_indices, splits = evaluation.choose_splits(

@@ -68,13 +68,13 @@ class Meter:
     self._all_seconds += seconds
     self._all_waited += self._waited
     self.waiting_share = self._all_waited / self._all_seconds
-    found = {'waiting_share': self._waited / seconds}
+    metrics = {'waiting_share': self._waited / seconds}
     self._waited = 0.0
     if self._flops:
       rate = self._flops * steps / seconds
-      found['teraflops_per_device'] = rate / 1e12
+      metrics['teraflops_per_device'] = rate / 1e12
       if peak := find_peak(jax.local_devices()[0].device_kind):
-        found['share_of_peak'] = rate / peak
+        metrics['share_of_peak'] = rate / peak
     if (
       self.waiting_share > TOO_LONG
       and self._all_steps >= STEPS
@@ -88,7 +88,7 @@ class Meter:
         'docs/performance.md#when-the-devices-wait',
         100 * self.waiting_share,
       )
-    return found
+    return metrics
 
   @property
   def summary(self) -> dict[str, float | None]:
@@ -123,8 +123,8 @@ def count_flops(train_step, *args) -> float | None:
   kind = jax.local_devices()[0].device_kind
   if jax.process_count() > 1 or find_peak(kind) is None:
     return None
-  found = train_step.lower(*args).compile().cost_analysis()
-  return (found or {}).get('flops')
+  analysis = train_step.lower(*args).compile().cost_analysis()
+  return (analysis or {}).get('flops')
 
 
 def find_peak(kind: str) -> float | None:

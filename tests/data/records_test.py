@@ -205,7 +205,7 @@ def test_array_records_are_the_same_examples(builder, tmp_path):
       records.open_records(each, each.info.splits[name])
       for each in (builder, arrays)
     )
-    assert one.size == other.size and one.facts == other.facts
+    assert one.size == other.size and one.metadata == other.metadata
     np.testing.assert_array_equal(one.labels, other.labels)
     order = np.random.default_rng(0).permutation(one.size)
     assert one.read(order) == other.read(order)

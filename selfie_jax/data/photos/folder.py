@@ -19,7 +19,10 @@ from selfie_jax.data.photos import listing
 logger = logging.getLogger(__name__)
 
 _NAMED = 5  # so many classes are named in the log
-_SHOWN, _LISTED = 3, 50  # so many damaged images are, in the log and in facts
+_SHOWN, _LISTED = (
+  3,
+  50,
+)  # so many damaged images are, in the log and in metadata
 
 
 class Folder:
@@ -30,7 +33,7 @@ class Folder:
     size: number of images.
     labels: int32, [size], -1 for unlabelled.
     class_names: one string for each label.
-    facts: what stays the same when the folder is moved.
+    metadata: what stays the same when the folder is moved.
     may_be_damaged: True, images that cannot be decoded are left out.
     in_bucket: False.
   """
@@ -38,23 +41,23 @@ class Folder:
   may_be_damaged = True
   in_bucket = False
 
-  def __init__(self, name: str, found: listing.Listing, split: str):
+  def __init__(self, name: str, photos: listing.Listing, split: str):
     self.name = name
-    self.labels = found.labels(split)
+    self.labels = photos.labels(split)
     self.size = len(self.labels)
-    self.class_names = found.class_names
-    files = [entry.file for entry in found.parts[split]]
+    self.class_names = photos.class_names
+    files = [entry.file for entry in photos.splits[split]]
     digest = hashlib.sha256()
     for file in files:
       digest.update(os.fsencode(file) + b'\0')
     digest.update(self.labels.tobytes())
-    self.facts = {
+    self.metadata = {
       'images': self.size,
       'classes': self.class_names,
       'files': digest.hexdigest()[:16],
     }
     self._files = files
-    self._paths = [os.path.join(found.root, file) for file in files]
+    self._paths = [os.path.join(photos.root, file) for file in files]
 
   def begin(self, positions: np.ndarray) -> reading.Reading:
     """Begins to read whole files."""
@@ -126,13 +129,13 @@ def open_splits(dataset, needs_classes: bool) -> dict[str, Folder]:
     UserError: see `listing.find`; or classes are needed and there are fewer
       than two, or one is in the test images only.
   """
-  found = listing.find(dataset.path, dataset.train_split, dataset.test_split)
+  photos = listing.find(dataset.path, dataset.train_split, dataset.test_split)
   if needs_classes:
-    _check_classes(dataset, found)
-  _report(dataset, found)
+    _check_classes(dataset, photos)
+  _report(dataset, photos)
   return {
-    split: Folder(f'{dataset.path} {split}', found, split)
-    for split in found.parts
+    split: Folder(f'{dataset.path} {split}', photos, split)
+    for split in photos.splits
   }
 
 
@@ -152,14 +155,14 @@ def _state(path: str) -> tuple:
   return os.path.abspath(path), stat.st_size, stat.st_mtime_ns
 
 
-def _check_classes(dataset, found: listing.Listing) -> None:
-  names = found.class_names
+def _check_classes(dataset, photos: listing.Listing) -> None:
+  names = photos.class_names
   if len(names) < 2:
     raise errors.UserError(
       f'finetuning needs images of at least two classes, and {dataset.path} has'
       f' {f"only {names[0]!r}" if names else "none"}. {listing.LAYOUTS}'
     )
-  trained = {entry.label for entry in found.parts[dataset.train_split]}
+  trained = {entry.label for entry in photos.splits[dataset.train_split]}
   if unknown := sorted(set(names) - trained):
     raise errors.UserError(
       f'{dataset.path} has no training image of the classes'
@@ -168,12 +171,12 @@ def _check_classes(dataset, found: listing.Listing) -> None:
     )
 
 
-def _report(dataset, found: listing.Listing) -> None:
+def _report(dataset, photos: listing.Listing) -> None:
   """One line on the images and one on each thing that may be a mistake."""
   train, test = (
-    found.labels(split) for split in (dataset.train_split, dataset.test_split)
+    photos.labels(split) for split in (dataset.train_split, dataset.test_split)
   )
-  names = found.class_names
+  names = photos.class_names
   classes = ', '.join(names[:_NAMED]) + (', ...' if names[_NAMED:] else '')
   logger.info(
     '%s: %d images to train on (%d of them labelled), %d to test on (%d); '
@@ -185,24 +188,24 @@ def _report(dataset, found: listing.Listing) -> None:
     (test >= 0).sum(),
     len(names),
     f' ({classes})' if names else '',
-    f'; other files, left out: {found.others}' if found.others else '',
+    f'; other files, left out: {photos.others}' if photos.others else '',
   )
-  for warning in [*found.warnings, *_class_warnings(found)]:
+  for warning in [*photos.warnings, *_class_warnings(photos)]:
     logger.warning('%s: %s', dataset.path, warning)
 
 
-def _class_warnings(found: listing.Listing) -> Iterator[str]:
+def _class_warnings(photos: listing.Listing) -> Iterator[str]:
   """Classes that look like a mistake."""
   spellings = collections.defaultdict(list)
-  for name in found.class_names:
+  for name in photos.class_names:
     spellings[' '.join(name.casefold().split())].append(repr(name))
   for same in spellings.values():
     if len(same) > 1:
       yield f'the classes {" and ".join(same)} are taken for different ones'
   counts = collections.Counter(
-    entry.label for part in found.parts.values() for entry in part
+    entry.label for entries in photos.splits.values() for entry in entries
   )
-  single = [repr(name) for name in found.class_names if counts[name] == 1]
+  single = [repr(name) for name in photos.class_names if counts[name] == 1]
   if single:
     yield (
       f'{len(single)} classes have a single image: '

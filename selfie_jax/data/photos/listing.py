@@ -48,14 +48,14 @@ class Listing:
 
   Attributes:
     root: the folder that relative paths start at.
-    parts: entries of the training and of the test split, by its name.
+    splits: entries of the training and of the test split, by its name.
     class_names: the labels of both, sorted.
     others: which other files the folder holds, '3 .heic, 1 .txt'.
     warnings: what may be a mistake, a line each.
   """
 
   root: str
-  parts: dict[str, list[Entry]]
+  splits: dict[str, list[Entry]]
   class_names: list[str]
   others: str
   warnings: list[str]
@@ -63,7 +63,7 @@ class Listing:
   def labels(self, split: str) -> np.ndarray:
     """Positions in class_names, -1 for unlabelled: int32, [size]."""
     numbers = {name: i for i, name in enumerate(self.class_names)} | {'': -1}
-    entries = self.parts[split]
+    entries = self.splits[split]
     return np.array([numbers[entry.label] for entry in entries], np.int32)
 
 
@@ -102,31 +102,31 @@ def find(path: str, train_split: str, test_split: str) -> Listing:
       warnings.append(
         f"it has no splits, so dataset.train_split='{train_split}' chooses none"
       )
-  parts = _choose_splits(path, by_split, train_split, test_split)
-  if unused := _counted(by_split, set(by_split) - set(parts)):
+  chosen = _choose_splits(path, by_split, train_split, test_split)
+  if unused := _counted(by_split, set(by_split) - set(chosen)):
     warnings.append(f'neither trained nor tested on: {unused}')
-  files = [entry.file for part in parts.values() for entry in part]
+  files = [entry.file for entries in chosen.values() for entry in entries]
   once = files_lib.once({file: real.get(file, (0, file)) for file in files})
   if again := len(files) - len(once):
     warnings.append(f'{again} images are there twice, by links; taken once')
-  parts = {
-    split: [entry for entry in part if entry.file in once]
-    for split, part in parts.items()
+  chosen = {
+    split: [entry for entry in entries if entry.file in once]
+    for split, entries in chosen.items()
   }
-  if test_split not in parts:
-    both = parts[train_split]
+  if test_split not in chosen:
+    both = chosen[train_split]
     held_out = splits.hold_out({entry.file: entry.label for entry in both})
-    parts = {
+    chosen = {
       train_split: [entry for entry in both if entry.file not in held_out],
       test_split: [entry for entry in both if entry.file in held_out],
     }
-  if not all(parts.values()):
+  if not all(chosen.values()):
     raise errors.UserError(
       f'{path} holds {len(once)} image(s), links not counted, too few to train'
       f' on some and test on others. {LAYOUTS}'
     )
-  names = {entry.label for part in parts.values() for entry in part} - {''}
-  return Listing(root, parts, sorted(names), others, warnings)
+  labels = {entry.label for entries in chosen.values() for entry in entries}
+  return Listing(root, chosen, sorted(labels - {''}), others, warnings)
 
 
 def _choose_splits(

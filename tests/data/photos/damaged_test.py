@@ -43,9 +43,9 @@ def test_damaged_images_are_left_out_and_named(photos, log_messages, crop):
   assert 'text.jpg (no image of a known format)' in line
   assert '{{' not in line and '...' in line
 
-  facts = train_source.facts
-  assert facts['left_out'] == [f'train/cat/{name}' for name in bad]
-  assert facts['images'] == 68
+  metadata = train_source.metadata
+  assert metadata['left_out'] == [f'train/cat/{name}' for name in bad]
+  assert metadata['images'] == 68
 
 
 @own_photos.CROPS
@@ -170,7 +170,7 @@ def test_one_process_looks_and_all_leave_out_what_it_says(photos):
     bad.write_bytes(content)
     both = first[0], second(crop, handed)[0]
     assert [source.size for source in both] == [59, 59]
-    assert both[0].facts == both[1].facts
+    assert both[0].metadata == both[1].metadata
     np.testing.assert_array_equal(*map(own_photos.decoded, both))
     np.testing.assert_array_equal(*(source.labels for source in both))
   bad.write_bytes(b'')

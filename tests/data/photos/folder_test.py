@@ -34,7 +34,7 @@ def test_order_is_that_of_the_paths_and_pixels_are_those_of_pillow(
   found = listing.find(str(tmp_path / 'photos'), 'train', 'test')
   for source, part in zip(
     own_photos.open_sources(tmp_path / 'photos', **fields),
-    found.parts.values(),
+    found.splits.values(),
     strict=True,
   ):
     files = [entry.file for entry in part]
@@ -150,12 +150,12 @@ def test_images_are_known_again_where_they_were_moved(
   photos, tmp_path, pretrain_config
 ):
   workdir = workdir_lib.run_path(tmp_path)
-  facts = {'train': own_photos.open_sources(photos)[0].facts}
-  saved_job.save(pretrain_config, facts, workdir)
+  metadata = {'train': own_photos.open_sources(photos)[0].metadata}
+  saved_job.save(pretrain_config, metadata, workdir)
   moved = tmp_path / 'moved'
   os.rename(photos, moved)
   saved_job.check_data(
-    {'train': own_photos.open_sources(moved)[0].facts}, workdir
+    {'train': own_photos.open_sources(moved)[0].metadata}, workdir
   )
 
   def refused():
@@ -163,7 +163,7 @@ def test_images_are_known_again_where_they_were_moved(
       source, _ = own_photos.open_sources(
         moved, **{'dataset.max_unreadable': 0.1}
       )
-      saved_job.check_data({'train': source.facts}, workdir)
+      saved_job.check_data({'train': source.metadata}, workdir)
     return str(caught.value)
 
   cat = moved / 'train' / 'cat'
@@ -177,7 +177,7 @@ def test_images_are_known_again_where_they_were_moved(
   assert "'cat'" in refused() and "'fox'" in refused()
   (workdir / 'data.json').write_text('{')
   with pytest.raises(errors.UserError, match='damaged'):
-    saved_job.check_data(facts, workdir)
+    saved_job.check_data(metadata, workdir)
 
 
 def test_small_sets_are_decoded_once(photos, monkeypatch):

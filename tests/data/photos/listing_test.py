@@ -47,12 +47,12 @@ def test_folder_without_test_holds_a_tenth_of_each_class_out(photos, tmp_path):
   assert np.bincount(train_source.labels).tolist() == [27, 27]
   assert np.bincount(test_source.labels).tolist() == [3, 3]
   found = listing.find(str(photos), 'train', 'test')
-  both = [{e.file for e in part} for part in found.parts.values()]
+  both = [{e.file for e in part} for part in found.splits.values()]
   assert not both[0] & both[1] and len(both[0] | both[1]) == 60
 
   shutil.copytree(photos, tmp_path / 'elsewhere')
   again = listing.find(str(tmp_path / 'elsewhere'), 'train', 'test')
-  assert again.parts == found.parts
+  assert again.splits == found.splits
 
 
 def test_any_folder_of_images(tmp_path):
