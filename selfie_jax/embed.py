@@ -20,8 +20,8 @@ def main() -> None:
   add('--out', required=True, metavar='FILE', help='FILE.npz or FILE.parquet')
   add(
     '--layer',
-    help='patches (default of pretraining runs), block3 (of finetuned ones), '
-    'attention or block4',
+    help='quadrants (default of pretraining runs), patches, block3 (default of '
+    'finetuned ones), attention or block4',
   )
   add('--batch_size', type=int, default=64, help='images at a time')
   add(

@@ -36,8 +36,8 @@ def main() -> None:
   add('--count', type=int, default=6, help=f'images shown, 1 to {MOST}')
   add(
     '--layer',
-    help='patches (default of pretraining runs), block3 (of finetuned ones), '
-    'attention or block4',
+    help='quadrants (default of pretraining runs), patches, block3 (default of '
+    'finetuned ones), attention or block4',
   )
   command_line.silence_libraries()
   with command_line.one_line():

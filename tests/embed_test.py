@@ -177,7 +177,7 @@ def test_mistakes_are_known_before_anything_is_read(
   refused('.npz, .parquet', out=str(tmp_path / 'out.csv'))
   refused('cannot be written', out=str(tmp_path / 'nothing' / 'out.npz'))
   refused('is not a run', checkpoint=tmp_path)
-  refused('one of patches, block3, attention', layer='block4')
+  refused('one of quadrants, patches, block3, attention', layer='block4')
   refused('finetune it first', predict=True)
   monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
   refused('pip install pyarrow', out=str(tmp_path / 'out.parquet'))
@@ -197,10 +197,10 @@ def test_command_says_what_it_left_out(
   monkeypatch.setattr(sys, 'argv', ['embed', *given])
   embed.main()
   assert (
-    'out.npz: 11 images, layer patches; 1 left out that cannot be read: '
+    'out.npz: 11 images, layer quadrants; 1 left out that cannot be read: '
     'dog/broken.png'
   ) in capsys.readouterr().out
-  assert np.load(tmp_path / 'out.npz')['vectors'].shape == (11, 64)
+  assert np.load(tmp_path / 'out.npz')['vectors'].shape == (11, 256)
 
 
 @pytest.mark.parametrize(

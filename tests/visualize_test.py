@@ -129,7 +129,7 @@ def test_mistakes_are_one_error(finished, folder, tmp_path):
   refused('in 1 to 24', count=0)
   refused('in 1 to 24', count=25)
   refused('is not a run', checkpoint=tmp_path)
-  refused('one of patches, block3, attention', layer='block4')
+  refused('one of quadrants, patches, block3, attention', layer='block4')
   refused('there is no folder', images=tmp_path / 'nothing')
   (tmp_path / 'bad').mkdir()
   (tmp_path / 'bad' / 'one.png').write_text('no image')

@@ -82,8 +82,10 @@ class Model:
       images: uint8 [n, h, w, 3] or [h, w, 3], a path, a PIL image, or any
         number of the latter three, in a list or a generator. Any sizes; they
         are resized as evaluation in training does it.
-      layer: 'patches': the mean of P's vectors of the patches; the default of
-        pretraining runs, which alone have it. 'block3': features after block 3
+      layer: 'quadrants': P's vectors of patches half a patch apart, the mean of
+        each quadrant of the image beside each other; the default of pretraining
+        runs, which alone have it and 'patches': the mean of P's vectors of the
+        patches as they are in pretraining. 'block3': features after block 3
         (and after the norm that follows it, if one does) of the whole image,
         average pooled; the default of finetuned runs.
         'attention': attention pooling's summary, of all patches as P embeds

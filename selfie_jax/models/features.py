@@ -5,6 +5,7 @@ Pure functions. BatchNorm uses its running statistics; there is no dropout.
 
 from collections.abc import Sequence
 import functools
+import itertools
 from typing import Any
 
 from flax import linen as nn
@@ -16,10 +17,10 @@ from selfie_jax.models import build
 from selfie_jax.models import patches
 from selfie_jax.models import selfie
 
-# By model.name; the default first. Of pretraining one that probes as well as
-# any with every network tried (docs/results.md): P's statistics are of patches.
+# By model.name; the default first. Of pretraining that which probes best
+# (docs/results.md): P's statistics are of patches, not of whole images.
 LAYERS = {
-  'selfie': ('patches', 'block3', 'attention'),
+  'selfie': ('quadrants', 'patches', 'block3', 'attention'),
   'resnet50': ('block3', 'block4'),
   'resnet36_attention': ('block3', 'attention'),
 }
@@ -93,17 +94,39 @@ def _of_pretraining(config, variables, x, names):
     {k: v['patch_network'] for k, v in variables.items()},
     train=False,
   )
+
+  def embed(cut):  # [..., size, size, 3] to [..., dim]
+    vectors = patch_network(cut.reshape((-1,) + cut.shape[-3:]))
+    return vectors.reshape(cut.shape[:-3] + (-1,))
+
   cut = patches.extract(x, config.patch_size)
   if 'block3' in names:
     outputs['block3'] = patch_network(x)
   if 'patches' in names:
-    vectors = patch_network(cut.reshape((-1,) + cut.shape[2:]))
-    outputs['patches'] = vectors.reshape(cut.shape[:2] + (-1,)).mean(axis=1)
+    outputs['patches'] = embed(cut).mean(axis=1)
+  if 'quadrants' in names:
+    outputs['quadrants'] = _pool_quadrants(
+      embed(patches.extract_overlapping(x, config.patch_size))
+    )
   if 'attention' in names:
     outputs['attention'] = build.selfie(config).apply(
       variables, cut, method=selfie.Selfie.summarise
     )
   return outputs
+
+
+def _pool_quadrants(vectors: jax.Array) -> jax.Array:
+  """[batch, n, n, dim], n odd, to [batch, 4 * dim]: the mean of each quadrant.
+
+  The middle row and column are part of both sides. Coates, Ng and Lee, "An
+  Analysis of Single-Layer Networks in Unsupervised Feature Learning" (2011),
+  found both to matter: to cut patches densely, and to pool four quadrants.
+  """
+  half = vectors.shape[1] // 2 + 1
+  halves = slice(None, half), slice(-half, None)
+  quadrants = itertools.product(halves, halves)
+  means = [vectors[:, a, b].mean(axis=(1, 2)) for a, b in quadrants]
+  return jnp.concatenate(means, axis=-1)
 
 
 def _of_classifier(config, variables, x, names):

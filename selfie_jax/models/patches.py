@@ -6,6 +6,7 @@ is a masked patch, one of the holes of the puzzle; the *context* is the rest.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from selfie_jax import errors
 
@@ -52,6 +53,24 @@ def extract(images: jax.Array, patch_size: int) -> jax.Array:
   x = images.reshape(b, rows, patch_size, columns, patch_size, c)
   x = x.swapaxes(2, 3)  # [batch, rows, columns, size, size, c]
   return x.reshape(b, rows * columns, patch_size, patch_size, c)
+
+
+def extract_overlapping(images: jax.Array, patch_size: int) -> jax.Array:
+  """Cuts square images into patches that are half a patch apart.
+
+  Args:
+    images: [batch, s, s, c], of g x g patches side by side.
+    patch_size: pixels; where it is odd, half a patch is rounded.
+
+  Returns:
+    [batch, n, n, size, size, c] with n = 2 * g - 1.
+  """
+  side = images.shape[1]
+  count = 2 * (side // patch_size) - 1
+  starts = np.linspace(0, side - patch_size, count).round().astype(int)
+  places = starts[:, None] + np.arange(patch_size)
+  # [batch, rows, size, columns, size, c]
+  return images[:, places][:, :, :, places].swapaxes(2, 3)
 
 
 def recolour(

@@ -77,11 +77,17 @@ def test_layers_of_a_pretraining_run_are_p_and_a(finished, pixels):
   np.testing.assert_allclose(
     model.embed(pixels, 'patches'), mean, rtol=1e-4, atol=1e-5
   )
-  np.testing.assert_array_equal(
-    model.embed(pixels), model.embed(pixels, 'patches')
+  places = [4 * i for i in range(7)]  # half a patch apart
+  cut = [x[:, i : i + 8, j : j + 8] for i in places for j in places]
+  h = p(weights, np.concatenate(cut)).reshape(7, 7, 5, -1)
+  quadrants = [h[:4, :4], h[:4, 3:], h[3:, :4], h[3:, 3:]]
+  means = [quadrant.mean(axis=(0, 1)) for quadrant in quadrants]
+  np.testing.assert_allclose(
+    model.embed(pixels), np.concatenate(means, -1), rtol=1e-4, atol=1e-5
   )
   assert repr(model) == (
-    '<selfie of digits, step 6; embeds patches (default), block3, attention>'
+    '<selfie of digits, step 6; embeds quadrants (default), patches, block3,'
+    ' attention>'
   )
 
 
@@ -205,7 +211,7 @@ def test_what_is_no_image_is_refused(finished, images, says):
 def test_mistakes_say_what_is_valid(finished, tmp_path, pixels):
   model = model_lib.load(finished('pretrain'))
   with pytest.raises(
-    errors.UserError, match='one of patches, block3, attention'
+    errors.UserError, match='one of quadrants, patches, block3, attention'
   ):
     model.embed(pixels, 'block4')
   with pytest.raises(errors.UserError, match='finetune it first'):

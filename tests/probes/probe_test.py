@@ -55,7 +55,7 @@ def read(folder):
     (
       'pretrain',
       'pretrained',
-      ['patches', 'block3', 'attention', 'block3_adapted'],
+      ['quadrants', 'patches', 'block3', 'attention', 'block3_adapted'],
     ),
     ('finetune', 'finetuned', ['block3', 'block4']),
   ],
