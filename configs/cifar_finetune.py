@@ -28,6 +28,7 @@ def get_config(variant: str = ''):
     config.total_steps = 1_500
     config.eval_every = 500
     config.checkpoint_every = 250
+    config.optimizer.learning_rate = 0.3
     config.model.attention.dropout = 0.0
   elif variant == 'tiny':
     common.make_tiny(config)
