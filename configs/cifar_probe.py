@@ -8,8 +8,7 @@ The network is that of init_from, so one file serves runs of every size and
 Time at full size: not yet measured.
 
 :small  the same as no variant; for runs of cifar_pretrain.py:small. With 8 % of
-        the labels and five checkpoints 4 minutes on two cores that other
-        programs used too.
+        the labels 11 minutes on one core that other programs used too.
 :tiny   a hundredth of the labels, to see that everything turns.
 """
 
