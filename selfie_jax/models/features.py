@@ -105,9 +105,9 @@ def _of_pretraining(config, variables, x, names):
   if 'patches' in names:
     outputs['patches'] = embed(cut).mean(axis=1)
   if 'quadrants' in names:
-    outputs['quadrants'] = _pool_quadrants(
-      embed(patches.extract_overlapping(x, config.patch_size))
-    )
+    dense = patches.extract_overlapping(x, config.patch_size).swapaxes(0, 1)
+    rows = jax.lax.map(embed, dense)  # one after the other, to save memory
+    outputs['quadrants'] = _pool_quadrants(rows.swapaxes(0, 1))
   if 'attention' in names:
     outputs['attention'] = build.selfie(config).apply(
       variables, cut, method=selfie.Selfie.summarise
