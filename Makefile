@@ -13,8 +13,6 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUNS ?= runs
 
-# Compiled programs are kept between runs, so that a second start is quick.
-
 # Make's own error is one line, before anything is installed.
 need_python = $(if $(shell { $(PYTHON) $(FITS); } 2>/dev/null && echo fits),,\
 $(error $(or $(PYTHON),python3) is \

@@ -47,8 +47,8 @@ def outputs(
   """
   compute = _of_pretraining if config.mode == 'pretrain' else _of_classifier
   x = build.normalise(images, config)
-  outputs = compute(config, variables, x, names)
-  return {name: outputs[name].astype(jnp.float32) for name in names}
+  values = compute(config, variables, x, names)
+  return {name: values[name].astype(jnp.float32) for name in names}
 
 
 def attention_weights(
@@ -88,7 +88,7 @@ def attention_weights(
 
 
 def _of_pretraining(config, variables, x, names):
-  outputs = {}
+  values = {}
   patch_network = functools.partial(
     build.patch_network(config).apply,
     {k: v['patch_network'] for k, v in variables.items()},
@@ -101,18 +101,18 @@ def _of_pretraining(config, variables, x, names):
 
   cut = patches.extract(x, config.patch_size)
   if 'block3' in names:
-    outputs['block3'] = patch_network(x)
+    values['block3'] = patch_network(x)
   if 'patches' in names:
-    outputs['patches'] = embed(cut).mean(axis=1)
+    values['patches'] = embed(cut).mean(axis=1)
   if 'quadrants' in names:
     dense = patches.extract_overlapping(x, config.patch_size).swapaxes(0, 1)
     rows = jax.lax.map(embed, dense)  # one after the other, to save memory
-    outputs['quadrants'] = _pool_quadrants(rows.swapaxes(0, 1))
+    values['quadrants'] = _pool_quadrants(rows.swapaxes(0, 1))
   if 'attention' in names:
-    outputs['attention'] = build.selfie(config).apply(
+    values['attention'] = build.selfie(config).apply(
       variables, cut, method=selfie.Selfie.summarise
     )
-  return outputs
+  return values
 
 
 def _pool_quadrants(vectors: jax.Array) -> jax.Array:
@@ -139,16 +139,16 @@ def _of_classifier(config, variables, x, names):
     mutable='intermediates',
   )
   seen = {k: v['__call__'][0] for k, v in state['intermediates'].items()}
-  outputs = {'logits': logits, 'probabilities': jax.nn.softmax(logits)}
+  values = {'logits': logits, 'probabilities': jax.nn.softmax(logits)}
   features = seen['block3']
   if 'block3_norm' in seen:
     features = jax.nn.relu(seen['block3_norm'])
-  outputs['block3'] = features.mean(axis=(1, 2))
+  values['block3'] = features.mean(axis=(1, 2))
   if 'block4_norm' in seen:
-    outputs['block4'] = jax.nn.relu(seen['block4_norm']).mean(axis=(1, 2))
+    values['block4'] = jax.nn.relu(seen['block4_norm']).mean(axis=(1, 2))
   if 'attention_pooling' in seen:
-    outputs['attention'] = seen['attention_pooling']
-  return outputs
+    values['attention'] = seen['attention_pooling']
+  return values
 
 
 def _network(config, variables):

@@ -5,8 +5,6 @@ own clients ask it. Requests are counted, not timed.
 """
 
 import itertools
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -230,28 +228,3 @@ def test_a_set_for_the_memory_is_read_once(served, bucket):
   labels = _labels(_there(bucket, **fields))
   assert labels == _labels(_config(served[1]))
   assert size < bucket.counts.bytes_read < 1.1 * size
-
-
-GIVES_UP = """
-import asyncio, atexit, sys
-from selfie_jax.data import reading
-atexit.register(print, 'ended', flush=True)
-requests = [reading.begin(sys.argv[1], 100 * n, 100) for n in range(32)]
-loop = reading._loop()
-asyncio.run_coroutine_threadsafe(asyncio.sleep(0.01), loop).result()
-for request in requests:
-  request.cancel()
-"""
-
-
-def test_a_process_ends_after_the_answers_that_it_gave_up(bucket):
-  """Else tensorstore may abort it, though its work is done."""
-  bucket.behaviour.latency = 3.0
-  path = f'gs://{bucket.name}/{TRAIN}'
-  with subprocess.Popen(
-    [sys.executable, '-c', GIVES_UP, path], stdout=subprocess.PIPE
-  ) as process:
-    assert process.stdout.readline() == b'ended\n'
-    assert not bucket.waiting
-  assert process.returncode == 0
-  assert bucket.counts.requests['read'] == 32

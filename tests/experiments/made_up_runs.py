@@ -17,6 +17,20 @@ def plan(experiment='cifar_labels', **changed):
   return plan_lib.Plan(experiment, 'tiny', **values)
 
 
+def digits_plan(workdir, **changed):
+  """Likewise on the embedded digits, with one fraction."""
+  fields = (('dataset.name', 'digits'),)
+  values = {
+    'fractions': (0.05,),
+    'seeds': (2,),
+    'tune_seeds': (1,),
+    'fields': fields,
+    'pretrain_fields': fields,
+    'workdir': str(workdir),
+  }
+  return plan(**values | changed)
+
+
 def accuracy(job):
   """Selfie ahead by 2 points, seeds half a point apart, 0.1 the best rate."""
   rate = job.rate or 0.1

@@ -9,18 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import made_up_runs
 import pytest
 import xla_flags
 
-from selfie_jax import errors
 from selfie_jax import reproduce
 from selfie_jax.experiments import recipes
-from selfie_jax.experiments import results as results_lib
-from selfie_jax.experiments import runner
 
 DIGITS = (
   '--set=dataset.name=digits',
@@ -28,7 +24,6 @@ DIGITS = (
 )
 PROGRAM = (sys.executable, '-m', 'selfie_jax.reproduce')
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 1
-FIELDS = (('dataset.name', 'digits'),)
 ENVIRONMENT = os.environ | {'XLA_FLAGS': xla_flags.UNOPTIMISED}
 
 
@@ -63,26 +58,6 @@ def call(monkeypatch, capsys):
   logger.level, logger.propagate, logger.handlers[:] = before
 
 
-@pytest.fixture
-def in_place_of_main(monkeypatch):
-  """(program) -> it is run with a job's folder, in place of main.py."""
-  return lambda program: monkeypatch.setattr(
-    recipes, 'arguments', lambda config, fields, folder: ['-c', program, folder]
-  )
-
-
-def plan(workdir, **changed):
-  values = {
-    'fractions': (0.05,),
-    'seeds': (2,),
-    'tune_seeds': (1,),
-    'fields': FIELDS,
-    'pretrain_fields': FIELDS,
-    'workdir': str(workdir),
-  }
-  return made_up_runs.plan(**values | changed)
-
-
 def stored(results):
   """{name: row} of the table."""
   path = results / 'cifar_labels_tiny' / 'runs.jsonl'
@@ -114,7 +89,9 @@ def test_tuned_rates_enter_the_list_when_they_are_there(call, tmp_path):
   stage = call(*flags, '--stage=tune', workdir=tmp_path).out
   assert stage.splitlines() == done.out.splitlines()[1:]
 
-  made_up_runs.finish_all(plan(tmp_path, grid=(0.03, 0.1)), 'pretrain', 'tune')
+  made_up_runs.finish_all(
+    made_up_runs.digits_plan(tmp_path, grid=(0.03, 0.1)), 'pretrain', 'tune'
+  )
   done = call(*flags, workdir=tmp_path)
   assert len(done.out.splitlines()) == 4 and not done.err
   assert done.out.count('learning_rate=0.1') == 4
@@ -122,7 +99,7 @@ def test_tuned_rates_enter_the_list_when_they_are_there(call, tmp_path):
 
 def test_finished_jobs_are_not_run_again(call, tmp_path):
   """Made-up runs have no checkpoint: anything run would fail."""
-  made_up_runs.finish_all(plan(tmp_path / 'w'))
+  made_up_runs.finish_all(made_up_runs.digits_plan(tmp_path / 'w'))
   results = tmp_path / 'r'
   flags = (*DIGITS, f'--results={results}')
   printed = call(*flags, workdir=tmp_path / 'w').err
@@ -146,7 +123,7 @@ def test_finished_jobs_are_not_run_again(call, tmp_path):
 
 def test_devices_are_left_to_the_jobs(tmp_path):
   """A TPU serves one process: with none here, asking for one would fail."""
-  made_up_runs.finish_all(plan(tmp_path))
+  made_up_runs.finish_all(made_up_runs.digits_plan(tmp_path))
   subprocess.run(
     [*PROGRAM, *words(*DIGITS, workdir=tmp_path)],
     cwd=recipes.ROOT,
@@ -159,8 +136,10 @@ def test_failed_job_is_reported_and_does_not_stop_the_rest(
   call, tmp_path, in_place_of_main
 ):
   in_place_of_main('print("error: no checkpoint"); raise SystemExit(2)')
-  made_up_runs.finish_all(plan(tmp_path))
-  unlucky = [job for job in plan(tmp_path).cells() if job.start]
+  made_up_runs.finish_all(made_up_runs.digits_plan(tmp_path))
+  unlucky = [
+    job for job in made_up_runs.digits_plan(tmp_path).cells() if job.start
+  ]
   folders = [pathlib.Path(job.folder) for job in unlucky]
   for folder in folders:
     (folder / 'results.json').unlink()
@@ -189,103 +168,14 @@ for _ in range(12_000):
 
 @pytest.mark.skipif(CORES < 2, reason='one core')
 def test_two_at_a_time(call, tmp_path, in_place_of_main):
-  made_up_runs.finish_all(plan(tmp_path))
-  for job in plan(tmp_path).cells():
+  made_up_runs.finish_all(made_up_runs.digits_plan(tmp_path))
+  for job in made_up_runs.digits_plan(tmp_path).cells():
     if not job.start:
       shutil.rmtree(job.folder)
   in_place_of_main(AFTER_THE_OTHER_HAS_BEGUN)
   printed = call(*DIGITS, '--parallel=2', workdir=tmp_path, code=1).err
   assert '2 to run' in printed
   assert len(re.findall('^failed: .*: not alone$', printed, re.M)) == 2
-
-
-SLOW_TO_SAVE = """
-import pathlib, signal, sys, time
-folder = pathlib.Path(sys.argv[1])
-def stop(*_):
-  signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends it
-  if 'seed1' in folder.name:
-    time.sleep(1)  # another has ended by now
-  (folder / 'saved').touch()
-  sys.exit(143)
-signal.signal(signal.SIGTERM, stop)
-(folder / 'begun').touch()
-time.sleep(600)
-"""
-
-
-@pytest.mark.skipif(CORES < 2, reason='one core')
-def test_each_may_take_its_time_to_save(tmp_path, in_place_of_main):
-  """The processes only wait and stop: how fast main.py saves is chance."""
-  in_place_of_main(SLOW_TO_SAVE)
-  jobs = [job for job in plan(tmp_path).cells() if not job.start]
-  folders = [pathlib.Path(job.folder) for job in jobs]
-
-  def tell():
-    while not all((folder / 'begun').exists() for folder in folders):
-      time.sleep(0.05)
-    os.kill(os.getpid(), signal.SIGTERM)
-
-  threading.Thread(target=tell, daemon=True).start()
-  results = results_lib.Results(plan(tmp_path))
-  with pytest.raises(errors.Preempted):
-    with runner.open_runner(results, jobs, 2) as running:
-      for job in jobs:
-        running.start(job)
-      running.wait()
-  assert running.signal == signal.SIGTERM
-  assert all((folder / 'saved').exists() for folder in folders)
-
-
-@pytest.mark.parametrize(
-  'program, failure',
-  [
-    ('import sys; sys.exit("error: no such field")', (1, 'no such field')),
-    ('raise OSError("no room")', (1, 'OSError: no room')),
-    ('print("step 3 is fine"); raise SystemExit(3)', (3, 'step 3 is fine')),
-    ('import os; os.kill(os.getpid(), 9)', (-9, 'killed by signal 9')),
-  ],
-)
-def test_a_failure_is_noted_with_its_code_and_line(
-  program, failure, tmp_path, in_place_of_main
-):
-  in_place_of_main(program)
-  (job,) = plan(tmp_path).pretrainings()
-  with runner.open_runner(results_lib.Results(plan(tmp_path)), [job]) as one:
-    one.start(job)
-    one.wait()
-  noted = json.loads((tmp_path / 'pretrain' / 'failure.json').read_text())
-  assert noted['code'] == failure[0] and failure[1] in noted['line']
-  assert one.failures == {'pretrain': noted['line']}
-
-
-def test_stopped_from_elsewhere_all_stop(tmp_path, in_place_of_main):
-  """A job that ends as after SIGTERM is no failure."""
-  in_place_of_main('raise SystemExit(143)')
-  (job,) = plan(tmp_path).pretrainings()
-  with pytest.raises(errors.Preempted):
-    with runner.open_runner(results_lib.Results(plan(tmp_path)), [job]) as one:
-      one.start(job)
-      one.wait()
-  assert not one.failures and not (tmp_path / 'pretrain/failure.json').exists()
-
-
-@pytest.mark.skipif(not hasattr(os, 'sched_getaffinity'), reason='not Linux')
-def test_each_is_held_to_its_share_of_the_cores(tmp_path):
-  program = 'import os; print(*os.sched_getaffinity(0))'
-  all_here = threading.Barrier(CORES)
-
-  def cores_of_a_process():
-    all_here.wait()  # so that each has a thread of its own
-    words = subprocess.check_output([sys.executable, '-c', program]).split()
-    return {int(word) for word in words}
-
-  results = results_lib.Results(plan(tmp_path))
-  with runner.open_runner(results, [], CORES) as running:
-    begun = [running.pool.submit(cores_of_a_process) for _ in range(CORES)]
-    shares = [future.result() for future in begun]
-  assert sum(map(len, shares)) == CORES
-  assert set.union(*shares) == os.sched_getaffinity(0)
 
 
 @pytest.mark.parametrize(
@@ -312,7 +202,7 @@ def test_each_is_held_to_its_share_of_the_cores(tmp_path):
   ],
 )
 def test_mistake_is_one_line(call, flags, says, tmp_path):
-  made_up_runs.finish_all(plan(tmp_path))
+  made_up_runs.finish_all(made_up_runs.digits_plan(tmp_path))
   printed = call(*DIGITS, *flags, workdir=tmp_path, code=2).err
   assert printed.startswith('error: ') and len(printed.splitlines()) == 1
   assert says in printed

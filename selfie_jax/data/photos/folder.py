@@ -19,10 +19,7 @@ from selfie_jax.data.photos import listing
 logger = logging.getLogger(__name__)
 
 _NAMED = 5  # so many classes are named in the log
-_SHOWN, _LISTED = (
-  3,
-  50,
-)  # so many damaged images are, in the log and in metadata
+_SHOWN, _LISTED = 3, 50  # damaged images, in the log and in the metadata
 
 
 class Folder:

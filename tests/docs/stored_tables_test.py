@@ -1,0 +1,54 @@
+"""The tables of runs in docs/results, and what the documents say of them."""
+
+import json
+import re
+
+import pytest
+
+from selfie_jax.experiments import recipes
+
+DOCS = recipes.ROOT / 'docs' / 'results'
+
+
+@pytest.mark.parametrize('path', sorted(DOCS.rglob('runs.jsonl')), ids=str)
+def test_stored_tables_are_whole(path):
+  rows = [json.loads(line) for line in path.read_text().splitlines()]
+  assert len({row['name'] for row in rows}) == len(rows) >= 5
+  for row in rows:
+    assert ('metrics' in row) != ('failure' in row)
+    assert (row['arm'] == 'selfie') == ('pretraining' in row)
+
+
+_LONG = '| {share} | {other} | {ours} | {ahead} | {interval} | {paper} |'
+
+
+@pytest.mark.parametrize(
+  'document, folder, form',
+  [
+    (
+      'README.md',
+      '0.1.0/cifar_labels_small',
+      '| {share} | {other} | **{ours}** | {interval} |',
+    ),
+    ('docs/results.md', 'cifar_labels_small', _LONG),
+    ('docs/results/0.1.0/README.md', '0.1.0/cifar_labels_small', _LONG),
+  ],
+)
+def test_documented_numbers_are_those_of_the_stored_runs(
+  document, folder, form
+):
+  """Every row of the report's table of cifar_labels."""
+  text = (recipes.ROOT / document).read_text()
+  report = (DOCS / folder / 'report.md').read_text()
+  assert re.search(r'All \d+ cells are finished', report)
+  lines = report.partition('## Results')[2].partition('\n![')[0].splitlines()
+  rows = [
+    [c.strip(' *') for c in line.strip('| ').split('|')] for line in lines
+  ]
+  rows = [row for row in rows if row[0].endswith(' %')]
+  assert rows
+  for (_, _, _, other, *_), row in zip(rows[::2], rows[1::2], strict=True):
+    share, _, _, ours, paper, ahead, interval, _ = row
+    paper = paper.replace('+0.0', '0.0')
+    values = {'share': share, 'other': other, 'ours': ours, 'ahead': ahead}
+    assert form.format(**values, interval=interval, paper=paper) in text

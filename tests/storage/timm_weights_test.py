@@ -1,0 +1,134 @@
+"""Weights under timm's names: as timm has them, to and fro."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+from safetensors import numpy as safetensors_numpy
+
+from configs import imagenet_finetune
+from configs import imagenet_pretrain
+from selfie_jax import errors
+from selfie_jax.inference import model as model_lib
+from selfie_jax.storage import timm_weights
+from selfie_jax.tasks import finetune
+from selfie_jax.tasks import pretrain
+from selfie_jax.training import start
+
+# Names and shapes of timm 1.0.31's create_model('resnetv2_50', num_classes=10).
+LISTING = pathlib.Path(__file__).parent / 'timm_resnetv2_50.json'
+
+
+def created(config, classes):
+  """The state of a finetuning job, from init_from where it has one."""
+  return finetune.create_state(config, classes, start.read_pretrained(config))
+
+
+def weights_as_zeros(task, config):
+  """A network's weights by our names, without the time to make them."""
+  state = jax.eval_shape(lambda: task.create_state(config, 10))
+  trees = jax.tree.map(
+    lambda x: np.zeros(x.shape, x.dtype), (state.params, state.batch_stats)
+  )
+  return [tree.get('patch_network', tree) for tree in trees]
+
+
+def shapes(tensors):
+  return {name: list(value.shape) for name, value in tensors.items()}
+
+
+def test_classifier_has_the_names_and_shapes_of_timms():
+  config = imagenet_finetune.get_config()
+  tensors = timm_weights.to_timm(*weights_as_zeros(finetune, config))
+  assert shapes(tensors) == json.loads(LISTING.read_text())
+  assert all(value.flags.c_contiguous for value in tensors.values())
+
+
+def test_p_has_the_names_and_shapes_of_timms_first_three_stages():
+  config = imagenet_pretrain.get_config()
+  tensors = timm_weights.to_timm(*weights_as_zeros(pretrain, config))
+  expected = {
+    name: [1024] if name.startswith('norm.') and shape else shape
+    for name, shape in json.loads(LISTING.read_text()).items()
+    if not name.startswith(('stages.3', 'head'))
+  }
+  assert shapes(tensors) == expected
+
+
+def test_kernels_change_their_layout_and_nothing_else(finetune_config):
+  state = created(finetune_config, 7)
+  tensors = timm_weights.to_timm(state.params, state.batch_stats)
+  block = state.params['block2']['unit1']
+  np.testing.assert_array_equal(
+    tensors['stages.1.blocks.0.conv2.weight'][5, 3, 0, 2],
+    block['conv2']['kernel'][0, 2, 3, 5],
+  )
+  np.testing.assert_array_equal(
+    tensors['head.fc.weight'][:, :, 0, 0].T, state.params['head']['kernel']
+  )
+  back = timm_weights.from_timm(tensors)
+  params = {k: v for k, v in state.params.items() if k != 'head'}
+  jax.tree.map(np.testing.assert_array_equal, back['params'], params)
+  jax.tree.map(
+    np.testing.assert_array_equal, back['batch_stats'], state.batch_stats
+  )
+
+
+def test_files_that_do_not_fit_are_refused(finetune_config, tmp_path):
+  def refused(says, tensors=None):
+    path = tmp_path / 'some.safetensors'
+    if tensors is not None:
+      safetensors_numpy.save_file(tensors, str(path))
+    finetune_config.init_from = str(path)
+    with pytest.raises(errors.UserError, match=says) as caught:
+      created(finetune_config, 10)
+    assert '\n' not in str(caught.value)
+
+  refused('cannot be read as safetensors')
+  (tmp_path / 'some.safetensors').write_bytes(b'nothing of that kind')
+  refused('cannot be read as safetensors')
+  finetune_config.init_from = ''
+  state = created(finetune_config, 10)
+  tensors = timm_weights.to_timm(state.params, state.batch_stats)
+  refused(
+    "'layer1.conv1.weight' is no name", {'layer1.conv1.weight': np.ones(1)}
+  )
+  without = {k: v for k, v in tensors.items() if 'running' not in k}
+  refused('no BatchNorm statistics.*resnetv2_50', without)
+  without = {k: v for k, v in tensors.items() if 'stages.1.blocks.0' not in k}
+  refused('block2/.* is missing', without)
+  stem = {'stem.conv.weight': np.zeros((4, 3, 7, 7), np.float32)}
+  refused(r'stem/conv/kernel is \(7, 7, 3, 4\), the model has', tensors | stem)
+
+
+@pytest.mark.slow
+def test_timms_weights_give_timms_features(tmp_path, monkeypatch):
+  torch = pytest.importorskip('torch')
+  timm = pytest.importorskip('timm')
+  safetensors_torch = pytest.importorskip('safetensors.torch')
+  torch.manual_seed(0)
+  theirs = timm.create_model('resnetv2_50', num_classes=5)
+  images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+  config = imagenet_finetune.get_config()
+  config.image_size = 64
+  config.dtype = 'float32'
+  mean, std = map(torch.tensor, (config.normalise.mean, config.normalise.std))
+  x = ((torch.from_numpy(images) / 255 - mean) / std).permute(0, 3, 1, 2)
+  with torch.no_grad():
+    theirs.train()(x)  # statistics that are not as initialised
+    features = theirs.eval().forward_features(x).mean((2, 3)).numpy()
+  path = tmp_path / 'some.safetensors'
+  safetensors_torch.save_model(theirs, str(path))
+  config.init_from = str(path)
+  state = created(config, 10)
+  model = model_lib.Model(
+    config,
+    {'params': state.params, 'batch_stats': state.batch_stats},
+    [str(i) for i in range(10)],
+    batch_size=2,
+  )
+  ours = model.compute_batch(images, ('block4',))['block4']
+  assert np.abs(features).max() > 0.1
+  np.testing.assert_allclose(ours, features, atol=1e-4)
