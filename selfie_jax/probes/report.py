@@ -75,7 +75,7 @@ def draw(results: dict[str, Any]) -> mpl_figure.Figure:
         )
         axis.bar_label(bar, fmt='%.1f', fontsize=8)
     ticks = [kind.replace('_', '\n') for kind in kinds]
-    axis.set_xticks(range(len(kinds)), ticks)
+    axis.set_xticks(range(len(kinds)), ticks, fontsize=8)
   _finish(fig, f'Frozen features at step {results["checkpoint"]:,}', results)
   return fig
 
