@@ -1,9 +1,11 @@
 """Exact evaluation: every example of a split, once."""
 
 from collections.abc import Callable
+from concurrent import futures
 import dataclasses
 import functools
 import logging
+from typing import Any
 
 import jax
 import ml_collections
@@ -22,9 +24,6 @@ logger = logging.getLogger(__name__)
 
 # By name: a source and which of its examples (None: all).
 Splits = dict[str, tuple[sources.Source, np.ndarray | None]]
-# (state, name of a split, function asked before each batch whether to stop) ->
-# exact means over that split, None if it was stopped
-Evaluate = Callable[..., dict[str, float] | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +35,15 @@ class Monitor:
     every: steps between two rows.
     evaluate: (state, is_stopped) -> values; None if it was stopped.
     labels: classes of the part's images, where it is one of the data's.
+    prepare: given a state when the first step is done, to compile by the time
+      that it is needed.
   """
 
   part: str
   every: int
   evaluate: Callable[..., dict[str, float] | None]
   labels: np.ndarray | None = None
+  prepare: Callable[[task_lib.TrainState], None] = lambda state: None
 
 
 # (config, source of the training images) -> a monitor
@@ -99,39 +101,50 @@ def _labelled(source: sources.Source, split: str) -> np.ndarray | None:
   return None if (labels >= 0).all() else np.flatnonzero(labels >= 0)
 
 
-def create(task, config: ml_collections.ConfigDict, splits: Splits) -> Evaluate:
-  """Makes the function that evaluates a state of `task` on one of the splits.
+class Evaluation:
+  """Evaluates states of a task on the splits: each example once.
 
   Batches are filled up to config.eval_batch_size and masked, and sums are
   divided by the number of examples at the very end, so the means depend on
   neither the batch size nor the number of devices.
   """
-  eval_step = jax.pmap(
-    functools.partial(task.eval_step, config=config),
-    task_lib.AXIS,
-    in_axes=(None, 0),
-    out_axes=None,
-  )
 
-  def evaluate(
+  def __init__(self, task, config: ml_collections.ConfigDict, splits: Splits):
+    self._config, self._splits = config, splits
+    self._step = jax.pmap(
+      functools.partial(task.eval_step, config=config),
+      task_lib.AXIS,
+      in_axes=(None, 0),
+      out_axes=None,
+    )
+    self._compiled: futures.Future | None = None
+
+  def prepare(self, state: task_lib.TrainState) -> None:
+    """Begins to compile for states like this one, beside whatever follows.
+
+    In one of several processes jax's lowering does not know the others' part
+    of a batch, so there the first evaluation compiles.
+    """
+    if not self._compiled and jax.process_count() == 1:
+      shapes = jax.eval_shape(lambda: state)  # for it may be donated meanwhile
+      pool = futures.ThreadPoolExecutor(1, 'compile')
+      self._compiled = pool.submit(self._compile, shapes)
+      pool.shutdown(wait=False)
+
+  def __call__(
+    self,
     state: task_lib.TrainState,
     split: str,
     is_stopped: Callable[[], bool] = lambda: False,
   ) -> dict[str, float] | None:
-    source, indices = splits[split]
-    batches = input_pipeline.eval_batches(
-      source,
-      indices,
-      config.eval_batch_size,
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
-    )
-    devices = jax.local_device_count()
+    """Exact means over a split; None if `is_stopped` between two batches."""
+    self.prepare(state)
+    step = self._compiled.result() if self._compiled else self._step
     sums = []
-    for batch in batches:
+    for batch in self._batches(*self._splits[split]):
       if is_stopped():
         return None
-      sums.append(eval_step(state, input_pipeline.shard(batch, devices)))
+      sums.append(step(state, batch))
       # Two batches are under way; more would be no faster, only deaf.
       jax.block_until_ready(sums[-2:-1])
     totals = jax.tree.map(
@@ -140,24 +153,39 @@ def create(task, config: ml_collections.ConfigDict, splits: Splits) -> Evaluate:
     count = totals.pop('count')
     return {name: total / count for name, total in totals.items()}
 
-  return evaluate
+  def _compile(self, shapes: task_lib.TrainState) -> Callable[..., Any]:
+    source, _ = self._splits['test']
+    return self._step.lower(
+      shapes, next(self._batches(source, np.arange(1)))
+    ).compile()
+
+  def _batches(self, source: sources.Source, indices: np.ndarray | None):
+    batches = input_pipeline.eval_batches(
+      source,
+      indices,
+      self._config.eval_batch_size,
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+    )
+    devices = jax.local_device_count()
+    return (input_pipeline.shard(batch, devices) for batch in batches)
 
 
 def own_monitor(
-  config: ml_collections.ConfigDict, splits: Splits, evaluate: Evaluate
+  config: ml_collections.ConfigDict, splits: Splits, evaluate: Evaluation
 ) -> Monitor:
   """The job's own: on the validation part, where there is one."""
   split = 'validation' if 'validation' in splits else 'test'
   source, chosen = splits[split]
   labels = source.labels if chosen is None else source.labels[chosen]
   its = functools.partial(evaluate, split=split)
-  return Monitor(split, config.eval_every, its, labels)
+  return Monitor(split, config.eval_every, its, labels, evaluate.prepare)
 
 
 def test_best(
   state,
   monitored: str,
-  evaluate: Evaluate,
+  evaluate: Evaluation,
   manager,
   reporter: reporting.Reporter,
 ):

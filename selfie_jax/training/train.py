@@ -85,7 +85,7 @@ def _run(
   train_indices, splits = evaluation.choose_splits(
     config, train_source, test_source
   )
-  evaluate = evaluation.create(task, config, splits)
+  evaluate = evaluation.Evaluation(task, config, splits)
   own = evaluation.own_monitor(config, splits, evaluate)
   others = [create(config, train_source) for create in monitors]
 
@@ -192,6 +192,8 @@ def _train(
       if step == first_step + 1:
         jax.block_until_ready(state)  # compilation is no part of the rate
         reporter.start_clock(utilisation.count_flops(train_step, state, batch))
+        for monitor in monitors:
+          monitor.prepare(state)
       profile(step)
       if is_due(step, config.log_every):
         reporter.train_row(step)

@@ -164,22 +164,24 @@ def test_test_set_is_read_once_with_the_checkpoint_best_on_validation(
 ):
   """Validation accuracies are made up, so that the best is not the last."""
   asked = []
-  real = evaluation.create
+  real = evaluation.Evaluation.__call__
+  made_up = iter([0.2, 0.9, 0.9, 0.1])
 
-  def evaluator(task, config, splits):
-    evaluate = real(task, config, splits)
-    made_up = iter([0.2, 0.9, 0.9, 0.1])
+  def recording(self, state, split, **more):
+    asked.append((split, int(state.step)))
+    values = real(self, state, split, **more)
+    own = {'accuracy': next(made_up)} if split == 'validation' else {}
+    return values | own
 
-    def recording(state, split, **more):
-      asked.append((split, int(state.step)))
-      values = evaluate(state, split, **more)
-      return values | (
-        {'accuracy': next(made_up)} if split == 'validation' else {}
-      )
+  prepared = []
+  prepare = evaluation.Evaluation.prepare
 
-    return recording
+  def preparing(self, state):
+    prepared.append(int(state.step))
+    prepare(self, state)
 
-  monkeypatch.setattr(evaluation, 'create', evaluator)
+  monkeypatch.setattr(evaluation.Evaluation, '__call__', recording)
+  monkeypatch.setattr(evaluation.Evaluation, 'prepare', preparing)
   config.total_steps = 8
   config.eval_every = 2
   config.keep_checkpoints = 1
@@ -192,6 +194,7 @@ def test_test_set_is_read_once_with_the_checkpoint_best_on_validation(
     ('validation', 8),
     ('test', 6),
   ]
+  assert prepared[0] == 1  # compiled beside the steps that follow
   assert results['metrics']['validation_accuracy'] == 0.9
   assert results['checkpoint'] == 6
   with checkpoints.open_manager(workdir_lib.run_path(tmp_path)) as manager:
@@ -205,7 +208,7 @@ def test_evaluation_does_not_depend_on_the_batch_size(pretrain_config):
   values = {}
   for batch_size in (300, 64, 100, 150):
     pretrain_config.eval_batch_size = batch_size
-    evaluate = evaluation.create(
+    evaluate = evaluation.Evaluation(
       pretrain, pretrain_config, {'test': (source, None)}
     )
     values[batch_size] = evaluate(state, 'test')
