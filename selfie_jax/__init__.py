@@ -5,8 +5,8 @@ import os
 # What TensorFlow's C++ logs, for which it looks while it loads; what goes wrong
 # comes as an exception.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-# On processors with AVX512_VNNI and the like TensorFlow tells of oneDNN, whatever
-# the level; here it only decodes images.
+# With AVX512_VNNI and the like TensorFlow tells of oneDNN, whatever the level;
+# here it only decodes images.
 os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 
 __version__ = '0.1.0'
