@@ -84,14 +84,14 @@ def _timm(model: model_lib.Model, folder: pathlib.Path) -> str:
   weights = {k: v.get('patch_network', v) for k, v in model.variables.items()}
   timm_weights.write(str(folder / 'model.safetensors'), **weights)
   (folder / 'config.json').write_text(json.dumps(settings, indent=2) + '\n')
-  return timm_card.usage(model.config, settings) + (
-    f'\n`run` gives {_output(model)}.\n'
-  )
+  output = _output(model, 'block3', 16 * model.config.model.width)
+  usage = timm_card.usage(model.config, settings)
+  return f'{usage}\n`run` gives {output}.\n'
 
 
 def _stablehlo(model: model_lib.Model, folder: pathlib.Path) -> str:
   config = model.config
-  name = 'block3' if config.mode == 'pretrain' else 'logits'
+  name = 'logits' if model.class_names else model.layers[0]
 
   def forward(images: jax.Array) -> jax.Array:
     variables = jax.tree.map(np.asarray, model.variables)
@@ -103,6 +103,7 @@ def _stablehlo(model: model_lib.Model, folder: pathlib.Path) -> str:
     jax.ShapeDtypeStruct(shape, np.uint8)
   )
   (folder / 'forward.bin').write_bytes(exported.serialize())
+  output = _output(model, name, exported.out_avals[0].shape[1])
   return f"""\
 `forward.bin` is the network as StableHLO, for {', '.join(PLATFORMS)} and any
 number of images. With `pip install jax flatbuffers`, in this folder:
@@ -116,7 +117,7 @@ forward = export.deserialize(pathlib.Path('forward.bin').read_bytes()).call
 ```
 
 `forward(images)` takes uint8 [n, {side}, {side}, 3] and gives
-{_output(model)}. It was written with jax {jax.__version__}; jax reads such
+{output}. It was written with jax {jax.__version__}; jax reads such
 files for at least six months of later versions.
 """
 
@@ -189,11 +190,11 @@ def _card(model: model_lib.Model, kind: str, usage: str) -> str:
   return '\n'.join(lines) + '\n'
 
 
-def _output(model: model_lib.Model) -> str:
+def _output(model: model_lib.Model, layer: str, dim: int) -> str:
+  """What the exported function gives; without classes a layer."""
   if model.class_names:
     return f'logits, float32 [n, {len(model.class_names)}]'
-  dim = model.config.model.width * 16
-  return f'embeddings (block 3, average pooled), float32 [n, {dim}]'
+  return f'embeddings (layer {layer}), float32 [n, {dim}]'
 
 
 _FORMATS = {'timm': _timm, 'stablehlo': _stablehlo, 'numpy': _numpy}
