@@ -4,10 +4,13 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 
 import pytest
 from small_jobs import same_end
 from small_jobs import small_job
+import xla_flags
 
 from selfie_jax import errors
 from selfie_jax.data import input_pipeline
@@ -51,6 +54,49 @@ def test_sigterm_saves_the_step_in_flight(finished, tmp_path, monkeypatch):
   assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
   train.train_and_evaluate(small_job('finetune'), tmp_path)
   same_end(finished('finetune'), tmp_path)
+
+
+BEGUN = """
+import sys
+import small_jobs
+from selfie_jax.tasks import train_state
+from selfie_jax.training import train
+
+make, losses = train_state.over_devices, []
+
+def watched(task, config):
+  train_step = make(task, config)
+
+  def step(state, batch):
+    print(sum(not loss.is_ready() for loss in losses))
+    state, metrics = train_step(state, batch)
+    losses.append(metrics['loss'])
+    return state, metrics
+
+  return step
+
+train_state.over_devices = watched
+config = small_jobs.small_job('pretrain')
+config.batch_size = 512
+config.total_steps = config.log_every = 12
+config.eval_every = config.checkpoint_every = 12
+train.train_and_evaluate(config, sys.argv[1])
+"""
+
+
+def test_one_step_is_under_way_at_most_when_the_next_is_begun(tmp_path):
+  """SIGTERM is not to wait for all steps until the next line of metrics."""
+  flags = xla_flags.UNOPTIMISED  # one device: with two, the CPU waits by itself
+  paths = os.pathsep.join(sys.path)
+  printed = subprocess.run(
+    [sys.executable, '-c', BEGUN, tmp_path],
+    env=os.environ | {'XLA_FLAGS': flags, 'PYTHONPATH': paths},
+    check=True,
+    capture_output=True,
+    text=True,
+  ).stdout
+  under_way = list(map(int, printed.split()))
+  assert len(under_way) == 12 and max(under_way) <= 1
 
 
 def test_sigterm_in_an_evaluation_saves_at_once_and_evaluates_later(
