@@ -133,7 +133,8 @@ class Reporter:
     self._clock = time.perf_counter()
 
   def step(self, step: int, metrics: dict[str, jax.Array]) -> None:
-    """Takes the metrics of a training step, without waiting for them."""
+    """Takes the metrics of a training step, of which one may be at work."""
+    self.meter.follow(metrics)
     self._window.append({'step': step} | metrics)
     self._steps += 1
 

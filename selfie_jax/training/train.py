@@ -183,13 +183,10 @@ def _train(
     if first_step:
       look(first_step)
     logger.info('Compiling the first step; on CPUs this takes up to a minute')
-    batches, before = reporter.meter.batches(batches), None
+    batches = reporter.meter.batches(batches)
     for step, batch in enumerate(batches, start=first_step + 1):
       batch = input_pipeline.shard(batch, jax.local_device_count())
       state, metrics = train_step(state, batch)
-      # The device has its next step; more would be no faster, only deaf.
-      jax.block_until_ready(before)
-      before = metrics
       reporter.step(step, metrics)
       bar.update()
       if step == first_step + 1:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from concurrent import futures
 import logging
 import time
 from typing import Any
@@ -35,11 +36,14 @@ class Meter:
 
   Attributes:
     first_step_seconds: of tracing, compiling and running the first step.
-    waiting_share: of the time of all other steps, until their batch was there.
+    waiting_share: of the time of all other steps, in which none was at work
+      until its batch was there.
+    ended: when the step that was begun last has ended, if one was begun.
   """
 
   first_step_seconds: float | None = None
   waiting_share: float | None = None
+  ended: 'futures.Future[float] | None' = None
 
   def __init__(self, clock: Callable[[], float] = time.perf_counter):
     self._clock = clock
@@ -47,15 +51,34 @@ class Meter:
     self._all_steps, self._all_waited, self._all_seconds = 0, 0.0, 0.0
     self._flops: float | None = None  # of a step, on each device
     self._is_warned = False
+    self._watch = futures.ThreadPoolExecutor(1, 'steps')
 
   def batches(self, batches: Iterable[Any]) -> Iterator[Any]:
-    """The same batches; until one is there counts as waiting."""
+    """The same batches; until one is there, and no step at work, is waiting."""
     begun = self._clock()
     for batch in batches:
       self._given = self._clock()
-      self._waited += self._given - begun
+      if self.ended is None:
+        self._waited += self._given - begun
+      elif self.ended.done():
+        self._waited += self._given - max(begun, self.ended.result())
       yield batch
       begun = self._clock()
+
+  def follow(self, outputs: Any) -> None:
+    """Follows a step that was begun, and waits for the end of the one before.
+
+    A device that has its next step would be no faster for more, and SIGTERM
+    would have to wait for all of them.
+    """
+
+    def wait() -> float:
+      jax.block_until_ready(outputs)
+      return self._clock()
+
+    before, self.ended = self.ended, self._watch.submit(wait)
+    if before:
+      before.result()
 
   def start(self, flops: float | None) -> None:
     """To be called when the first step is done; see count_flops."""

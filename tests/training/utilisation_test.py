@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import threading
 
 import jax
 import pytest
@@ -52,6 +53,39 @@ def test_the_time_until_a_batch_is_there_is_counted():
   assert meter.summary['waiting_share'] == pytest.approx(0.25)
   assert meter.summary['teraflops_per_device'] == pytest.approx(0.0075)
   assert meter.summary['first_step_seconds'] == pytest.approx(0.3)
+
+
+class Step:
+  """Stands for what a device computes; it ends when it is told to."""
+
+  def __init__(self):
+    self.end = threading.Event()
+
+  def block_until_ready(self):
+    assert self.end.wait(60)
+
+
+def test_while_a_step_is_at_work_nothing_waits():
+  clock = Clock()
+  meter = utilisation.Meter(clock)
+  steps = [Step(), Step(), Step()]
+
+  def batches():
+    yield
+    clock.now += 1  # while the first step is at work
+    yield
+    clock.now += 0.5  # while the second is
+    steps[1].end.set()
+    meter.ended.result()
+    clock.now += 0.25
+    yield
+
+  for step, _ in zip(steps, meter.batches(batches()), strict=True):
+    if step is steps[1]:
+      steps[0].end.set()
+    meter.follow(step)
+  steps[2].end.set()
+  assert meter.rates(3, 2.5)['waiting_share'] == pytest.approx(0.25 / 2.5)
 
 
 def test_all_batches_come_through():
