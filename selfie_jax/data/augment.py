@@ -4,8 +4,11 @@
 of them an encoded one, in a TensorFlow graph.
 """
 
+from __future__ import annotations
+
 import numpy as np
-import tensorflow as tf
+
+from selfie_jax.data import tf
 
 # The usual ImageNet choices: crops are about as wide as they are high, and a
 # test image is shown without the eighth of it that training crops rarely see.

@@ -9,19 +9,16 @@ from absl import logging
 from etils import epath
 import numpy as np
 import requests
-import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from selfie_jax import cache
+from selfie_jax import data as data_lib
 from selfie_jax import errors
 from selfie_jax.data import digits
 from selfie_jax.data import disk
+from selfie_jax.data import tf
 
 tfds.disable_progress_bar()
-# TensorFlow would take the memory of the GPU that JAX trains on. Whoever has
-# used TensorFlow before importing this module has made that choice.
-with contextlib.suppress(RuntimeError):
-  tf.config.set_visible_devices([], 'GPU')
 
 _RUNS_AT_ONCE = '`python main.py --config=configs/digits_pretrain.py`'
 _CONNECT_SECONDS = 10
@@ -95,8 +92,8 @@ def _open_digits(data_dir: str) -> tfds.core.DatasetBuilder:
   def open_or_prepare() -> tfds.core.DatasetBuilder:
     builder = digits.Digits(data_dir=folder)
     if not _is_prepared(builder):
-      # tfds prints its greeting whatever its log level.
-      with contextlib.redirect_stdout(io.StringIO()):
+      data_lib.load_tensorflow()  # or tfds loads all of it
+      with contextlib.redirect_stdout(io.StringIO()):  # tfds's greeting
         builder.download_and_prepare()
     return builder
 
@@ -141,7 +138,9 @@ def _is_prepared(builder: tfds.core.DatasetBuilder) -> bool:
     try:
       builder.data_path.stat()
       return True
-    except (FileNotFoundError, NotADirectoryError, tf.errors.NotFoundError):
+    except (FileNotFoundError, NotADirectoryError):
+      return False
+    except tf.errors.NotFoundError:  # a bucket's
       return False
 
   return disk.patiently(str(builder.data_path), look)
@@ -212,6 +211,7 @@ def _prepare(builder: tfds.core.DatasetBuilder, dataset) -> None:
       f'has to be downloaded by hand into {downloads}:'
       f' {" ".join(by_hand.split()).rstrip(".")}',
     )
+  data_lib.load_tensorflow()  # or tfds loads all of it
   tfds.enable_progress_bar()
   try:
     _check_network(builder)

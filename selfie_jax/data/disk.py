@@ -18,17 +18,15 @@ import time
 from typing import TypeVar
 
 import numpy as np
-import tensorflow as tf
 
 from selfie_jax import cache
 from selfie_jax import errors
+from selfie_jax.data import tf
 
 logger = logging.getLogger(__name__)
 
 PAUSES = (0.1, 0.5, 2.0)  # seconds before each further try
 SAY_EVERY = 5.0  # seconds between two lines of progress
-# TensorFlow's for buckets; of them, InvalidArgumentError is about the content.
-_ERRORS = (OSError, tf.errors.OpError)
 
 Arrays = dict[str, np.ndarray]
 T = TypeVar('T')
@@ -43,9 +41,9 @@ def patiently(name: str, read: Callable[..., T], *arguments) -> T:
   for pause in (*PAUSES, None):
     try:
       return read(*arguments)
-    except tf.errors.InvalidArgumentError:
-      raise
-    except _ERRORS as error:
+    except Exception as error:
+      if not _is_of_the_disk(error):
+        raise
       if pause is None:
         raise failure(name, error) from error
     time.sleep(pause)
@@ -170,6 +168,16 @@ def failure(name: str, error: Exception) -> errors.UserError:
     f'{name} cannot be read ({reason(error)}). This is an error of the disk or'
     ' the network and not of the data; nothing is lost: type the same command'
     ' again when it can be read'
+  )
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+  """Whether reading failed, the network's included, and not what was read."""
+  if isinstance(error, OSError):
+    return True
+  about_content = tf.errors.InvalidArgumentError
+  return isinstance(error, tf.errors.OpError) and not isinstance(
+    error, about_content
   )
 
 

@@ -4,6 +4,8 @@ Found by reading the files once, in one process of a job, and kept: where the
 files are in a bucket beside them, so that the next machine finds it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
@@ -12,11 +14,11 @@ import os
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from selfie_jax import errors
 from selfie_jax.data import disk
 from selfie_jax.data import reading
+from selfie_jax.data import tf
 
 logger = logging.getLogger(__name__)
 
@@ -117,8 +119,15 @@ def _offsets(lengths: np.ndarray) -> np.ndarray:
 
 def state(path: str) -> tuple[str, int, int]:
   """What is another after a file has changed."""
-  status = disk.patiently(path, tf.io.gfile.stat, path)
-  return os.path.basename(path), status.length, status.mtime_nsec
+
+  def look() -> tuple[int, int]:
+    if '://' in path:
+      status = tf.io.gfile.stat(path)
+      return status.length, status.mtime_nsec
+    found = os.stat(path)
+    return found.st_size, found.st_mtime_ns
+
+  return os.path.basename(path), *disk.patiently(path, look)
 
 
 def _describe() -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:

@@ -1,5 +1,7 @@
 """Batches of images made on all cores, given out in their order."""
 
+from __future__ import annotations
+
 import collections
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -11,11 +13,11 @@ import logging
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from selfie_jax import errors
 from selfie_jax.data import augment
 from selfie_jax.data import disk
+from selfie_jax.data import tf
 
 logger = logging.getLogger(__name__)
 

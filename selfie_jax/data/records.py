@@ -1,11 +1,12 @@
 """Random access to the encoded images of a prepared tfds split."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from collections.abc import Iterator
 import functools
 
 import numpy as np
-import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from selfie_jax import errors
@@ -13,6 +14,7 @@ from selfie_jax.data import datasets
 from selfie_jax.data import disk
 from selfie_jax.data import index as index_lib
 from selfie_jax.data import reading
+from selfie_jax.data import tf
 from selfie_jax.data.photos import images
 
 _CHUNK = 256  # records given out at once
@@ -22,7 +24,7 @@ def open_records(
   builder: tfds.core.DatasetBuilder,
   split,
   from_primary: index_lib.FromPrimary = lambda make: make(),
-) -> 'Records':
+) -> Records:
   """The records of a prepared builder's split, or of parts of one.
 
   Args:

@@ -1,5 +1,7 @@
 """The images of a split, behind one face: in memory or on the disk."""
 
+from __future__ import annotations
+
 import collections
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -11,13 +13,14 @@ import logging
 
 import numpy as np
 import PIL
-import tensorflow as tf
 
+from selfie_jax import data as data_lib
 from selfie_jax import errors
 from selfie_jax.data import augment
 from selfie_jax.data import index
 from selfie_jax.data import parallel
 from selfie_jax.data import records
+from selfie_jax.data import tf
 from selfie_jax.data.photos import folder
 
 logger = logging.getLogger(__name__)
@@ -25,7 +28,7 @@ logger = logging.getLogger(__name__)
 _KEPT_GIB = 0.5  # decoded sets up to this are kept in the cache folder too
 # What their pixels come from. The number is ours: raise it with a change of
 # augment.decode_whole or of photos.images.
-_DECODERS = 1, tf.__version__, PIL.__version__
+_DECODERS = 1, data_lib.tensorflow_version(), PIL.__version__
 
 
 @dataclasses.dataclass(frozen=True)

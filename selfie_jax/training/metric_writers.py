@@ -1,19 +1,61 @@
-"""clu's writers of metrics, loaded without Keras.
+"""Metrics for TensorBoard, by clu."""
 
-With them comes TensorBoard's hparams, whose callback for Keras loads Keras, and
-that scikit-learn and pyplot: a third of a start.
-"""
-
+from concurrent import futures
+import functools
 import sys
 import types
+from typing import Any
+
+from etils import epath
+
+from selfie_jax import data
 
 _CALLBACK = 'tensorboard.plugins.hparams._keras'
 
-_stub = types.ModuleType(_CALLBACK)
-vars(_stub)['Callback'] = None
-_is_loaded = sys.modules.setdefault(_CALLBACK, _stub) is not _stub
 
-from clu.metric_writers import create_default_writer  # noqa: E402, F401
+class Writer:
+  """clu's default writer, which is TensorFlow's: that loads beside the run."""
 
-if not _is_loaded:
-  del sys.modules[_CALLBACK]
+  def __init__(self, workdir: epath.Path, just_logging: bool):
+    self._workdir, self._just_logging = workdir, just_logging
+
+  def open(self) -> None:
+    """Begins to load; else what is written first has to wait for it."""
+    _ = self._opened
+
+  def write_scalars(self, step: int, scalars: dict[str, float]) -> None:
+    self._opened.result().write_scalars(step, scalars)
+
+  def write_images(self, step: int, images: dict[str, Any]) -> None:
+    self._opened.result().write_images(step, images)
+
+  def close(self) -> None:
+    if '_opened' in vars(self):
+      self._opened.result().close()
+
+  @functools.cached_property
+  def _opened(self) -> futures.Future:
+    pool = futures.ThreadPoolExecutor(1, 'metrics')
+    try:
+      return pool.submit(_create, self._workdir, self._just_logging)
+    finally:
+      pool.shutdown(wait=False)
+
+
+def _create(workdir: epath.Path, just_logging: bool):
+  """Loads clu's writers without Keras.
+
+  With them comes TensorBoard's hparams, whose callback for Keras loads Keras,
+  and that scikit-learn and pyplot.
+  """
+  data.load_tensorflow()
+  stub = types.ModuleType(_CALLBACK)
+  vars(stub)['Callback'] = None
+  is_loaded = sys.modules.setdefault(_CALLBACK, stub) is not stub
+  from clu import metric_writers
+
+  if not is_loaded:
+    del sys.modules[_CALLBACK]
+  return metric_writers.create_default_writer(
+    workdir, just_logging=just_logging
+  )

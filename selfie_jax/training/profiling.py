@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from clu import periodic_actions
 from etils import epath
 import ml_collections
 
@@ -19,6 +18,8 @@ def create(
     begin + config.profile_steps > config.total_steps
   ):
     return lambda step: None
+  from clu import periodic_actions  # loads TensorFlow
+
   return periodic_actions.Profile(
     logdir=workdir,
     num_profile_steps=config.profile_steps,

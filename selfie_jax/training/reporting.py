@@ -9,7 +9,6 @@ from typing import Any
 
 from etils import epath
 import jax
-from matplotlib import figure as mpl_figure
 import ml_collections
 import numpy as np
 import tqdm
@@ -17,7 +16,6 @@ from tqdm.contrib import logging as tqdm_logging
 
 from selfie_jax import distributed
 from selfie_jax import errors
-from selfie_jax import figures as figures_lib
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.training import metric_writers
 from selfie_jax.training import utilisation
@@ -43,16 +41,13 @@ class Reporter:
     self._window: list[dict[str, Any]] = []  # metrics of steps since a row
     self._config, self._workdir = config, workdir
     self.meter = utilisation.Meter()
+    self._writer = metric_writers.Writer(workdir, not distributed.is_primary())
     self._created = self._clock = time.perf_counter()
     self._steps, self._seconds = 0, 0.0  # since a row, for the rate
     # Of the run, over all processes that led to its present state.
     self._all_steps, self._all_seconds, self._wall_before = 0, 0.0, 0.0
 
   def __enter__(self) -> 'Reporter':
-    with workdir_lib.writing(self._workdir):
-      self._writer = metric_writers.create_default_writer(
-        self._workdir, just_logging=not distributed.is_primary()
-      )
     return self
 
   def __exit__(self, kind, *exception) -> None:
@@ -124,6 +119,7 @@ class Reporter:
     self._clock = time.perf_counter()
     self.meter.start(flops)
     self._steps = 0
+    self._writer.open()
 
   @contextlib.contextmanager
   def pause(self) -> Iterator[None]:
@@ -172,11 +168,6 @@ class Reporter:
           f'{part} {name} ({value:.4g}) is not finite at step {step}'
         )
     self.history.append({'step': step, 'part': part} | values)
-    scalars = {f'{part}/{k}': value for k, value in (values | timing).items()}
-    with workdir_lib.writing(self._workdir):
-      self._writer.write_scalars(step, scalars)
-      if part != 'train':
-        self.write_history()
     logger.info(
       'step %d %s: %s',
       step,
@@ -184,6 +175,11 @@ class Reporter:
       line(values | timing),
       extra={'row': self.history[-1]},
     )
+    scalars = {f'{part}/{k}': value for k, value in (values | timing).items()}
+    with workdir_lib.writing(self._workdir):
+      self._writer.write_scalars(step, scalars)
+      if part != 'train':
+        self.write_history()
 
   def rows(self, part: str) -> dict[int, dict[str, float]]:
     """The history of one part of the data: values by step."""
@@ -193,8 +189,10 @@ class Reporter:
       if row['part'] == part
     }
 
-  def write_figures(self, figures: dict[str, mpl_figure.Figure]) -> None:
-    """Shows figures in TensorBoard, by name."""
+  def write_figures(self, figures: dict[str, Any]) -> None:
+    """Shows matplotlib's figures in TensorBoard, by name."""
+    from selfie_jax import figures as figures_lib  # loads matplotlib
+
     images = {
       name: figures_lib.pixels(figure)[None] for name, figure in figures.items()
     }

@@ -7,7 +7,6 @@ from typing import Any
 
 from etils import epath
 import jax
-from matplotlib import figure as mpl_figure
 import ml_collections
 
 from selfie_jax import config as config_lib
@@ -25,7 +24,7 @@ def write(
   workdir: epath.Path,
   reporter: reporting.Reporter,
   metrics: dict[str, Any],
-  figures: dict[str, mpl_figure.Figure],
+  figures: dict[str, Any],
   state: train_state.TrainState,
   at_chance: bool | None = None,
 ) -> dict[str, Any]:
@@ -36,7 +35,7 @@ def write(
     workdir: the run's folder.
     reporter: has the history and the times.
     metrics: of the job's end.
-    figures: by name.
+    figures: matplotlib's, by name.
     state: that the metrics are of.
     at_chance: whether the last evaluation was no better than guessing; None if
       the run was too short to say.
@@ -84,10 +83,10 @@ def describe(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 def save(
   results: dict[str, Any],
-  figures: dict[str, mpl_figure.Figure],
+  figures: dict[str, Any],
   workdir: epath.Path,
 ) -> None:
-  """Writes figures/NAME.png and results.json; to be called by one process.
+  """Writes figures/NAME.png (matplotlib's) and results.json, in one process.
 
   Raises:
     UserError: they cannot be written.

@@ -20,7 +20,6 @@ import numpy as np
 
 from selfie_jax import distributed
 from selfie_jax import errors
-from selfie_jax import figures as figures_lib
 from selfie_jax import tasks
 from selfie_jax.data import input_pipeline
 from selfie_jax.storage import checkpoints
@@ -131,6 +130,8 @@ def _run(
       metrics, puzzles = task.summary(config, state, evaluations, pictured)
       for monitor in others:
         metrics |= reporter.rows(monitor.part)[config.total_steps]
+      from selfie_jax import figures as figures_lib  # loads matplotlib
+
       figures = {'curves': figures_lib.curves(reporter.history)}
       if puzzles:
         figures['patches'] = figures_lib.patch_puzzle(**puzzles)

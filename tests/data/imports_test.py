@@ -8,8 +8,9 @@ import pytest
 
 DATA = """
 import sys
-from selfie_jax import data
-assert 'tensorflow' in sys.modules and 'keras' not in sys.modules
+from selfie_jax.data import input_pipeline, tf
+assert 'tensorflow' not in sys.modules
+assert tf.io and 'tensorflow' in sys.modules and 'keras' not in sys.modules
 import tensorflow
 assert tensorflow.keras.optimizers.SGD
 """
@@ -18,14 +19,23 @@ TRAINING = """
 import sys
 from selfie_jax.probes import online_knn
 from selfie_jax.training import train
-assert not {'keras', 'sklearn', 'matplotlib.pyplot'} & sys.modules.keys()
+assert not {'tensorflow', 'matplotlib', 'sklearn'} & sys.modules.keys()
+from selfie_jax.training import metric_writers
+writer = metric_writers.Writer(sys.argv[1], just_logging=False)
+writer.write_scalars(1, {'loss': 0.5})
+writer.close()
+assert 'tensorflow' in sys.modules
+assert not {'keras', 'matplotlib.pyplot', 'sklearn'} & sys.modules.keys()
 """
 
 
 @pytest.mark.parametrize('code', [DATA, TRAINING], ids=['data', 'training'])
-def test_what_is_loaded_and_nothing_printed(code):
+def test_what_is_loaded_and_nothing_printed(code, tmp_path):
   own = {k: v for k, v in os.environ.items() if not k.startswith('TF_')}
   done = subprocess.run(
-    [sys.executable, '-c', code], text=True, capture_output=True, env=own
+    [sys.executable, '-c', code, tmp_path],
+    text=True,
+    capture_output=True,
+    env=own,
   )
   assert (done.returncode, done.stdout, done.stderr) == (0, '', '')

@@ -1,5 +1,7 @@
 """People's own images, read from a folder or as a table (CSV) lists them."""
 
+from __future__ import annotations
+
 import collections
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -8,11 +10,11 @@ import logging
 import os
 
 import numpy as np
-import tensorflow as tf
 
 from selfie_jax import errors
 from selfie_jax.data import disk
 from selfie_jax.data import reading
+from selfie_jax.data import tf
 from selfie_jax.data.photos import images
 from selfie_jax.data.photos import listing
 

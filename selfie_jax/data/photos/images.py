@@ -11,11 +11,11 @@ import ml_collections
 import numpy as np
 from PIL import Image
 from PIL import ImageOps
-import tensorflow as tf
 
 from selfie_jax import errors
 from selfie_jax.data import augment
 from selfie_jax.data import disk
+from selfie_jax.data import tf
 from selfie_jax.data.photos import files as files_lib
 
 SUFFIXES = (
