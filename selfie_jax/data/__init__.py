@@ -1,6 +1,7 @@
 """From a data set on the disk to batches of images: the room of TensorFlow."""
 
 import contextlib
+import functools
 import importlib
 from importlib import metadata
 import importlib.util
@@ -25,6 +26,7 @@ else:
   tf = _TensorFlow('tensorflow')
 
 
+@functools.cache
 def load_tensorflow() -> types.ModuleType:
   """TensorFlow, which takes seconds, without Keras and GPUs.
 
