@@ -122,10 +122,12 @@ class Evaluation:
   def prepare(self, state: task_lib.TrainState) -> None:
     """Begins to compile for states like this one, beside whatever follows.
 
-    In one of several processes jax's lowering does not know the others' part
-    of a batch, so there the first evaluation compiles.
+    The first evaluation compiles in one of several processes, where jax's
+    lowering does not know the others' part of a batch, and on a GPU, whose
+    kernels are chosen by their times.
     """
-    if not self._compiled and jax.process_count() == 1:
+    is_gpu = jax.local_devices()[0].platform == 'gpu'
+    if not (self._compiled or is_gpu or jax.process_count() > 1):
       shapes = jax.eval_shape(lambda: state)  # for it may be donated meanwhile
       pool = futures.ThreadPoolExecutor(1, 'compile')
       self._compiled = pool.submit(self._compile, shapes)
