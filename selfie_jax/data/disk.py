@@ -175,10 +175,8 @@ def _is_of_the_disk(error: Exception) -> bool:
   """Whether reading failed, the network's included, and not what was read."""
   if isinstance(error, OSError):
     return True
-  about_content = tf.errors.InvalidArgumentError
-  return isinstance(error, tf.errors.OpError) and not isinstance(
-    error, about_content
-  )
+  is_of_content = isinstance(error, tf.errors.InvalidArgumentError)
+  return isinstance(error, tf.errors.OpError) and not is_of_content
 
 
 def _save(path: pathlib.Path, content: bytes) -> None:
