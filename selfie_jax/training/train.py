@@ -187,12 +187,14 @@ def _train(
     batches = reporter.meter.batches(batches)
     for step, batch in enumerate(batches, start=first_step + 1):
       batch = input_pipeline.shard(batch, jax.local_device_count())
+      if step == first_step + 1 and jax.process_count() == 1:
+        train_step = train_step.lower(state, batch).compile()
       state, metrics = train_step(state, batch)
       reporter.step(step, metrics)
       bar.update()
       if step == first_step + 1:
         jax.block_until_ready(state)  # compilation is no part of the rate
-        reporter.start_clock(utilisation.count_flops(train_step, state, batch))
+        reporter.start_clock(utilisation.count_flops(train_step))
         for monitor in monitors:
           monitor.prepare(state)
       profile(step)

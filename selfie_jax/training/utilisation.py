@@ -131,23 +131,19 @@ class Meter:
     }
 
 
-def count_flops(train_step, *args) -> float | None:
-  """FLOPs of a compiled step on each device, as XLA counts them.
+def count_flops(train_step) -> float | None:
+  """FLOPs of a step on each device, as XLA counts them.
 
   Args:
-    train_step: of jax.pmap, called before: this compiles nothing anew.
-    *args: such as the next call will have.
+    train_step: compiled; None is known of one that its first call compiles.
 
   Returns:
-    None where XLA does not say; where no peak is known to hold them against,
-    since counting traces the step once more; or in one of several processes,
-    where jax's lowering may free the arguments that are donated.
+    None also where no peak is known to hold them against.
   """
-  kind = jax.local_devices()[0].device_kind
-  if jax.process_count() > 1 or find_peak(kind) is None:
+  if find_peak(jax.local_devices()[0].device_kind) is None:
     return None
-  analysis = train_step.lower(*args).compile().cost_analysis()
-  return (analysis or {}).get('flops')
+  analyse = getattr(train_step, 'cost_analysis', dict)
+  return (analyse() or {}).get('flops')
 
 
 def find_peak(kind: str) -> float | None:

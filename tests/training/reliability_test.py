@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from small_jobs import same_end
@@ -59,23 +60,24 @@ def test_sigterm_saves_the_step_in_flight(finished, tmp_path, monkeypatch):
 BEGUN = """
 import sys
 import small_jobs
-from selfie_jax.tasks import train_state
+from selfie_jax.data import input_pipeline
+from selfie_jax.training import reporting
 from selfie_jax.training import train
 
-make, losses = train_state.over_devices, []
+losses, take = [], reporting.Reporter.step
+give = input_pipeline.train_batches
 
-def watched(task, config):
-  train_step = make(task, config)
+def step(self, step, metrics):
+  losses.append(metrics['loss'])
+  take(self, step, metrics)
 
-  def step(state, batch):
+def batches(*args, **more):
+  for batch in give(*args, **more):
     print(sum(not loss.is_ready() for loss in losses))
-    state, metrics = train_step(state, batch)
-    losses.append(metrics['loss'])
-    return state, metrics
+    yield batch
 
-  return step
-
-train_state.over_devices = watched
+reporting.Reporter.step = step
+input_pipeline.train_batches = batches
 config = small_jobs.small_job('pretrain')
 config.batch_size = 512
 config.total_steps = config.log_every = 12
@@ -142,12 +144,13 @@ def test_full_disk_is_one_error_and_the_last_good_checkpoint_stays(
 ):
   """No file may grow past 3 kB once the first checkpoint is written."""
   hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-  call_at(
-    monkeypatch,
-    'train_batches',
-    4,
-    lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard)),
-  )
+
+  def fill():
+    while not (tmp_path / 'checkpoints' / '3').exists():
+      time.sleep(0.01)  # it is written beside the run
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
+
+  call_at(monkeypatch, 'train_batches', 4, fill)
   try:
     with pytest.raises(errors.UserError, match='step 3 is untouched'):
       train.train_and_evaluate(small_job('pretrain'), tmp_path)
