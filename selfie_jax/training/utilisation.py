@@ -140,10 +140,10 @@ def count_flops(train_step) -> float | None:
   Returns:
     None also where no peak is known to hold them against.
   """
-  if find_peak(jax.local_devices()[0].device_kind) is None:
+  is_compiled = hasattr(train_step, 'cost_analysis')
+  if not is_compiled or find_peak(jax.local_devices()[0].device_kind) is None:
     return None
-  analyse = getattr(train_step, 'cost_analysis', dict)
-  return (analyse() or {}).get('flops')
+  return (train_step.cost_analysis() or {}).get('flops')
 
 
 def find_peak(kind: str) -> float | None:

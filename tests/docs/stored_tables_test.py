@@ -27,7 +27,7 @@ _LONG = '| {share} | {other} | {ours} | {ahead} | {interval} | {paper} |'
   [
     (
       'README.md',
-      '0.1.0/cifar_labels_small',
+      'cifar_labels_small',
       '| {share} | {other} | **{ours}** | {interval} |',
     ),
     ('docs/results.md', 'cifar_labels_small', _LONG),
