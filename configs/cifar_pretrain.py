@@ -5,7 +5,7 @@ python main.py --config=configs/cifar_pretrain.py
 The start of the Selfie rows of the paper's tables on CIFAR-10: 120,000 steps
 of 512 images, ResNet-50's first three blocks. Time: not yet measured.
 
-:small  50.9 % patch accuracy (chance 25 %) in 50 minutes on one CPU core of an
+:small  50.7 % patch accuracy (chance 25 %) in 50 minutes on one CPU core of an
         AMD EPYC (220 images a second).
 :tiny   seconds, to see that everything turns.
 """
