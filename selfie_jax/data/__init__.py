@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import importlib
 from importlib import metadata
 import importlib.util
 import sys
@@ -36,16 +35,18 @@ def load_tensorflow() -> types.ModuleType:
   before has made that choice.
   """
   with _lock:
-    if not {'tensorflow', 'keras'} & set(sys.modules):
-      keras = types.ModuleType('keras')
-      keras.__spec__ = importlib.util.find_spec('keras')
-      sys.modules['keras'] = keras
-      importlib.import_module('tensorflow')
+    is_stubbed = not {'tensorflow', 'keras'} & sys.modules.keys()
+    if is_stubbed:
+      stub = types.ModuleType('keras')
+      stub.__spec__ = importlib.util.find_spec('keras')
+      sys.modules['keras'] = stub
+    import tensorflow
+
+    if is_stubbed:
       del sys.modules['keras']
-    tensorflow = importlib.import_module('tensorflow')
-    with contextlib.suppress(RuntimeError):
-      tensorflow.config.set_visible_devices([], 'GPU')
-    return tensorflow
+  with contextlib.suppress(RuntimeError):
+    tensorflow.config.set_visible_devices([], 'GPU')
+  return tensorflow
 
 
 def tensorflow_version() -> str:

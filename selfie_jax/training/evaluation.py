@@ -18,6 +18,7 @@ from selfie_jax.data import sources
 from selfie_jax.data import splits as splits_lib
 from selfie_jax.storage import checkpoints
 from selfie_jax.tasks import train_state as task_lib
+from selfie_jax.training import background
 from selfie_jax.training import reporting
 
 logger = logging.getLogger(__name__)
@@ -129,9 +130,7 @@ class Evaluation:
     is_gpu = jax.local_devices()[0].platform == 'gpu'
     if not (self._compiled or is_gpu or jax.process_count() > 1):
       shapes = jax.eval_shape(lambda: state)  # for it may be donated meanwhile
-      pool = futures.ThreadPoolExecutor(1, 'compile')
-      self._compiled = pool.submit(self._compile, shapes)
-      pool.shutdown(wait=False)
+      self._compiled = background.begin(self._compile, shapes)
 
   def __call__(
     self,
@@ -157,9 +156,8 @@ class Evaluation:
 
   def _compile(self, shapes: task_lib.TrainState) -> Callable[..., Any]:
     source, _ = self._splits['test']
-    return self._step.lower(
-      shapes, next(self._batches(source, np.arange(1)))
-    ).compile()
+    batch = next(self._batches(source, np.arange(1)))  # all are as large
+    return self._step.lower(shapes, batch).compile()
 
   def _batches(self, source: sources.Source, indices: np.ndarray | None):
     batches = input_pipeline.eval_batches(

@@ -1,7 +1,6 @@
 """Metrics for TensorBoard, by clu."""
 
 from concurrent import futures
-import functools
 import sys
 import types
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from etils import epath
 
 from selfie_jax import data
+from selfie_jax.training import background
 
 _CALLBACK = 'tensorboard.plugins.hparams._keras'
 
@@ -18,28 +18,24 @@ class Writer:
 
   def __init__(self, workdir: epath.Path, just_logging: bool):
     self._workdir, self._just_logging = workdir, just_logging
+    self._opened: futures.Future | None = None
 
-  def open(self) -> None:
-    """Begins to load; else what is written first has to wait for it."""
-    _ = self._opened
+  def open(self) -> futures.Future:
+    """Begins to load, if it has not; what is written first waits for it."""
+    if self._opened is None:
+      arguments = self._workdir, self._just_logging
+      self._opened = background.begin(_create, *arguments)
+    return self._opened
 
   def write_scalars(self, step: int, scalars: dict[str, float]) -> None:
-    self._opened.result().write_scalars(step, scalars)
+    self.open().result().write_scalars(step, scalars)
 
   def write_images(self, step: int, images: dict[str, Any]) -> None:
-    self._opened.result().write_images(step, images)
+    self.open().result().write_images(step, images)
 
   def close(self) -> None:
-    if '_opened' in vars(self):
+    if self._opened:
       self._opened.result().close()
-
-  @functools.cached_property
-  def _opened(self) -> futures.Future:
-    pool = futures.ThreadPoolExecutor(1, 'metrics')
-    try:
-      return pool.submit(_create, self._workdir, self._just_logging)
-    finally:
-      pool.shutdown(wait=False)
 
 
 def _create(workdir: epath.Path, just_logging: bool):

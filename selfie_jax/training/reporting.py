@@ -129,8 +129,7 @@ class Reporter:
     self._clock = time.perf_counter()
 
   def step(self, step: int, metrics: dict[str, jax.Array]) -> None:
-    """Takes the metrics of a training step, of which one may be at work."""
-    self.meter.follow(metrics)
+    """Takes the metrics of a training step, without waiting for them."""
     self._window.append({'step': step} | metrics)
     self._steps += 1
 

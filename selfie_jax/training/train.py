@@ -190,6 +190,7 @@ def _train(
       if step == first_step + 1 and jax.process_count() == 1:
         train_step = train_step.lower(state, batch).compile()
       state, metrics = train_step(state, batch)
+      reporter.meter.follow(metrics)
       reporter.step(step, metrics)
       bar.update()
       if step == first_step + 1:

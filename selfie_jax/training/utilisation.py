@@ -58,15 +58,13 @@ class Meter:
     begun = self._clock()
     for batch in batches:
       self._given = self._clock()
-      if self.ended is None:
-        self._waited += self._given - begun
-      elif self.ended.done():
+      if self.ended and self.ended.done():
         self._waited += self._given - max(begun, self.ended.result())
       yield batch
       begun = self._clock()
 
   def follow(self, outputs: Any) -> None:
-    """Follows a step that was begun, and waits for the end of the one before.
+    """Follows a step that was begun; returns when the one before has ended.
 
     A device that has its next step would be no faster for more, and SIGTERM
     would have to wait for all of them.

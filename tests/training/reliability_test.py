@@ -146,7 +146,9 @@ def test_full_disk_is_one_error_and_the_last_good_checkpoint_stays(
   hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 
   def fill():
+    end = time.monotonic() + 600  # so as not to hang
     while not (tmp_path / 'checkpoints' / '3').exists():
+      assert time.monotonic() < end
       time.sleep(0.01)  # it is written beside the run
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
 

@@ -33,6 +33,8 @@ def train(clock, meter, waiting, step_seconds, steps):
   batches = meter.batches(clock.pass_by(waiting, range(steps + 1)))
   for step, _ in enumerate(batches):
     clock.now += step_seconds
+    meter.follow(())
+    meter.ended.result()
     if not step:
       meter.start(flops=3e9)
     elif step % 10 == 0:
