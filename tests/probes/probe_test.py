@@ -1,12 +1,9 @@
 """The probes of a run: what they find, what they say, what they refuse."""
 
-import functools
 import json
 
-import jax
 import numpy as np
 import pytest
-import small_jobs
 
 from configs import cifar_probe
 from selfie_jax import compare
@@ -14,12 +11,8 @@ from selfie_jax import errors
 from selfie_jax import figures as figures_lib
 from selfie_jax.data import input_pipeline
 from selfie_jax.inference import model as model_lib
-from selfie_jax.models import build
-from selfie_jax.models import patches
-from selfie_jax.probes import networks as networks_lib
 from selfie_jax.probes import probe
 from selfie_jax.probes import report
-from selfie_jax.tasks import pretrain
 
 
 def job(run, **fields):
@@ -168,79 +161,6 @@ def test_an_older_checkpoint_can_be_probed(finished):
   ]
   assert (kernels[0] != kernels[1]).any()
   np.testing.assert_array_equal(kernels[1], kernels[2])
-
-
-def test_random_network_has_the_statistics_of_patches(
-  pretrain_config, tmp_path
-):
-  """Whatever passes the first norm has mean 0 and deviation 1 over patches."""
-  source = input_pipeline.open_source(pretrain_config, 'train')
-  images = next(source.eval_images([np.arange(256)]))
-  small_jobs.random_run(pretrain_config, tmp_path, images[:32])
-  trained = model_lib.load(tmp_path)
-  model = networks_lib.initial(trained, images)
-  config = trained.config
-  config.model.sync_batch_norm = False
-  state = pretrain.create_state(config, 0)
-  jax.tree.map(
-    np.testing.assert_array_equal, state.params, model.variables['params']
-  )
-
-  x = patches.extract(build.normalise(images, config), config.patch_size)
-  network = build.patch_network(config)
-  given_out = ('norm2', 'norm3', 'block3_norm')  # norm1 hands out its products
-  apply = functools.partial(
-    network.apply,
-    train=False,
-    capture_intermediates=lambda module, _: module.name in given_out,
-    mutable='intermediates',
-  )
-  variables = {k: v['patch_network'] for k, v in model.variables.items()}
-  _, seen = jax.jit(apply)(variables, x.reshape((-1,) + x.shape[2:]))
-  normed = jax.tree.leaves(seen)
-  assert len(normed) == 7
-  for values in normed:
-    rows = np.asarray(values).reshape(-1, values.shape[-1])
-    lively = rows.std(axis=0) > 0.5
-    assert lively.mean() > 0.9
-    assert np.abs(rows.mean(axis=0)).max() < 0.1
-    np.testing.assert_allclose(rows.std(axis=0)[lively], 1, atol=0.2)
-
-
-def test_adapted_statistics_are_of_whole_images(pretrain_config, tmp_path):
-  """They follow from the images alone, and differ from those of patches."""
-  source = input_pipeline.open_source(pretrain_config, 'train')
-  images = next(source.eval_images([np.arange(128)]))
-  small_jobs.random_run(pretrain_config, tmp_path, images[:32])
-  model = model_lib.load(tmp_path)
-  adapted = networks_lib.with_statistics(model, images, of_patches=False)
-  again = networks_lib.with_statistics(adapted, images, of_patches=False)
-  one, other = (m.variables['batch_stats'] for m in (adapted, again))
-  jax.tree.map(np.testing.assert_array_equal, one, other)
-  jax.tree.map(
-    np.testing.assert_array_equal,
-    model.variables['params'],
-    adapted.variables['params'],
-  )
-  cut = networks_lib.with_statistics(model, images, of_patches=True)
-  whole, of_patches = (
-    m.variables['batch_stats']['patch_network']['block3_norm']['mean']
-    for m in (adapted, cut)
-  )
-  assert np.abs(whole - of_patches).max() > 0.01
-
-
-def test_large_images_are_made_small_for_their_pixels(pretrain_config):
-  pretrain_config.image_size = 64
-  pretrain_config.dtype = 'float32'
-  pretrain_config.normalise.mean = (0.0, 0.0, 0.0)
-  pretrain_config.normalise.std = (1.0, 1.0, 1.0)
-  images = np.zeros((2, 64, 64, 3), np.uint8)
-  images[1] = 255
-  values = networks_lib.pixels(pretrain_config, images)['pixels']
-  assert values.shape == (2, 32 * 32 * 3)
-  np.testing.assert_allclose(values[0], 0)
-  np.testing.assert_allclose(values[1], 1, rtol=1e-6)
 
 
 def test_bars_have_their_values():

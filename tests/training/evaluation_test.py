@@ -1,0 +1,80 @@
+"""What is evaluated, when, and that it is exact."""
+
+import pytest
+import small_jobs
+
+from selfie_jax.data import input_pipeline
+from selfie_jax.storage import checkpoints
+from selfie_jax.storage import workdir as workdir_lib
+from selfie_jax.tasks import pretrain
+from selfie_jax.training import evaluation
+from selfie_jax.training import train
+
+
+def test_test_set_is_read_once_with_the_checkpoint_best_on_validation(
+  tmp_path, monkeypatch
+):
+  """Validation accuracies are made up, so that the best is not the last."""
+  asked = []
+  real = evaluation.Evaluation.__call__
+  made_up = iter([0.2, 0.9, 0.9, 0.1])
+
+  def recording(self, state, split, **more):
+    asked.append((split, int(state.step)))
+    values = real(self, state, split, **more)
+    own = {'accuracy': next(made_up)} if split == 'validation' else {}
+    return values | own
+
+  prepared = []
+  prepare = evaluation.Evaluation.prepare
+
+  def preparing(self, state):
+    prepared.append(int(state.step))
+    prepare(self, state)
+
+  monkeypatch.setattr(evaluation.Evaluation, '__call__', recording)
+  monkeypatch.setattr(evaluation.Evaluation, 'prepare', preparing)
+  config = small_jobs.small_job('finetune')
+  config.total_steps = 8
+  config.eval_every = 2
+  config.keep_checkpoints = 1
+  results = train.train_and_evaluate(config, tmp_path)
+  # Of two equals the later; after it a worse one, which is the newest kept.
+  assert asked == [
+    ('validation', 2),
+    ('validation', 4),
+    ('validation', 6),
+    ('validation', 8),
+    ('test', 6),
+  ]
+  assert prepared[0] == 1  # compiled beside the steps that follow
+  assert results['metrics']['validation_accuracy'] == 0.9
+  assert results['checkpoint'] == 6
+  with checkpoints.open_manager(workdir_lib.run_path(tmp_path)) as manager:
+    assert sorted(manager.all_steps()) == [6, 8]
+
+
+def test_evaluation_does_not_depend_on_the_batch_size(pretrain_config):
+  """300 digits in batches with and without a padded rest, on two devices."""
+  source = input_pipeline.open_source(pretrain_config, 'test')
+  state = pretrain.create_state(pretrain_config, 10)
+  values = {}
+  for batch_size in (300, 64, 100, 150):
+    pretrain_config.eval_batch_size = batch_size
+    evaluate = evaluation.Evaluation(
+      pretrain, pretrain_config, {'test': (source, None)}
+    )
+    values[batch_size] = evaluate(state, 'test')
+    assert values[batch_size] == pytest.approx(values[300], rel=1e-5)
+
+
+def test_finetuning_uses_its_part_of_the_labels_only(finetune_config):
+  finetune_config.label_fraction = 0.1
+  sources = [
+    input_pipeline.open_source(finetune_config, split)
+    for split in ('train', 'test')
+  ]
+  indices, splits = evaluation.choose_splits(finetune_config, *sources)
+  validation = splits['validation'][1]
+  assert len(indices) + len(validation) == pytest.approx(150, abs=5)
+  assert not set(indices) & set(validation)
