@@ -1,4 +1,4 @@
-"""Whole runs on the digits: what they leave, how they go on, what they refuse."""
+"""Whole runs on the digits: what they leave and refuse, how they go on."""
 
 import json
 
