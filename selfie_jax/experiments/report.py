@@ -1,5 +1,7 @@
 """The report of an experiment, report.md: the paper's numbers beside ours."""
 
+import datetime
+
 from etils import epath
 import pandas as pd
 
@@ -24,8 +26,6 @@ def write(
   ):
     with (folder / f'{name}.png').open('wb') as file:
       figure.savefig(file, format='png', metadata={'Software': None})
-  fields = [f'`--set {f}={v}`' for f, v in plan.fields]
-  fields += [f'`--pretrain_set {f}={v}`' for f, v in plan.pretrain_fields]
   jobs = [job for job in runs.job if not job.waits]
   commands = [recipes.command(j.config, j.fields, j.folder) for j in jobs]
   variant = f':{plan.variant}' if plan.variant else "the paper's setting"
@@ -57,7 +57,7 @@ def write(
     'that was interrupted, since it was last started.',
     '## Commands',
     f'```text\n{command}\n```',
-    f'Overrides of the recipe: {", ".join(fields) or "none"}. The jobs:',
+    'The jobs:',
     '\n'.join(['```text', *commands, '```']),
   ]
   workdir_lib.write(folder / 'report.md', '\n\n'.join(sections) + '\n')
@@ -200,8 +200,7 @@ def _share(fraction: float) -> str:
 
 
 def _time(seconds: float) -> str:
-  """'1 h 05 min', '12 min', '40 s'."""
-  if pd.isna(seconds) or seconds < 90:
-    return '-' if pd.isna(seconds) else f'{seconds:.0f} s'
-  hours, minutes = divmod(round(seconds / 60), 60)
-  return f'{hours} h {minutes:02d} min' if hours else f'{minutes} min'
+  """Hours, minutes and seconds, '1:06:05'."""
+  if pd.isna(seconds):
+    return '-'
+  return str(datetime.timedelta(seconds=round(seconds)))

@@ -23,7 +23,9 @@ from selfie_jax.storage import workdir as workdir_lib
 
 TABLE = 'runs.jsonl'
 FAILURE = 'failure.json'  # of a run's last attempt: {'code', 'line'}
-PRETRAINING = 'pretraining.json'  # the fingerprint of what a run started from
+PRETRAINING = (
+  'pretraining.json'  # checksum of the weights that a run started from
+)
 
 _OF_JOB = ['name', 'stage', 'arm', 'network', 'fraction', 'seed', 'choice']
 _OF_RUN = ['checkpoint', 'images_per_second', 'wall_seconds', 'devices']
@@ -117,16 +119,13 @@ class Results:
       given = saved_job.load_config(epath.Path(job.folder))
       expected = config_lib.flatten(given)
     changed = config_lib.differences(row['config'], expected, recipes.PLACES)
-    its = row['pretraining'] if job.start else _fingerprint_of(row)
     pretraining = job.start or job
+    its = row['pretraining'] if job.start else row.get('weights')
     ours = fingerprint(pretraining.folder)
     if job.start and not ours:
-      ours = _fingerprint_of(self._stored(pretraining) or {})
-    if its and ours:
-      # By the exact loss where the weights of one are not known.
-      name = 'weights' if its['weights'] and ours['weights'] else 'loss'
-      if its[name] != ours[name]:
-        changed['pretraining'] = its, ours
+      ours = (self._stored(pretraining) or {}).get('weights')
+    if its and ours and its != ours:
+      changed['pretraining'] = its, ours
     return [f'{f} ({old} -> {new})' for f, (old, new) in changed.items()]
 
 
@@ -144,11 +143,11 @@ def fail(job: plan_lib.Job, code: int, line: str) -> None:
   _write(epath.Path(job.folder) / FAILURE, [{'code': code, 'line': line}])
 
 
-def fingerprint(folder: str) -> dict[str, Any] | None:
-  """What tells a pretraining from others; None if none is finished there."""
-  if not (epath.Path(folder) / 'config.json').exists():
-    return None
-  return _fingerprint_of(_read(folder, 'results.json') or {})
+def fingerprint(folder: str) -> str | None:
+  """Checksum of a pretraining's weights; None if none is finished there."""
+  is_run = (epath.Path(folder) / 'config.json').exists()
+  results = is_run and _read(folder, 'results.json') or {}
+  return results.get('weights') if results.get('mode') == 'pretrain' else None
 
 
 def has_ended(row: Row) -> bool:
@@ -161,14 +160,6 @@ def step(job: plan_lib.Job) -> int:
   """How far a run is, by the evaluations that it has written."""
   rows = _read(job.folder, 'history.json') or []
   return max((row['step'] for row in rows), default=0)
-
-
-def _fingerprint_of(row: Row) -> dict[str, Any] | None:
-  """From results or a row; before results had them, `weights` are None."""
-  metrics = row.get('metrics', {})
-  if 'patch_accuracy' not in metrics:
-    return None
-  return {'loss': metrics['loss'], 'weights': row.get('weights')}
 
 
 def _read_run(job: plan_lib.Job) -> Row:

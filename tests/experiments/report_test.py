@@ -103,7 +103,7 @@ def test_report_says_that_nothing_was_tuned(tmp_path):
   )
   made_up_runs.finish_all(plan)
   text = written(plan)
-  assert 'Not tuned' in text and '`--set total_steps=12`' in text
+  assert 'Not tuned' in text
 
 
 def test_report_has_runs_machines_and_commands(labels):
@@ -111,13 +111,17 @@ def test_report_has_runs_machines_and_commands(labels):
   cells = {row[0]: row[1:] for row in rows(text, 'Runs')}
   assert len(cells) == 1 + 8
   assert cells['selfie_resnet50_5pct_seed1'] == [
-    *('0.1', '6', '-', '-', '44.5', '43.5', '100', '60 s')
+    *('0.1', '6', '-', '-', '44.5', '43.5', '100', '0:01:00')
   ]
   machines = rows(text, 'Machines, time and versions')
-  assert ['cell', '2 x cpu (cpu)', 'python 3.11, jax 0.10.2', '8', '8 min'] in (
-    machines
-  )
-  assert machines[-1][-2:] == ['17', '17 min']
+  assert [
+    'cell',
+    '2 x cpu (cpu)',
+    'python 3.11, jax 0.10.2',
+    '8',
+    '0:08:00',
+  ] in (machines)
+  assert machines[-1][-2:] == ['17', '0:17:00']
   assert COMMAND in text
   for job in table(plan).job:
     assert recipes.command(job.config, job.fields, job.folder) in text
