@@ -81,11 +81,10 @@ def initialize(
         'process, or give --coordinator=HOST:PORT, --num_processes=N and '
         '--process_id=I'
       ) from error
-    reason = ' '.join(str(error).split())
     raise errors.UserError(
-      f'the processes of the job did not find each other ({reason}); check '
-      '--coordinator=HOST:PORT, --num_processes and --process_id, and that '
-      'all processes were started'
+      'the processes of the job did not find each other '
+      f'({errors.reason(error)}); check --coordinator=HOST:PORT, '
+      '--num_processes and --process_id, and that all processes were started'
     ) from error
 
 

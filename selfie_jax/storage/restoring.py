@@ -83,7 +83,7 @@ def _read_whole(
         return arrays, progress
     # Each of several libraries has exceptions of its own.
     except Exception as error:
-      damage = ' '.join(str(error).split())[:300]
+      damage = errors.reason(error)
     try:
       disk_error = None
       _read_files(folder)

@@ -36,7 +36,7 @@ def run_path(workdir: str | os.PathLike[str]) -> epath.Path:
     path.exists()
   except Exception as error:  # buckets have exceptions of their own
     raise errors.UserError(
-      f'{text} cannot be reached ({" ".join(str(error).split())[:300]}); look '
+      f'{text} cannot be reached ({errors.reason(error)}); look '
       'at the network and at the right to use the bucket (gcloud auth '
       'application-default login)'
     ) from error
