@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterator
 import contextlib
+import importlib.util
 import logging
 import sys
 from typing import NoReturn
@@ -68,6 +69,10 @@ def start_jax() -> None:
   import jax
 
   cache.keep_compiled()
+  # As far as is known before it starts, and has threads.
+  others = map(importlib.util.find_spec, ('libtpu', 'jax_plugins'))
+  if jax.config.jax_platforms == 'cpu' or not any(others):
+    cache.keep_memory(of_steps=True)
   try:
     jax.devices()
   except (AssertionError, RuntimeError) as error:

@@ -1,6 +1,7 @@
 """What was compiled is found again, and a broken file of it does no harm."""
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -65,3 +66,30 @@ def test_the_users_own_folder_stays():
   assert own
   cache.keep_compiled()
   assert jax.config.jax_compilation_cache_dir == own
+
+
+@pytest.mark.skipif(
+  'glibc' not in platform.libc_ver(), reason="mallopt's effect is glibc's"
+)
+def test_a_step_on_the_cpu_asks_for_no_new_memory():
+  """Of 64 MiB for what it holds meanwhile, which are 16,384 pages."""
+  code = """
+import resource
+from selfie_jax import command_line
+command_line.start_jax()
+import jax, jax.numpy as jnp
+
+def multiply(x):
+  y = x @ x[:64]
+  return y.T @ y
+
+x = jnp.ones((1, 2**18, 64))
+step = jax.pmap(multiply)
+for i in range(40):
+  if i == 20:  # what others have taken parts of by then is made up for
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+  step(x).block_until_ready()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 20)
+"""
+  said = subprocess.check_output([sys.executable, '-c', code], text=True)
+  assert int(said) < 16384 / 4

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from concurrent import futures
-import ctypes
 import functools
 import logging
 from typing import Any
 
 import numpy as np
 
+from selfie_jax import cache
 from selfie_jax import errors
 from selfie_jax.data import augment
 from selfie_jax.data import disk
@@ -23,8 +23,6 @@ logger = logging.getLogger(__name__)
 
 # So many threads make batches in memory, and so many batches lie ready.
 _WORKERS, _AHEAD = 2, 4
-# M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h, and bytes.
-_MALLOC = {-1: 1 << 26, -3: 1 << 25}
 
 
 def ahead(
@@ -56,22 +54,11 @@ def gather(
   function: Callable[..., np.ndarray], arguments: Iterable
 ) -> Iterator[tuple[Any, np.ndarray]]:
   """Each argument and its result, computed before it is asked for."""
-  _reuse_memory()
+  cache.keep_memory()  # half of the time without, after `decode_images`
   with futures.ThreadPoolExecutor(_WORKERS, 'batches') as pool:
     yield from ahead(
       functools.partial(pool.submit, function), arguments, _AHEAD
     )
-
-
-def _reuse_memory() -> None:
-  """Has freed arrays used again for the next batch; half of the time without.
-
-  After `decode_images` glibc was seen to give them back to the system, which
-  clears them page by page when it hands them out again.
-  """
-  mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
-  for parameter, value in _MALLOC.items() if mallopt else ():
-    mallopt(parameter, value)
 
 
 def decode(
