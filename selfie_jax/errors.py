@@ -76,10 +76,12 @@ def reason(error: BaseException) -> str:
   said = ' '.join(str(error).split()) or type(error).__name__
   if isinstance(error, OSError):
     return said[:300]
-  cause = error.__cause__ or error.__context__
-  while cause is not None:
+  # An error that is raised again, as futures do, may be its own context's cause.
+  seen, cause = [error], error.__cause__ or error.__context__
+  while cause is not None and cause not in seen:
     if isinstance(cause, OSError):
       return reason(cause)
+    seen.append(cause)
     cause = cause.__cause__ or cause.__context__
   known = map(os.strerror, _OF_THE_DISK)
   return next((text for text in known if text in said), said[:300])

@@ -34,3 +34,18 @@ def test_the_reason_is_the_disks_and_not_the_words_of_libraries():
   assert errors.reason(long) == 'Input/output error'
   assert errors.reason(ValueError('two\nlines')) == 'two lines'
   assert errors.reason(ValueError()) == 'ValueError'
+
+
+def test_an_error_that_is_raised_again_while_it_is_handled():
+  """As a future raises its own: the error comes to be its own cause's cause."""
+  error = ValueError('raised again')
+  try:
+    try:
+      raise error
+    except ValueError as first:
+      raise errors.UserError('in one line') from first
+  except errors.UserError:
+    with pytest.raises(ValueError):
+      raise error
+  assert error.__context__.__cause__ is error
+  assert errors.reason(error) == 'raised again'

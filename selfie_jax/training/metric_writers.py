@@ -34,7 +34,8 @@ class Writer:
     self.open().result().write_images(step, images)
 
   def close(self) -> None:
-    if self._opened:
+    # What could not be opened has been said by what was written first.
+    if self._opened and not self._opened.exception():
       self._opened.result().close()
 
 

@@ -16,8 +16,11 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
+from selfie_jax import data
 from selfie_jax.probes import probe  # noqa: F401
 from selfie_jax.training import train  # noqa: F401
+
+data.load_tensorflow()  # not once more in every copy
 
 
 def start(argv: list[str], env: dict[str, str], log: str, seconds: int) -> None:

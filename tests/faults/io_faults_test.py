@@ -15,9 +15,11 @@ pytestmark = pytest.mark.skipif(
 )
 
 STATE = 'run/checkpoints/*/state*'
-# One a start: in the first checkpoint, in one later on, and while the one that
-# there is by then is read.
+# One a start: the first file of TensorBoard's, which is opened beside the run, in
+# the first checkpoint, in one later on, and while the one that there is by then
+# is read.
 FEW = (
+  io_positions.Position('create', 'run/events.out.*', 1, errno.ENOSPC),
   io_positions.Position('fsync', f'{STATE}/ocdbt*/d/*', 2, errno.EIO),
   io_positions.Position('write', f'{STATE}/_METADATA', 2, errno.ENOSPC),
   io_positions.Position(
@@ -100,7 +102,7 @@ def test_one_operation_fails_and_the_others_are_done(kind, tmp_path):
 def test_a_pretraining_outlives_one_failure_after_another(laboratory):
   result = laboratory.trial('pretrain', *FEW)
   kinds = [line.partition('\t')[0] for line in result['failed']]
-  assert kinds == ['fsync', 'write', 'read']
+  assert kinds == ['create', 'fsync', 'write', 'read']
   assert result['outcome'] in io_faults.GOOD, result
 
 
