@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from ml_collections import config_flags
 
 from benchmarks import job
+from selfie_jax import cache
 from selfie_jax import command_line
 from selfie_jax import config as config_lib
 from selfie_jax import job_flags
@@ -100,6 +101,7 @@ def _memory(device: jax.Device) -> int:
 def main(argv: list[str]) -> None:
   del argv
   logging.set_verbosity(logging.FATAL)
+  cache.keep_memory_of_steps()  # as main.py does
   found = measure(FLAGS.config)
   print(f"""
 {config_flags.get_config_filename(FLAGS['config'])}, {found['dtype']}, \

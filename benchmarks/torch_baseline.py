@@ -30,6 +30,7 @@ import torch
 
 from benchmarks import job
 from benchmarks import torch_networks
+from selfie_jax import cache
 from selfie_jax import command_line
 from selfie_jax import config as config_lib
 from selfie_jax import job_flags
@@ -118,6 +119,8 @@ def use_cores(count: int) -> None:
 def main(argv: list[str]) -> None:
   del argv
   logging.set_verbosity(logging.FATAL)
+  jax.config.update('jax_platforms', 'cpu')
+  cache.keep_memory_of_steps()  # as main.py does
   if FLAGS.cores:
     use_cores(FLAGS.cores)
   config = FLAGS.config

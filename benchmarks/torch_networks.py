@@ -32,7 +32,7 @@ class Bottleneck(nn.Module):
     return shortcut + self.conv3(y)
 
 
-def resnet_layers(model, depths) -> tuple[nn.Sequential, int]:
+def resnet_layers(model, depths, closing_norm) -> tuple[nn.Sequential, int]:
   """Stem, blocks and closing norm, and the channels of what comes out."""
   size, stride, padding = resnet.STEMS[model.stem]
   layers = [nn.Conv2d(3, model.width, size, stride, padding, bias=False)]
@@ -45,7 +45,7 @@ def resnet_layers(model, depths) -> tuple[nn.Sequential, int]:
       stride = 2 if i and not unit else 1
       layers.append(Bottleneck(channels, features, stride))
       channels = features * resnet.EXPANSION
-  if model.closing_norm:
+  if closing_norm:
     layers += [nn.BatchNorm2d(channels), nn.ReLU()]
   return nn.Sequential(*layers), channels
 
@@ -82,7 +82,9 @@ class Selfie(nn.Module):
     model = config.model
     if model.positions != 'flat' or model.context_positions:
       raise ValueError('this baseline has flat positions on the query only')
-    self.patch_network, channels = resnet_layers(model, model.depths[:3])
+    self.patch_network, channels = resnet_layers(
+      model, model.depths[:3], model.closing_norm
+    )
     self.attention_pooling = Pooling(model.attention, channels)
     places = patches.grid_size(config.image_size, config.patch_size) ** 2
     self.positions = nn.Parameter(0.02 * torch.randn(places, channels))
@@ -105,7 +107,9 @@ class Classifier(nn.Module):
     model = config.model
     attends = model.name == 'resnet36_attention'
     depths = model.depths[:3] if attends else model.depths
-    self.body, channels = resnet_layers(model, depths)
+    # The field is P's; ResNet-50 closes in any case.
+    closes = model.closing_norm if attends else True
+    self.body, channels = resnet_layers(model, depths, closes)
     self.attention_pooling = (
       Pooling(model.attention, channels) if attends else None
     )

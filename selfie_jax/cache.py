@@ -1,14 +1,14 @@
 """What is kept to be used again: files in the user's folder, and memory."""
 
 import ctypes
+import importlib.util
 import os
 import pathlib
 import warnings
 
-# What glibc's malloc.h calls M_TRIM_THRESHOLD, ..., and the values.
-_TRIM_THRESHOLD, _NEVER = -1, -1
-_MMAP_THRESHOLD, _MOST_BYTES = -3, 1 << 25
-_MMAP_MAX, _ARENA_MAX = -4, -8
+# Parameters of glibc's mallopt, from its malloc.h, and their values.
+_ARRAYS = {-1: -1, -3: 1 << 25}  # M_TRIM_THRESHOLD: never; M_MMAP_THRESHOLD
+_STEPS = {-8: 1, -4: 0}  # M_ARENA_MAX, M_MMAP_MAX
 
 
 def folder() -> pathlib.Path:
@@ -33,23 +33,30 @@ def keep_compiled() -> None:
   )
 
 
-def keep_memory(of_steps: bool = False) -> None:
+def keep_memory() -> None:
   """Has the memory of freed arrays used for the next ones, where glibc is.
 
   It gives that of large ones back to the system, which clears it page by page
   when it hands it out again.
-
-  Args:
-    of_steps: whether also that of steps on the CPU is kept, for which XLA asks
-      anew each time: a fifth of the processor time of small networks goes into
-      clearing it. Then all threads share one heap; those that are there already
-      would keep theirs, so it is to be called before jax starts its own.
   """
+  _set(_ARRAYS)
+
+
+def keep_memory_of_steps() -> None:
+  """Likewise for steps on a CPU, before jax starts, if it knows nothing else.
+
+  XLA asks for the room of all that a step holds meanwhile each time anew, and
+  to clear it takes a fifth of the processor time of small networks. With this
+  all threads share one heap; a thread that had its own would go on as before.
+  """
+  import jax
+
+  others = map(importlib.util.find_spec, ('libtpu', 'jax_plugins'))
+  if jax.config.jax_platforms == 'cpu' or not any(others):
+    _set(_ARRAYS | _STEPS)
+
+
+def _set(values: dict[int, int]) -> None:
   mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
-  if mallopt is None:
-    return
-  mallopt(_TRIM_THRESHOLD, _NEVER)
-  mallopt(_MMAP_THRESHOLD, _MOST_BYTES)
-  if of_steps:
-    mallopt(_ARENA_MAX, 1)
-    mallopt(_MMAP_MAX, 0)
+  for parameter, value in values.items() if mallopt else ():
+    mallopt(parameter, value)

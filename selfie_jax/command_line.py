@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Iterator
 import contextlib
-import importlib.util
 import logging
 import sys
 from typing import NoReturn
@@ -69,10 +68,7 @@ def start_jax() -> None:
   import jax
 
   cache.keep_compiled()
-  # As far as is known before it starts, and has threads.
-  others = map(importlib.util.find_spec, ('libtpu', 'jax_plugins'))
-  if jax.config.jax_platforms == 'cpu' or not any(others):
-    cache.keep_memory(of_steps=True)
+  cache.keep_memory_of_steps()
   try:
     jax.devices()
   except (AssertionError, RuntimeError) as error:
