@@ -76,7 +76,7 @@ def reason(error: BaseException) -> str:
   said = ' '.join(str(error).split()) or type(error).__name__
   if isinstance(error, OSError):
     return said[:300]
-  # An error that is raised again, as futures do, may be its own context's cause.
+  # One that is raised again, as by futures, may be the cause of its context.
   seen, cause = [error], error.__cause__ or error.__context__
   while cause is not None and cause not in seen:
     if isinstance(cause, OSError):

@@ -1,5 +1,6 @@
 """An error of the disk is one line; another OSError is a fault, as it was."""
 
+from concurrent import futures
 import errno
 import os
 
@@ -37,15 +38,16 @@ def test_the_reason_is_the_disks_and_not_the_words_of_libraries():
 
 
 def test_an_error_that_is_raised_again_while_it_is_handled():
-  """As a future raises its own: the error comes to be its own cause's cause."""
-  error = ValueError('raised again')
+  """Futures raise theirs each time: it comes to be the cause of its context."""
+  future = futures.Future()
+  future.set_exception(ValueError('raised again'))
   try:
     try:
-      raise error
-    except ValueError as first:
-      raise errors.UserError('in one line') from first
+      future.result()
+    except ValueError as error:
+      raise errors.UserError('in one line') from error
   except errors.UserError:
-    with pytest.raises(ValueError):
-      raise error
-  assert error.__context__.__cause__ is error
-  assert errors.reason(error) == 'raised again'
+    with pytest.raises(ValueError) as caught:
+      future.result()
+  assert caught.value.__context__.__cause__ is caught.value
+  assert errors.reason(caught.value) == 'raised again'

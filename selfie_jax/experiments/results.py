@@ -203,6 +203,6 @@ def _read_table(path: epath.Path) -> dict[str, Row]:
     ) from error
 
 
-def _write(path: epath.Path, rows: Iterable[Row]) -> None:
+def _write(path: epath.Path, rows: Iterable[Any]) -> None:
   path.parent.mkdir(parents=True, exist_ok=True)
   workdir_lib.write(path, ''.join(json.dumps(row) + '\n' for row in rows))

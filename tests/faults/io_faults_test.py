@@ -15,9 +15,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 STATE = 'run/checkpoints/*/state*'
-# One a start: the first file of TensorBoard's, which is opened beside the run, in
-# the first checkpoint, in one later on, and while the one that there is by then
-# is read.
+# One a start: TensorBoard's first file, which is opened beside the run; in the
+# first checkpoint, in one later on, and while the one that there is by then is
+# read.
 FEW = (
   io_positions.Position('create', 'run/events.out.*', 1, errno.ENOSPC),
   io_positions.Position('fsync', f'{STATE}/ocdbt*/d/*', 2, errno.EIO),
