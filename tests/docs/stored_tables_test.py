@@ -10,13 +10,26 @@ from selfie_jax.experiments import recipes
 DOCS = recipes.ROOT / 'docs' / 'results'
 
 
+def rows_of(path):
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 @pytest.mark.parametrize('path', sorted(DOCS.rglob('runs.jsonl')), ids=str)
 def test_stored_tables_are_whole(path):
-  rows = [json.loads(line) for line in path.read_text().splitlines()]
-  assert len({row['name'] for row in rows}) == len(rows) >= 5
+  rows, beside = rows_of(path), path.parent.parent.glob('*/runs.jsonl')
+  assert len({row['name'] for row in rows}) == len(rows) > 1
+  starts = [
+    row['weights']
+    for table in beside
+    for row in rows_of(table)
+    if row['stage'] == 'pretrain'
+  ]
   for row in rows:
     assert ('metrics' in row) != ('failure' in row)
     assert (row['arm'] == 'selfie') == ('pretraining' in row)
+    start = row.get('pretraining')
+    if isinstance(start, str):  # not in those of 0.1.0
+      assert start in starts
 
 
 _LONG = '| {share} | {other} | {ours} | {ahead} | {interval} | {paper} |'
