@@ -23,9 +23,7 @@ from selfie_jax.storage import workdir as workdir_lib
 
 TABLE = 'runs.jsonl'
 FAILURE = 'failure.json'  # of a run's last attempt: {'code', 'line'}
-PRETRAINING = (
-  'pretraining.json'  # checksum of the weights that a run started from
-)
+PRETRAINING = 'pretraining.json'  # checksum of the weights it started from
 
 _OF_JOB = ['name', 'stage', 'arm', 'network', 'fraction', 'seed', 'choice']
 _OF_RUN = ['checkpoint', 'images_per_second', 'wall_seconds', 'devices']
