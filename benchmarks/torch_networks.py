@@ -108,8 +108,8 @@ class Classifier(nn.Module):
     attends = model.name == 'resnet36_attention'
     depths = model.depths[:3] if attends else model.depths
     # The field is P's; ResNet-50 closes in any case.
-    closes = model.closing_norm if attends else True
-    self.body, channels = resnet_layers(model, depths, closes)
+    closing_norm = model.closing_norm or not attends
+    self.body, channels = resnet_layers(model, depths, closing_norm)
     self.attention_pooling = (
       Pooling(model.attention, channels) if attends else None
     )

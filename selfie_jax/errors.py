@@ -68,12 +68,17 @@ def of_the_disk() -> Iterator[None]:
     ) from error
 
 
+def in_one_line(error: BaseException) -> str:
+  """What an error itself says."""
+  return ' '.join(str(error).split()) or type(error).__name__
+
+
 def reason(error: BaseException) -> str:
   """What an error says, on one line; of the disk's, what the system calls it.
 
   Libraries put some hundred characters of their own around that.
   """
-  said = ' '.join(str(error).split()) or type(error).__name__
+  said = in_one_line(error)
   if isinstance(error, OSError):
     return said[:300]
   # One that is raised again, as by futures, may be the cause of its context.

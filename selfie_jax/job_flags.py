@@ -71,7 +71,7 @@ def parse(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
   except flags.IllegalFlagValueError as error:
     raise errors.UserError(_explain(str(error), values)) from error
   except (flags.Error, TypeError, ValueError) as error:
-    text = errors.reason(error).rstrip('.')
+    text = errors.in_one_line(error).rstrip('.')
     raise errors.UserError(f'{text}; --help has all flags') from error
   if rest[1:]:
     raise errors.UserError(
@@ -146,7 +146,7 @@ def _load(name: str) -> ml_collections.ConfigDict:
     raise
   except Exception as error:  # a config of one's own can do anything
     line = traceback.extract_tb(error.__traceback__)[-1].lineno
-    text = errors.reason(error)
+    text = errors.in_one_line(error)
     raise errors.UserError(
       f'{name} cannot be read: {type(error).__name__}: {text} (line {line})'
     ) from error

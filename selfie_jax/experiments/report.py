@@ -26,6 +26,8 @@ def write(
   ):
     with (folder / f'{name}.png').open('wb') as file:
       figure.savefig(file, format='png', metadata={'Software': None})
+  fields = [f'`--set {f}={v}`' for f, v in plan.fields]
+  fields += [f'`--pretrain_set {f}={v}`' for f, v in plan.pretrain_fields]
   jobs = [job for job in runs.job if not job.waits]
   commands = [recipes.command(j.config, j.fields, j.folder) for j in jobs]
   variant = f':{plan.variant}' if plan.variant else "the paper's setting"
@@ -57,7 +59,7 @@ def write(
     'that was interrupted, since it was last started.',
     '## Commands',
     f'```text\n{command}\n```',
-    'The jobs:',
+    f'Overrides of the recipe: {", ".join(fields) or "none"}. The jobs:',
     '\n'.join(['```text', *commands, '```']),
   ]
   workdir_lib.write(folder / 'report.md', '\n\n'.join(sections) + '\n')
