@@ -21,15 +21,11 @@ def get_config(variant: str = ''):
   common.check_variant(variant, 'small', 'tiny')
   config = common.finetune()
   if variant == 'small':
-    common.shrink_network(config, width=24, stem='patch2')
-    config.model.depths = (2, 2, 2, 2)
-    config.model.closing_norm = False
-    config.batch_size = 128
+    common.use_small_network(config, stem='patch2')
     config.total_steps = 1_500
     config.eval_every = 500
     config.checkpoint_every = 250
     config.optimizer.learning_rate = 0.3
-    config.model.attention.dropout = 0.0
   elif variant == 'tiny':
     common.make_tiny(config)
   return config

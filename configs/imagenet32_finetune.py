@@ -20,8 +20,7 @@ def get_config(variant: str = ''):
   common.use_imagenet32(config)
   config.label_fraction = 0.1
   if variant == 'small':
-    common.shrink_network(config, width=32, stem='patch4')
-    config.batch_size = 128
+    common.use_small_network(config, stem='patch2')
     config.eval_batch_size = 250
     config.total_steps = 2_000
     config.eval_every = 400

@@ -17,13 +17,11 @@ def get_config(variant: str = ''):
   config = common.pretrain()
   common.use_imagenet32(config)
   if variant == 'small':
-    common.shrink_network(config, width=32, stem='patch4')
-    config.batch_size = 256
+    common.use_small_network(config, stem='patch2')
     config.eval_batch_size = 250
     config.total_steps = 2_000
     config.eval_every = 400
     config.checkpoint_every = 400
-    config.model.logit_scale = 'inverse_sqrt'
   elif variant == 'tiny':
     common.make_tiny(config)
   return config

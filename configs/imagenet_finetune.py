@@ -8,7 +8,7 @@ the labels: 61.9 +- 0.2 % from Selfie, 59.6 +- 0.2 % supervised. Other rows:
 --config.label_fraction=0.05, 0.2, 1.0; --config.model.name=resnet36_attention.
 Time: not yet measured.
 
-:small  two CPU cores, narrower and with an 8x8 stem; time not yet measured.
+:small  two CPU cores, smaller and with an 8x8 stem; time not yet measured.
 :tiny   seconds, to see that everything turns.
 """
 
@@ -22,7 +22,7 @@ def get_config(variant: str = ''):
   config.label_fraction = 0.1
   config.augment.crop = 'random_resized'
   if variant == 'small':
-    common.shrink_network(config, width=16, stem='patch8')
+    common.use_small_network(config, stem='patch8')
     config.batch_size = 64
     config.eval_batch_size = 250
     config.total_steps = 1_000

@@ -6,7 +6,7 @@ The start of the Selfie rows of the paper's tables on ImageNet 224x224: 120,000
 steps of 1024 images of 49 patches, 12 of them masked. The usual random-resized
 crop: --config.augment.crop=random_resized. Time: not yet measured.
 
-:small  two CPU cores, narrower and with an 8x8 stem; time not yet measured.
+:small  two CPU cores, smaller and with an 8x8 stem; time not yet measured.
 :tiny   seconds, to see that everything turns.
 """
 
@@ -18,13 +18,12 @@ def get_config(variant: str = ''):
   config = common.pretrain()
   common.use_imagenet(config)
   if variant == 'small':
-    common.shrink_network(config, width=16, stem='patch8')
+    common.use_small_network(config, stem='patch8')
     config.batch_size = 64
     config.eval_batch_size = 250
     config.total_steps = 1_000
     config.eval_every = 250
     config.checkpoint_every = 250
-    config.model.logit_scale = 'inverse_sqrt'
   elif variant == 'tiny':
     common.make_tiny(config)
     config.model.stem = 'patch8'

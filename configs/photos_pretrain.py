@@ -6,8 +6,8 @@ python main.py --config=configs/photos_pretrain.py \
 DIR is any folder of images, or a table FILE.csv; docs/own_images.md has the
 steps from photos to a classifier. Time: not yet measured.
 
-:small  two CPU cores, 64x64 pixels and a narrower network: 265 to 336 images a
-        second on two shared cores of an AMD EPYC.
+:small  CPUs, 64x64 pixels and a smaller network: half an hour on one core of an
+        AMD EPYC.
 :tiny   seconds, to see that everything turns.
 """
 

@@ -46,6 +46,23 @@ def test_job_is_valid(job, variant):
   config_lib.check(config, num_devices=2)
 
 
+@pytest.mark.parametrize('variant', ['', 'small', 'tiny'])
+@pytest.mark.parametrize('job', [j for j in JOBS if j.endswith('_pretrain')])
+def test_finetuning_has_the_network_of_its_pretraining(job, variant):
+  pretrain = config_lib.flatten(get(job, variant))
+  finetune = config_lib.flatten(
+    get(job.replace('pretrain', 'finetune'), variant)
+  )
+  shared = {
+    field: value
+    for field, value in pretrain.items()
+    if field.startswith(('model.', 'normalise.', 'image_size', 'patch_size'))
+    and field not in ('model.name', 'model.logit_scale')
+  }
+  assert len(shared) > 10
+  assert shared == {field: finetune[field] for field in shared}
+
+
 @pytest.mark.parametrize('job', JOBS)
 def test_docstring_gives_the_command_and_the_time(job):
   text = ast.get_docstring(
