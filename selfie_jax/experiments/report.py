@@ -20,10 +20,10 @@ def write(
   """Writes report.md and its figures, of what is finished so far."""
   folder.mkdir(parents=True, exist_ok=True)
   compared = statistics.compare(plan, runs)
-  for name, figure in (
-    ('accuracy', report_figures.accuracy(plan, compared)),
-    ('curves', report_figures.curves(plan, runs)),
-  ):
+  pictures = {'accuracy': report_figures.accuracy(plan, compared)}
+  if any(len({r['step'] for r in rows}) > 1 for rows in runs.history.dropna()):
+    pictures['curves'] = report_figures.curves(plan, runs)
+  for name, figure in pictures.items():
     with (folder / f'{name}.png').open('wb') as file:
       figure.savefig(file, format='png', metadata={'Software': None})
   fields = [f'`--set {f}={v}`' for f, v in plan.fields]
@@ -48,7 +48,7 @@ def write(
     '## Learning rates',
     *_rates(plan, runs),
     '## Runs',
-    '![Accuracy against steps](curves.png)',
+    *['![Accuracy against steps](curves.png)'] * ('curves' in pictures),
     'Accuracies in %, of the step that was best on the validation part; the '
     'test set was read once, at that step.',
     _runs(runs[runs.stage != 'tune']),

@@ -17,12 +17,11 @@ PALETTE = ('black', *matplotlib.colormaps['tab20'].colors)  # default first
 def accuracy(plan: plan_lib.Plan, compared: pd.DataFrame) -> mpl_figure.Figure:
   """Test accuracy here and in the paper (figure 4), and the difference.
 
-  Against the labels, a colour a group; or against the choices of an ablation,
-  a colour a label fraction, with patch accuracy in the paper's place.
+  Against the labels, a colour a group. Of an ablation see `choices`.
   """
-  compared = compared.assign(zero=0, reach=compared.high - compared.ahead)
-  compared['labels'] = (100 * compared.fraction).map('{:g} %'.format)
-  x, colour = 'labels', 'kind'
+  if plan.spec.ablates:
+    return choices(compared)
+  compared = compared.assign(reach=compared.high - compared.ahead)
   panels = {
     'test accuracy here, %': ('mean', 'std'),
     'in the paper, %': ('paper', 'paper_std'),
@@ -30,36 +29,70 @@ def accuracy(plan: plan_lib.Plan, compared: pd.DataFrame) -> mpl_figure.Figure:
   }
   if not plan.spec.paper:
     panels.pop('in the paper, %')
-  if plan.spec.ablates:
-    x, colour = colour, x
-    panels = {
-      'patch accuracy, % (bar: chance)': ('patch_accuracy', 'zero')
-    } | panels
-  ticks = {text: i for i, text in enumerate(compared[x].unique())}
-  fig = figures_lib.figure(9.5, 3.4 + 1.5 * plan.spec.ablates)
+  shares = compared.fraction.unique()
+  ticks = {share: i for i, share in enumerate(shares)}
+  fig = figures_lib.figure(9.5, 3.4)
   axes = fig.subplots(1, len(panels))
   for axis, (title, (mean, reach)) in zip(axes, panels.items(), strict=True):
-    for name, c in zip(compared[colour].unique(), COLOURS * 2, strict=False):
-      rows = compared[(compared[colour] == name) & compared[mean].notna()]
+    for name, c in zip(compared.kind.unique(), COLOURS, strict=False):
+      rows = compared[(compared.kind == name) & compared[mean].notna()]
       axis.errorbar(
-        rows[x].map(ticks),
+        rows.fraction.map(ticks),
         rows[mean],
         rows[reach].fillna(0),
         color=c,
         label=name,
-        fmt='o' if plan.spec.ablates else 'o-',
+        fmt='o-',
         capsize=3,
       )
-    axis.set_xticks(range(len(ticks)), [*ticks], fontsize=8)
+    names = map('{:g} %'.format, 100 * shares)
+    axis.set_xticks(range(len(ticks)), [*names], fontsize=8)
     axis.set_xlim(-0.4, len(ticks) - 0.6)
-    axis.tick_params('x', rotation=90 * plan.spec.ablates)
-    if mean == 'patch_accuracy':
-      bar = {'marker': '_', 'color': figures_lib.CHANCE}
-      axis.scatter(compared[x].map(ticks), compared.chance, **bar)
     if mean == 'ahead':
       axis.axhline(0, color=figures_lib.CHANCE, linewidth=0.8)
-    _finish(axis, title, 'choice' if plan.spec.ablates else 'labels')
+    _finish(axis, title, 'labels')
   _legend(fig, axes[0])
+  return fig
+
+
+def choices(compared: pd.DataFrame) -> mpl_figure.Figure:
+  """Patch accuracy, test accuracy and the difference; a line a choice.
+
+  A colour a label fraction; the lines are named once, on the left.
+  """
+  compared = compared.assign(zero=0, reach=compared.high - compared.ahead)
+  names = compared.kind.unique()
+  lines = {name: len(names) - i for i, name in enumerate(names)}
+  fig = figures_lib.figure(9.5, 1.3 + 0.2 * len(names))
+  panels = {
+    'patch accuracy, % (bar: chance)': ('patch_accuracy', 'zero'),
+    'finetuned: test accuracy, %': ('mean', 'std'),
+    'ahead by, points (95 % interval)': ('ahead', 'reach'),
+  }
+  axes = fig.subplots(1, len(panels), sharey=True)
+  for axis, (title, (mean, reach)) in zip(axes, panels.items(), strict=True):
+    shares = compared[compared[mean].notna()].groupby('fraction')
+    for (share, rows), c in zip(shares, COLOURS * 2, strict=False):
+      axis.errorbar(
+        rows[mean],
+        rows.kind.map(lines),
+        xerr=rows[reach].fillna(0),
+        color=c,
+        label=f'{100 * share:g} % of the labels',
+        fmt='o',
+        markersize=5,
+        capsize=2,
+      )
+    if mean == 'patch_accuracy':
+      bar = {'marker': '|', 'color': figures_lib.CHANCE}
+      axis.scatter(compared.chance, compared.kind.map(lines), **bar)
+    if mean == 'ahead':
+      axis.axvline(0, color=figures_lib.CHANCE, linewidth=0.8)
+    axis.grid(axis='y', color='#eeeeee')
+    axis.set_axisbelow(True)
+    _finish(axis, title, '')
+  axes[0].set_yticks([*lines.values()], [*lines], fontsize=8)
+  _legend(fig, axes[1])
   return fig
 
 

@@ -1,6 +1,7 @@
 """The report: its numbers, what it owns up to, and its figures."""
 
 import itertools
+import json
 import pathlib
 import re
 
@@ -178,6 +179,14 @@ def test_figures_lie_beside_the_text(name, tmp_path):
     assert Image.open(folder / figure).width >= 1200
 
 
+def test_one_evaluation_is_no_curve(tmp_path):
+  plan = made_up_runs.plan(workdir=str(tmp_path))
+  made_up_runs.finish_all(plan)
+  for path in tmp_path.rglob('history.json'):
+    path.write_text(json.dumps(json.loads(path.read_text())[-1:]))
+  assert 'curves.png' not in written(plan)
+
+
 def test_report_is_the_same_again(labels):
   plan, text = labels
   folder = pathlib.Path(plan.workdir, 'report')
@@ -223,6 +232,8 @@ def test_texts_of_the_figures_lie_apart(name, tmp_path):
       assert legend.get_window_extent().x0 >= whole.x0
       assert legend.get_window_extent().x1 <= whole.x1
     for axis in figure.axes:
-      labels = [t for t in axis.get_xticklabels() if t.get_text()]
-      boxes = [label.get_window_extent() for label in labels]
-      assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
+      title = axis.title.get_window_extent()
+      assert whole.x0 <= title.x0 and title.x1 <= whole.x1
+      for ticks in (axis.get_xticklabels(), axis.get_yticklabels()):
+        boxes = [t.get_window_extent() for t in ticks if t.get_text()]
+        assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
