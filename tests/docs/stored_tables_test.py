@@ -65,3 +65,18 @@ def test_documented_numbers_are_those_of_the_stored_runs(
     paper = paper.replace('+0.0', '0.0')
     values = {'share': share, 'other': other, 'ours': ours, 'ahead': ahead}
     assert form.format(**values, interval=interval, paper=paper) in text
+
+
+def test_documented_ablation_is_that_of_the_stored_runs():
+  text = (recipes.ROOT / 'docs' / 'results.md').read_text()
+  report = (DOCS / 'cifar_ablations_small' / 'report.md').read_text()
+  rows = [
+    [c.strip(' *') for c in line.strip('| ').split('|')]
+    for line in report.splitlines()
+    if line.startswith('| 8 % |')
+  ]
+  assert len(rows) > 10
+  for _, choice, patches, chance, ours, ahead, interval, _ in rows:
+    numbers = f'{patches} | {chance} | {ours} | {ahead} | {interval} |'
+    assert f'| `{choice}` | {numbers}' in text or choice == 'default'
+    assert choice != 'default' or f'| default | {numbers}' in text
