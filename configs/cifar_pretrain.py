@@ -11,16 +11,17 @@ of 512 images, ResNet-50's first three blocks. Time: not yet measured.
 """
 
 from configs import common
+from configs import variants
 
 
 def get_config(variant: str = ''):
-  common.check_variant(variant, 'small', 'tiny')
+  variants.check_variant(variant, 'small', 'tiny')
   config = common.pretrain()
   if variant == 'small':
-    common.use_small_network(config, stem='patch2')
+    variants.make_small(config, stem='patch2')
     config.total_steps = 5_000
     config.eval_every = 1_000
     config.checkpoint_every = 500
   elif variant == 'tiny':
-    common.make_tiny(config)
+    variants.make_tiny(config)
   return config

@@ -13,10 +13,11 @@ Time at full size: not yet measured.
 """
 
 from configs import common
+from configs import variants
 
 
 def get_config(variant: str = ''):
-  common.check_variant(variant, 'small', 'tiny')
+  variants.check_variant(variant, 'small', 'tiny')
   config = common.probe()
   if variant == 'tiny':
     config.label_fraction = 0.01

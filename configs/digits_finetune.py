@@ -10,18 +10,19 @@ Without init_from it is the supervised baseline.
 """
 
 from configs import common
+from configs import variants
 
 
 def get_config(variant: str = ''):
-  common.check_variant(variant, 'small', 'tiny')
+  variants.check_variant(variant, 'small', 'tiny')
   config = common.finetune()
   config.dataset.name = 'digits'
   config.augment.flip = False  # a mirrored digit is no digit
   config.label_fraction = 0.1
   if variant == 'tiny':
-    common.make_tiny(config)
+    variants.make_tiny(config)
     return config
-  common.shrink_network(config, width=16, stem='patch4')
+  variants.shrink_network(config, width=16, stem='patch4')
   config.model.depths = (1, 1, 1, 1)  # compiles in seconds
   config.batch_size = 64
   config.total_steps = 300

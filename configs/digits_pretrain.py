@@ -9,17 +9,18 @@ python main.py --config=configs/digits_pretrain.py
 """
 
 from configs import common
+from configs import variants
 
 
 def get_config(variant: str = ''):
-  common.check_variant(variant, 'small', 'tiny')
+  variants.check_variant(variant, 'small', 'tiny')
   config = common.pretrain()
   config.dataset.name = 'digits'
   config.augment.flip = False  # a mirrored digit is no digit
   if variant == 'tiny':
-    common.make_tiny(config)
+    variants.make_tiny(config)
     return config
-  common.shrink_network(config, width=16, stem='patch4')
+  variants.shrink_network(config, width=16, stem='patch4')
   config.model.depths = (1, 1, 1, 1)  # compiles in seconds
   config.batch_size = 128
   config.total_steps = 600

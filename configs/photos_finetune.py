@@ -13,12 +13,13 @@ are used, a tenth of them to choose the checkpoint. Time: not yet measured.
 """
 
 from configs import common
+from configs import variants
 
 
 def get_config(variant: str = ''):
-  common.check_variant(variant, 'small', 'tiny')
+  variants.check_variant(variant, 'small', 'tiny')
   config = common.finetune()
-  common.use_photos(config, variant)
+  variants.use_photos(config, variant)
   config.label_fraction = 1.0
   config.total_steps = 2_000
   config.eval_every = 100

@@ -12,12 +12,13 @@ steps from photos to a classifier. Time: not yet measured.
 """
 
 from configs import common
+from configs import variants
 
 
 def get_config(variant: str = ''):
-  common.check_variant(variant, 'small', 'tiny')
+  variants.check_variant(variant, 'small', 'tiny')
   config = common.pretrain()
-  common.use_photos(config, variant)
+  variants.use_photos(config, variant)
   config.total_steps = 20_000
   config.optimizer.warmup_steps = 500
   config.model.logit_scale = 'inverse_sqrt'

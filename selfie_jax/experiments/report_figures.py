@@ -15,12 +15,37 @@ PALETTE = ('black', *matplotlib.colormaps['tab20'].colors)  # default first
 
 
 def accuracy(plan: plan_lib.Plan, compared: pd.DataFrame) -> mpl_figure.Figure:
+  """Test accuracy and the difference, of the labels or of the choices."""
+  return _choices(compared) if plan.spec.ablates else _labels(plan, compared)
+
+
+def curves(plan: plan_lib.Plan, runs: pd.DataFrame) -> mpl_figure.Figure:
+  """Accuracies against steps: a thin line a run, a thick one their mean."""
+  columns, choices = 1 + len(plan.fractions), runs.choice.unique()
+  fig = figures_lib.figure(max(8.5, 2.2 * columns), 3 + len(choices) / 10)
+  first, *others = fig.subplots(1, columns)
+  for choice, colour in zip(choices, PALETTE, strict=False):
+    starts = runs[(runs.stage == 'pretrain') & (runs.choice == choice)]
+    _lines(first, starts[starts.finished], 'test', 'patch_accuracy', colour)
+  for chance in runs.chance.dropna().unique():
+    first.axhline(100 * chance, color=figures_lib.CHANCE, linestyle=':')
+  _finish(first, 'patch accuracy, %')
+  colours = PALETTE if plan.spec.ablates else COLOURS
+  for axis, fraction in zip(others, plan.fractions, strict=True):
+    kinds = itertools.product(plan.spec.groups.items(), choices)
+    for ((group, name), choice), colour in zip(kinds, colours, strict=False):
+      cells = statistics.cells(runs, *group, fraction, choice)
+      _lines(axis, cells, 'validation', 'accuracy', colour, choice or name)
+    _finish(axis, f'validation, {100 * fraction:g} % of labels')
+  _legend(fig, others[0])
+  return fig
+
+
+def _labels(plan: plan_lib.Plan, compared: pd.DataFrame) -> mpl_figure.Figure:
   """Test accuracy here and in the paper (figure 4), and the difference.
 
-  Against the labels, a colour a group. Of an ablation see `choices`.
+  Against the labels, a colour a group.
   """
-  if plan.spec.ablates:
-    return choices(compared)
   compared = compared.assign(reach=compared.high - compared.ahead)
   panels = {
     'test accuracy here, %': ('mean', 'std'),
@@ -55,28 +80,29 @@ def accuracy(plan: plan_lib.Plan, compared: pd.DataFrame) -> mpl_figure.Figure:
   return fig
 
 
-def choices(compared: pd.DataFrame) -> mpl_figure.Figure:
+def _choices(compared: pd.DataFrame) -> mpl_figure.Figure:
   """Patch accuracy, test accuracy and the difference; a line a choice.
 
   A colour a label fraction; the lines are named once, on the left.
   """
-  compared = compared.assign(zero=0, reach=compared.high - compared.ahead)
+  compared = compared.assign(reach=compared.high - compared.ahead)
   names = compared.kind.unique()
   lines = {name: len(names) - i for i, name in enumerate(names)}
   fig = figures_lib.figure(9.5, 1.3 + 0.2 * len(names))
   panels = {
-    'patch accuracy, % (bar: chance)': ('patch_accuracy', 'zero'),
+    'patch accuracy, % (bar: chance)': ('patch_accuracy', None),
     'finetuned: test accuracy, %': ('mean', 'std'),
     'ahead by, points (95 % interval)': ('ahead', 'reach'),
   }
   axes = fig.subplots(1, len(panels), sharey=True)
   for axis, (title, (mean, reach)) in zip(axes, panels.items(), strict=True):
-    shares = compared[compared[mean].notna()].groupby('fraction')
-    for (share, rows), c in zip(shares, COLOURS * 2, strict=False):
+    shares = compared.groupby('fraction')
+    for (share, group), c in zip(shares, COLOURS * 2, strict=False):
+      rows = group[group[mean].notna()]
       axis.errorbar(
         rows[mean],
         rows.kind.map(lines),
-        xerr=rows[reach].fillna(0),
+        xerr=rows[reach].fillna(0) if reach else None,
         color=c,
         label=f'{100 * share:g} % of the labels',
         fmt='o',
@@ -93,28 +119,6 @@ def choices(compared: pd.DataFrame) -> mpl_figure.Figure:
     _finish(axis, title, '')
   axes[0].set_yticks([*lines.values()], [*lines], fontsize=8)
   _legend(fig, axes[1])
-  return fig
-
-
-def curves(plan: plan_lib.Plan, runs: pd.DataFrame) -> mpl_figure.Figure:
-  """Accuracies against steps: a thin line a run, a thick one their mean."""
-  columns, choices = 1 + len(plan.fractions), runs.choice.unique()
-  fig = figures_lib.figure(max(8.5, 2.2 * columns), 3 + len(choices) / 10)
-  first, *others = fig.subplots(1, columns)
-  for choice, colour in zip(choices, PALETTE, strict=False):
-    starts = runs[(runs.stage == 'pretrain') & (runs.choice == choice)]
-    _lines(first, starts[starts.finished], 'test', 'patch_accuracy', colour)
-  for chance in runs.chance.dropna().unique():
-    first.axhline(100 * chance, color=figures_lib.CHANCE, linestyle=':')
-  _finish(first, 'patch accuracy, %')
-  colours = PALETTE if plan.spec.ablates else COLOURS
-  for axis, fraction in zip(others, plan.fractions, strict=True):
-    kinds = itertools.product(plan.spec.groups.items(), choices)
-    for ((group, name), choice), colour in zip(kinds, colours, strict=False):
-      cells = statistics.cells(runs, *group, fraction, choice)
-      _lines(axis, cells, 'validation', 'accuracy', colour, choice or name)
-    _finish(axis, f'validation, {100 * fraction:g} % of labels')
-  _legend(fig, others[0])
   return fig
 
 
