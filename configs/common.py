@@ -88,6 +88,8 @@ def probe() -> ConfigDict:
 
   # Logistic regression, and nearest neighbours by cosine.
   config.probe = probe = ConfigDict()
+  # What to probe, such as 'quadrants,pixels'; '' is all that the run has.
+  probe.features = ''
   # Grid of scikit-learn's C, the inverse of the L2 penalty's weight; the value
   # best on the held-out images is taken.
   probe.strengths = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)

@@ -39,6 +39,7 @@ ADDED: dict[str, Any] = {
   'puzzle.group': 1,
   'dataset.read_ahead': 4096,
   'dataset.shuffle_block': 1,
+  'probe.features': '',
 }
 
 _CHOICES = {

@@ -31,6 +31,7 @@ from selfie_jax.training import results as results_lib
 logger = logging.getLogger(__name__)
 
 ADAPTED = 'block3_adapted'  # with batch statistics of whole images
+PIXELS = 'pixels'
 
 
 def run(
@@ -64,6 +65,7 @@ def _run(
     for step in sorted(config.init_steps) or (-1,)
   ]
   newest = models[-1]
+  wanted = _choose_features(config, newest)
   splits, data = _open(config, newest)
   saved_job.check_data(data, workdir)
   saved_job.save(config, data, workdir)
@@ -71,7 +73,7 @@ def _run(
     split: source.labels[indices] for split, (source, indices) in splits.items()
   }
   rows = []
-  for row, features in _features(config, models, splits):
+  for row, features in _features(config, models, splits, wanted):
     logger.info('Probing %s', report.title(row))
     examples = {split: (features[split], labels[split]) for split in splits}
     rows += _probe(config, row, examples)
@@ -101,6 +103,19 @@ def _run(
   return results
 
 
+def _choose_features(
+  config: ml_collections.ConfigDict, model: model_lib.Model
+) -> tuple[str, ...]:
+  """The names that were asked for, or all; UserError for one there is not."""
+  adapted = (ADAPTED,) * (model.config.mode == 'pretrain')
+  valid = (*model.layers, *adapted, PIXELS)
+  text = config.probe.features
+  wanted = tuple(text.split(',')) if text else valid
+  if not set(wanted) <= set(valid):
+    errors.refuse('probe.features', text, f'some of {",".join(valid)}')
+  return wanted
+
+
 def _open(
   config: ml_collections.ConfigDict, model: model_lib.Model
 ) -> tuple[evaluation.Splits, dict[str, Any]]:
@@ -124,6 +139,7 @@ def _features(
   config: ml_collections.ConfigDict,
   models: list[model_lib.Model],
   splits: evaluation.Splits,
+  wanted: tuple[str, ...],
 ) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]]:
   """What begins a row of results.json, and the features of each split [n, dim].
 
@@ -134,21 +150,24 @@ def _features(
   images = _some_images(config, splits['train'][0])
   networks = [(trained, model.step, model) for model in models]
   initial = networks_lib.initial(models[-1], images)
+  layers = [layer for layer in models[-1].layers if layer in wanted]
   for weights, step, network in [*networks, ('random', None, initial)]:
     row = {'weights': weights, 'checkpoint': step}
-    compute = functools.partial(network.compute_batch, names=network.layers)
-    features = _compute(compute, splits, batch_size, weights)
-    for layer in network.layers:
-      yield row | {'features': layer}, features[layer]
-    if run.mode == 'pretrain':
+    if layers:
+      compute = functools.partial(network.compute_batch, names=layers)
+      features = _compute(compute, splits, batch_size, weights)
+      for layer in layers:
+        yield row | {'features': layer}, features[layer]
+    if ADAPTED in wanted:
       adapted = networks_lib.with_statistics(network, images, False)
       compute = functools.partial(adapted.compute_batch, names=('block3',))
       features = _compute(compute, splits, batch_size, weights)
       yield row | {'features': ADAPTED}, features['block3']
-  compute = functools.partial(networks_lib.pixels, run)
-  features = _compute(compute, splits, batch_size, 'pixels')
-  row = {'weights': None, 'checkpoint': None}
-  yield row | {'features': 'pixels'}, features['pixels']
+  if PIXELS in wanted:
+    compute = functools.partial(networks_lib.pixels, run)
+    features = _compute(compute, splits, batch_size, PIXELS)
+    row = {'weights': None, 'checkpoint': None}
+    yield row | {'features': PIXELS}, features[PIXELS]
 
 
 def _some_images(config: ml_collections.ConfigDict, source) -> np.ndarray:

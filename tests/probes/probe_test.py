@@ -84,6 +84,27 @@ def results_of_run(folder):
     return json.load(file)
 
 
+def test_only_some_features(finished, probed, tmp_path):
+  wanted = {'block3_adapted', 'attention'}
+  config = job(finished('pretrain'), **{'probe.features': ','.join(wanted)})
+  results = probe.run(config, tmp_path)
+  every = [
+    row
+    for row in read(probed('pretrain'))['probes']
+    if row['features'] in wanted
+  ]
+  assert [report.title(row) for row in results['probes']] == [
+    report.title(row) for row in every
+  ]
+  for row, same in zip(results['probes'], every, strict=True):
+    # Another program may round differently; 300 images.
+    assert row['test_accuracy'] == pytest.approx(
+      same['test_accuracy'], abs=0.03
+    )
+  curves = report.draw_lengths(results).axes[0].get_lines()
+  assert {line.get_label() for line in curves} == wanted | {'chance'}
+
+
 def test_folder_is_that_of_a_run(probed):
   folder = probed('pretrain')
   results = read(folder)
@@ -213,6 +234,10 @@ def test_mistakes_are_one_line(finished, probed, tmp_path):
   refused('mode=probe.*give the one', job(probed('pretrain')))
   refused('no checkpoint of step 5, but of 3, 6', job(run, init_steps=(5,)))
   refused('no image to choose C on', job(run, label_fraction=0.005))
+  refused(
+    "features='block4' is not valid.*quadrants,.*block3_adapted,pixels",
+    job(run, **{'probe.features': 'block4'}),
+  )
   refused(
     "'train' .1,497 images", job(run, **{'dataset.train_split': 'everything'})
   )
