@@ -80,3 +80,35 @@ def test_documented_ablation_is_that_of_the_stored_runs():
   for _, choice, *numbers, _ in rows:
     name = choice if choice == 'default' else f'`{choice}`'
     assert f'| {" | ".join([name, *numbers])} |' in text
+
+
+def test_documented_shapes_are_those_of_the_stored_runs():
+  """Each network's row in results.md: steps, and accuracies in %."""
+  text = (recipes.ROOT / 'docs' / 'results.md').read_text()
+  shapes = {}
+  for row in rows_of(DOCS / 'cifar_shapes_small' / 'shapes.jsonl'):
+    shapes.setdefault(row['shape'], {})[row['arm'] or row['stage']] = row
+  assert len(shapes) > 3
+  for runs in shapes.values():
+    start, finetuned = runs['pretrain'], runs['selfie']
+    model = start['config']
+    stem = {'patch2': '2x2', 'patch4': '4x4', 'conv3': '3x3'}
+    network = (
+      f'{stem[model["model.stem"]]}, {model["model.width"]}, '
+      f'{"-".join(map(str, model["model.depths"]))}'
+    )
+    steps = f'{model["total_steps"]:,}; {finetuned["config"]["total_steps"]:,}'
+    linear = {
+      row['weights']: row['test_accuracy']
+      for row in runs['probe']['probes']
+      if row['probe'] == 'linear'
+    }
+    accuracies = (
+      start['metrics']['patch_accuracy'],
+      runs['supervised']['metrics']['test_accuracy'],
+      finetuned['metrics']['test_accuracy'],
+      linear['pretrained'],
+      linear['random'],
+    )
+    cells = [network, steps, *(f'{100 * value:.1f}' for value in accuracies)]
+    assert f'| {" | ".join(cells)} |' in text
