@@ -25,23 +25,13 @@ def use_imagenet(config: ConfigDict) -> None:
   """ImageNet at 224x224 with 7x7 patches (paper, section 4.1)."""
   config.dataset.name = 'imagenet2012'
   config.dataset.test_split = 'validation'
-  config.image_size = 224
-  config.patch_size = 32
-  config.batch_size = 1024
-  config.eval_batch_size = 1024
-  config.model.stem = 'conv7_pool'
-  config.model.positions = 'row_column'
+  _use_224_pixels(config, batch_size=1024)
 
 
 def use_photos(config: ConfigDict, variant: str) -> None:
   """Your own photos at 224x224, or 64x64 for CPUs; in 7x7 or 4x4 patches."""
   config.dataset.name = 'folder'
-  config.image_size = 224
-  config.patch_size = 32
-  config.batch_size = 256
-  config.eval_batch_size = 256
-  config.model.stem = 'conv7_pool'
-  config.model.positions = 'row_column'
+  _use_224_pixels(config, batch_size=256)
   if variant == 'small':
     make_small(config, stem='patch4')
     config.image_size = 64
@@ -89,3 +79,12 @@ def shrink_network(config: ConfigDict, width: int, stem: str) -> None:
   config.model.attention.num_layers = 2
   config.model.attention.num_heads = 8
   config.model.attention.hidden = 10 * width  # the paper's proportion
+
+
+def _use_224_pixels(config: ConfigDict, batch_size: int) -> None:
+  config.image_size = 224
+  config.patch_size = 32
+  config.batch_size = batch_size
+  config.eval_batch_size = batch_size
+  config.model.stem = 'conv7_pool'
+  config.model.positions = 'row_column'
