@@ -105,12 +105,14 @@ def _run(
 
 def _choose_features(
   config: ml_collections.ConfigDict, model: model_lib.Model
-) -> tuple[str, ...]:
+) -> list[str]:
   """The names that were asked for, or all; UserError for one there is not."""
-  adapted = (ADAPTED,) * (model.config.mode == 'pretrain')
-  valid = (*model.layers, *adapted, PIXELS)
+  valid = [*model.layers]
+  if model.config.mode == 'pretrain':
+    valid.append(ADAPTED)
+  valid.append(PIXELS)
   text = config.probe.features
-  wanted = tuple(text.split(',')) if text else valid
+  wanted = text.split(',') if text else valid
   if not set(wanted) <= set(valid):
     errors.refuse('probe.features', text, f'some of {",".join(valid)}')
   return wanted
@@ -139,7 +141,7 @@ def _features(
   config: ml_collections.ConfigDict,
   models: list[model_lib.Model],
   splits: evaluation.Splits,
-  wanted: tuple[str, ...],
+  wanted: list[str],
 ) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]]:
   """What begins a row of results.json, and the features of each split [n, dim].
 

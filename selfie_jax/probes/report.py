@@ -93,12 +93,12 @@ def draw_lengths(results: dict[str, Any]) -> mpl_figure.Figure:
       if row['probe'] == probe:
         curve = curves.setdefault(row['features'], {})
         curve[row['checkpoint'] or 0] = 100 * row['test_accuracy']
-    pixels = curves.pop('pixels', {0: None})[0]
     for kind, curve in curves.items():
-      steps = sorted(curve)
-      axis.plot(steps, [curve[step] for step in steps], '.-', label=kind)
-    if pixels is not None:
-      axis.axhline(pixels, color='#777777', linestyle='--', label='pixels')
+      if kind == 'pixels':
+        axis.axhline(curve[0], color='#777777', linestyle='--', label=kind)
+      else:
+        steps = sorted(curve)
+        axis.plot(steps, [curve[step] for step in steps], '.-', label=kind)
     axis.set_xlabel('steps (0: random weights)')
   _finish(fig, 'Frozen features', results)
   return fig

@@ -17,7 +17,7 @@ from selfie_jax.storage import workdir as workdir_lib
 # What the images of 'train' and 'test' are: their number, classes, ...
 Data = dict[str, dict[str, Any]]
 _NEW_RUN = 'start a new run with --workdir=SOMEWHERE_ELSE'
-_MODES = {'puzzle': 'pretrain', 'probe': 'probe'}  # groups that one mode has
+_MODE_OF = {'puzzle': 'pretrain', 'probe': 'probe'}  # groups of one mode
 
 
 def save(
@@ -119,7 +119,7 @@ def _complete(saved: dict[str, Any]) -> dict[str, Any]:
   """With the fields of config.ADDED, where a job of its mode has them."""
   for field, value in config_lib.ADDED.items():
     group, _, name = field.rpartition('.')
-    if _MODES.get(group, saved['mode']) == saved['mode']:
+    if _MODE_OF.get(group, saved['mode']) == saved['mode']:
       (saved.setdefault(group, {}) if group else saved).setdefault(name, value)
   return saved
 
