@@ -140,8 +140,8 @@ def _job(mode: str) -> ConfigDict:
   augment.crop = 'pad'
   # Pixels of padding on each side, for pad. [P]
   augment.padding = 4
-  # What the padding is filled with, reflect or zero. Zeros betray where a
-  # patch sat in pretraining. [O]
+  # What the padding is filled with, reflect or zero. In pretraining zeros
+  # betray at once where a patch sat, reflection in thousands of steps. [O]
   augment.border = 'reflect'
   # Whether half of the images are mirrored. [O]
   augment.flip = True

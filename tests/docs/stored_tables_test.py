@@ -72,6 +72,27 @@ def test_documented_numbers_are_those_of_the_stored_runs(
     assert form.format(**values, interval=interval, paper=paper) in text
 
 
+@pytest.mark.parametrize(
+  'folder', ['longer_pretraining', 'unshifted_pretraining']
+)
+def test_documented_pretrainings_are_those_of_the_stored_runs(folder):
+  text = (recipes.ROOT / 'docs' / 'results.md').read_text()
+  runs = rows_of(DOCS / folder / 'cifar_labels_small' / 'runs.jsonl')
+  start = next(row for row in runs if row['stage'] == 'pretrain')
+  probe = DOCS / folder / 'cifar_probes_small' / 'results.json'
+  probed = json.loads(probe.read_text())['metrics']
+  values = (
+    start['metrics']['patch_accuracy'],
+    probed['pretrained_quadrants_linear'],
+    probed['pretrained_quadrants_knn'],
+  )
+  patches, *features = (f'{100 * value:.1f}' for value in values)
+  report = (DOCS / folder / 'cifar_labels_small' / 'report.md').read_text()
+  *_, (_, _, _, ours, _, ahead, interval, _) = table_of(report)
+  cells = ' | '.join([*features, ours, ahead, interval])
+  assert re.search(rf'\| {patches} \| [\d.]+ \| {re.escape(cells)} \|', text)
+
+
 def test_documented_ablation_is_that_of_the_stored_runs():
   text = (recipes.ROOT / 'docs' / 'results.md').read_text()
   report = (DOCS / 'cifar_ablations_small' / 'report.md').read_text()
