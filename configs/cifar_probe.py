@@ -8,7 +8,7 @@ The network is that of init_from, so one file serves runs of every size and
 Time at full size: not yet measured.
 
 :small  the same as no variant; for runs of cifar_pretrain.py:small. With 8 % of
-        the labels 11 minutes on one core that other programs used too.
+        the labels three minutes on one CPU core of an AMD EPYC.
 :tiny   a hundredth of the labels, to see that everything turns.
 """
 

@@ -94,7 +94,7 @@ def probe() -> ConfigDict:
   # best on the held-out images is taken.
   probe.strengths = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
   # Most steps of L-BFGS for each.
-  probe.max_iter = 200
+  probe.max_iter = 1_000
   # How many neighbours of an image vote.
   probe.neighbours = 20
   # A neighbour's vote weighs exp(cosine / temperature).
