@@ -11,12 +11,14 @@ DOCS = recipes.ROOT / 'docs' / 'results'
 
 
 def table_of(report):
-  """The rows of a report's results: a line a label fraction and kind."""
+  """The rows of a report's results, by column: one a fraction and kind."""
   lines = report.partition('## Results')[2].partition('\n![')[0].splitlines()
-  rows = [
-    [c.strip(' *') for c in line.strip('| ').split('|')] for line in lines
-  ]
-  return [row for row in rows if row[0].endswith(' %')]
+  head, _, *rows = (
+    [cell.strip(' *') for cell in line.strip('| ').split('|')]
+    for line in lines
+    if line.startswith('|')
+  )
+  return [dict(zip(head, row, strict=True)) for row in rows]
 
 
 def rows_of(path):
@@ -58,6 +60,12 @@ _LONG = '| {share} | {other} | {ours} | {ahead} | {interval} | {paper} |'
       'all_labels/cifar_labels_small',
       '{other} % and\n  Selfie {ours}, three seeds: {ahead} ({interval})',
     ),
+    (
+      'docs/results.md',
+      'cifar_attention_labels_small',
+      '| ResNet-36 + attention | 0.1 | 3 | {other} | {ours} | {ahead} | '
+      '{interval} |',
+    ),
     ('docs/results/0.1.0/README.md', '0.1.0/cifar_labels_small', _LONG),
   ],
 )
@@ -70,11 +78,16 @@ def test_documented_numbers_are_those_of_the_stored_runs(
   assert re.search(r'All \d+ cells are finished', report)
   rows = table_of(report)
   assert rows
-  for (_, _, _, other, *_), row in zip(rows[::2], rows[1::2], strict=True):
-    share, _, _, ours, paper, ahead, interval, _ = row
-    paper = paper.replace('+0.0', '0.0')
-    values = {'share': share, 'other': other, 'ours': ours, 'ahead': ahead}
-    assert form.format(**values, interval=interval, paper=paper) in text
+  for supervised, selfie in zip(rows[::2], rows[1::2], strict=True):
+    expected = form.format(
+      share=selfie['labels'],
+      other=supervised['ours'],
+      ours=selfie['ours'],
+      ahead=selfie['ours ahead by'],
+      interval=selfie['95 % interval'],
+      paper=selfie.get('paper ahead by', '').replace('+0.0', '0.0'),
+    )
+    assert expected in text
 
 
 @pytest.mark.parametrize(
@@ -93,10 +106,13 @@ def test_documented_pretrainings_are_those_of_the_stored_runs(folder):
   )
   patches, *features = (f'{100 * value:.1f}' for value in values)
   report = (DOCS / folder / 'cifar_labels_small' / 'report.md').read_text()
-  (_, _, _, ours, _, ahead, interval, _) = next(
-    row for row in table_of(report) if row[:2] == ['8 %', 'Selfie']
+  selfie = next(
+    row
+    for row in table_of(report)
+    if (row['labels'], row['what']) == ('8 %', 'Selfie')
   )
-  cells = ' | '.join([*features, ours, ahead, interval])
+  columns = 'ours', 'ours ahead by', '95 % interval'
+  cells = ' | '.join([*features, *(selfie[column] for column in columns)])
   assert re.search(rf'\| {patches} \| [\d.]+ \| {re.escape(cells)} \|', text)
 
 
@@ -129,7 +145,7 @@ def test_documented_ablation_is_that_of_the_stored_runs():
   report = (DOCS / 'cifar_ablations_small' / 'report.md').read_text()
   rows = table_of(report)
   assert re.search(r'All \d+ cells are finished', report) and len(rows) > 10
-  for _, choice, *numbers, _ in rows:
+  for _, choice, *numbers, _ in (row.values() for row in rows):
     name = choice if choice == 'default' else f'`{choice}`'
     assert f'| {" | ".join([name, *numbers])} |' in text
 
