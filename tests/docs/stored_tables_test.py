@@ -3,6 +3,7 @@
 import json
 import re
 
+import pandas as pd
 import pytest
 
 from selfie_jax.experiments import recipes
@@ -114,6 +115,31 @@ def test_documented_pretrainings_are_those_of_the_stored_runs(folder):
   columns = 'ours', 'ours ahead by', '95 % interval'
   cells = ' | '.join([*features, *(selfie[column] for column in columns)])
   assert re.search(rf'\| {patches} \| [\d.]+ \| {re.escape(cells)} \|', text)
+
+
+def test_documented_learning_rates_are_those_of_the_stored_runs():
+  """Each rate's row in results.md: means over the seeds, in %."""
+  text = (recipes.ROOT / 'docs' / 'results.md').read_text()
+  stored = DOCS / 'learning_rates' / 'cifar_labels_small' / 'runs.jsonl'
+  runs = pd.DataFrame(
+    {
+      'rate': row['config']['optimizer.learning_rate'],
+      'arm': row['arm'],
+      'validation': row['metrics']['validation_accuracy'],
+      'test': row['metrics']['test_accuracy'],
+    }
+    for row in rows_of(stored)
+    if row['stage'] == 'tune'
+  )
+  assert runs.rate.nunique() == 3
+  for rate, tried in runs.groupby('rate'):
+    cells = [f'{rate}']
+    for arm in 'supervised', 'selfie':
+      seeds = tried[tried.arm == arm]
+      assert len(seeds) == 3
+      test = f'{100 * seeds.test.mean():.1f} ± {100 * seeds.test.std():.1f}'
+      cells += [f'{100 * seeds.validation.mean():.1f}', test]
+    assert f'| {" | ".join(cells)} |' in text
 
 
 def test_documented_probes_are_those_that_are_stored():
