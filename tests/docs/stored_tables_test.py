@@ -63,6 +63,11 @@ _LONG = '| {share} | {other} | {ours} | {ahead} | {interval} | {paper} |'
     ),
     (
       'docs/results.md',
+      'learning_rates/cifar_labels_small',
+      '{other} and {ours}, {ahead} ({interval})',
+    ),
+    (
+      'docs/results.md',
       'cifar_attention_labels_small',
       '| ResNet-36 + attention | 0.1 | 3 | {other} | {ours} | {ahead} | '
       '{interval} |',
