@@ -36,7 +36,8 @@ def main() -> None:
       print_commands(pending(runs, given.stage))
       sys.exit(0)
     failed = not given.report and run(results, given)
-    for job in (runs := results.table()).job:
+    runs = results.table()
+    for job in runs[~runs.waits].job:
       results.store(job)
     path = report.write(plan, runs, results.folder, command())
     logger.info('Report: %s', path)

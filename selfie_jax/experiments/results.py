@@ -90,8 +90,11 @@ class Results:
     """The stored run of a job, or what there is in its folder; {} for nothing.
 
     It has 'metrics' if it is finished, 'failure' if its last attempt failed,
-    and a flat 'config' unless it failed before there was one.
+    and a flat 'config' unless it failed before there was one. What waits for
+    its learning rate is no run yet, whatever an earlier grid has left there.
     """
+    if job.waits:
+      return {}
     own = self._tables.get(self._path, {}).get(job.name, {})
     here = _read_run(job)
     for place, row in ((job.folder, here), (f'{self._path}: {job.name}', own)):

@@ -129,3 +129,23 @@ def test_nothing_is_there_before_a_run_has_ended(plan):
 
 def test_nothing_is_chosen_without_a_grid(tmp_path):
   assert choose(made_up_runs.plan(workdir=str(tmp_path))) == {}
+
+
+@pytest.mark.parametrize('place', ['work', 'results'])
+def test_cells_wait_for_a_wider_grid_and_are_kept(plan, place, tmp_path):
+  """They have a rate that no config has by default."""
+  plan = dataclasses.replace(plan, grid=(0.2, 0.3))
+  made_up_runs.finish_all(plan)
+  runs = results_lib.Results(plan, tmp_path / 'results')
+  for job in runs.table().job:
+    runs.store(job)
+  wider = dataclasses.replace(plan, grid=(0.2, 0.3, 0.4))
+  if place == 'results':
+    wider = dataclasses.replace(wider, workdir=str(tmp_path / 'new'))
+  runs = results_lib.Results(wider, tmp_path / 'results')
+  cells = runs.table().query('stage == "cell"')
+  assert len(cells) == 4 and cells.waits.all() and not cells.ended.any()
+  for job in wider.tunings():
+    made_up_runs.finish(job)
+  cells = runs.table().query('stage == "cell"')
+  assert cells.finished.all() and set(cells.rate) == {0.2}
