@@ -37,7 +37,7 @@ def curves(plan: plan_lib.Plan, runs: pd.DataFrame) -> mpl_figure.Figure:
       cells = statistics.cells(runs, *group, fraction, choice)
       _lines(axis, cells, 'validation', 'accuracy', colour, choice or name)
     _finish(axis, f'validation, {100 * fraction:g} % of labels')
-  _legend(fig, others[0])
+  _legend(fig)
   return fig
 
 
@@ -76,7 +76,7 @@ def _labels(plan: plan_lib.Plan, compared: pd.DataFrame) -> mpl_figure.Figure:
     if mean == 'ahead':
       axis.axhline(0, color=figures_lib.CHANCE, linewidth=0.8)
     _finish(axis, title, 'labels')
-  _legend(fig, axes[0])
+  _legend(fig)
   return fig
 
 
@@ -118,7 +118,7 @@ def _choices(compared: pd.DataFrame) -> mpl_figure.Figure:
     axis.set_axisbelow(True)
     _finish(axis, title, '')
   axes[0].set_yticks([*lines.values()], [*lines], fontsize=8)
-  _legend(fig, axes[1])
+  _legend(fig)
   return fig
 
 
@@ -140,6 +140,11 @@ def _finish(axis, title: str, below: str = 'step') -> None:
   axis.spines[['top', 'right']].set_visible(False)
 
 
-def _legend(fig, axis) -> None:
+def _legend(fig) -> None:
+  """Each name once; where runs are missing, a panel has not all of them."""
+  shown = {}
+  for axis in fig.axes:
+    handles, names = axis.get_legend_handles_labels()
+    shown |= zip(names, handles, strict=True)
   place = {'loc': 'outside lower center', 'ncols': 4, 'frameon': False}
-  fig.legend(*axis.get_legend_handles_labels(), fontsize=8, **place)
+  fig.legend(shown.values(), shown.keys(), fontsize=8, **place)

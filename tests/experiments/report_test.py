@@ -237,3 +237,12 @@ def test_texts_of_the_figures_lie_apart(name, tmp_path):
       for ticks in (axis.get_xticklabels(), axis.get_yticklabels()):
         boxes = [t.get_window_extent() for t in ticks if t.get_text()]
         assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
+
+
+def test_legend_names_what_only_some_panels_have(tmp_path):
+  plan = made_up_runs.plan(workdir=str(tmp_path))
+  names = tuple(f'selfie_resnet50_5pct_seed{seed}' for seed in range(2))
+  made_up_runs.finish_all(plan, but=names)
+  (legend,) = report_figures.curves(plan, table(plan)).legends
+  shown = [text.get_text() for text in legend.get_texts()]
+  assert shown == ['supervised', 'Selfie']
