@@ -144,7 +144,7 @@ def _legend(fig) -> None:
   """Each name once; where runs are missing, a panel has not all of them."""
   shown = {}
   for axis in fig.axes:
-    handles, names = axis.get_legend_handles_labels()
-    shown |= zip(names, handles, strict=True)
+    for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
+      shown.setdefault(name, handle)
   place = {'loc': 'outside lower center', 'ncols': 4, 'frameon': False}
   fig.legend(shown.values(), shown.keys(), fontsize=8, **place)

@@ -64,7 +64,7 @@ _LONG = '| {share} | {other} | {ours} | {ahead} | {interval} | {paper} |'
     (
       'docs/results.md',
       'learning_rates/cifar_labels_small',
-      '{other} and {ours}, {ahead} ({interval})',
+      '| {share} | {other} | {ours} | {ahead} | {interval} |\n',
     ),
     (
       'docs/results.md',
@@ -123,11 +123,12 @@ def test_documented_pretrainings_are_those_of_the_stored_runs(folder):
 
 
 def test_documented_learning_rates_are_those_of_the_stored_runs():
-  """Each rate's row in results.md: means over the seeds, in %."""
+  """Means over the seeds in results.md, in %; the best of a share is bold."""
   text = (recipes.ROOT / 'docs' / 'results.md').read_text()
   stored = DOCS / 'learning_rates' / 'cifar_labels_small' / 'runs.jsonl'
   runs = pd.DataFrame(
     {
+      'share': row['config']['label_fraction'],
       'rate': row['config']['optimizer.learning_rate'],
       'arm': row['arm'],
       'validation': row['metrics']['validation_accuracy'],
@@ -136,15 +137,18 @@ def test_documented_learning_rates_are_those_of_the_stored_runs():
     for row in rows_of(stored)
     if row['stage'] == 'tune'
   )
-  assert runs.rate.nunique() == 3
-  for rate, tried in runs.groupby('rate'):
-    cells = [f'{rate}']
-    for arm in 'supervised', 'selfie':
-      seeds = tried[tried.arm == arm]
-      assert len(seeds) == 3
-      test = f'{100 * seeds.test.mean():.1f} ± {100 * seeds.test.std():.1f}'
-      cells += [f'{100 * seeds.validation.mean():.1f}', test]
-    assert f'| {" | ".join(cells)} |' in text
+  tried = runs.groupby(['share', 'rate', 'arm'])
+  assert len(tried) == 2 * 4 * 2 and (tried.size() == 3).all()
+  validation = 100 * tried.validation.mean()
+  test = 100 * tried.test.agg(['mean', 'std'])
+  best = validation.groupby(['share', 'arm']).idxmax().tolist()
+  for share, rate in {key[:2] for key in validation.index}:
+    cells = [f'{100 * share:.0f} %', f'{rate}']
+    for key in (share, rate, 'supervised'), (share, rate, 'selfie'):
+      mean = f'{validation[key]:.1f}'
+      cells.append(f'**{mean}**' if key in best else mean)
+      cells.append('{mean:.1f} ± {std:.1f}'.format(**test.loc[key]))
+    assert f'| {" | ".join(cells)} |\n' in text
 
 
 def test_documented_probes_are_those_that_are_stored():
