@@ -146,12 +146,13 @@ def _rates(plan: plan_lib.Plan, runs: pd.DataFrame) -> list[str]:
       rows.append({**row, 'chosen': rate})
       if rate in (grid[0], grid[-1]) and len(grid) > 1:
         edges.append(f'{name} at {_share(fraction)}')
-  counts = ', '.join(map(str, plan.tune_seeds))
+  is_same = len(set(plan.tune_seeds)) == 1
+  counts = ', '.join(map(str, plan.tune_seeds[: 1 if is_same else None]))
   return [
     'Chosen for each row by the mean validation accuracy (in %) of each rate '
-    f'over {counts} runs for each share of the labels, whose seeds start at '
-    f'{plan_lib.TUNING_SEED}; no cell has one of them, and the test set played '
-    'no part. Ablations have the rates of the default.',
+    f'over its runs ({counts} for each share of the labels), whose seeds start '
+    f'at {plan_lib.TUNING_SEED}; no cell has one of them, and the test set '
+    'played no part. Ablations have the rates of the default.',
     _table(rows),
     'At the edge of the grid, so that a wider one may do better: '
     + (', '.join(edges) or 'none')

@@ -138,6 +138,7 @@ def test_cells_without_a_rate_are_missing(tmp_path):
   plan = made_up_runs.plan(grid=(0.03, 0.1), workdir=str(tmp_path))
   text = written(plan)
   assert '**0 of 8 cells are finished.**' in text
+  assert 'over its runs (1 for each share' in text
   (line,) = re.findall(r'- (.*): `no learning rate chosen yet`', text)
   assert len(line.split(', ')) == 8
   (line,) = re.findall(r'- (.*): `not finished`', text)
