@@ -58,7 +58,7 @@ _LONG = '| {share} | {other} | {ours} | {ahead} | {interval} | {paper} |'
     ('docs/results.md', 'cifar_labels_small', _LONG),
     (
       'docs/results.md',
-      'all_labels/cifar_labels_small',
+      'all_labels_shorter/cifar_labels_small',
       '{other} % and\n  Selfie {ours}, three seeds: {ahead} ({interval})',
     ),
     (
