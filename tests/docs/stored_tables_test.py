@@ -59,12 +59,12 @@ _LONG = '| {share} | {other} | {ours} | {ahead} | {interval} | {paper} |'
     (
       'docs/results.md',
       'all_labels/cifar_labels_small',
-      '{other} % and\n  Selfie {ours}, two seeds: {ahead} ({interval})',
+      '{other} % and\n  Selfie {ours}, three seeds: {ahead} ({interval})',
     ),
     (
       'README.md',
       'all_labels/cifar_labels_small',
-      'two seeds, longer finetuning: {other} and {ours} ({interval}).',
+      'three seeds, longer finetuning: {other} and {ours} ({interval}).',
     ),
     (
       'docs/results.md',
@@ -159,6 +159,19 @@ def test_documented_learning_rates_are_those_of_the_stored_runs():
       cells.append(f'**{mean}**' if key in best else mean)
       cells.append('{mean:.1f} ± {std:.1f}'.format(**test.loc[key]))
     assert f'| {" | ".join(cells)} |\n' in text
+
+
+def test_documented_time_is_that_of_the_stored_runs():
+  """Of each run behind the tables of finetuning in results.md, once."""
+  text = (recipes.ROOT / 'docs' / 'results.md').read_text()
+  seconds = {
+    (row['name'], row['config']['optimizer.learning_rate']): row['wall_seconds']
+    for folder in ('', 'learning_rates', 'all_labels')
+    for path in (DOCS / folder).glob('cifar*labels_small/runs.jsonl')
+    for row in rows_of(path)
+  }
+  hours = sum(seconds.values()) / 3600
+  assert f'{len(seconds)} runs, {hours:.1f} hours of a core' in text
 
 
 def test_documented_probes_are_those_that_are_stored():
