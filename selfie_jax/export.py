@@ -5,6 +5,7 @@ python -m selfie_jax.export --checkpoint=RUN --format=timm --out=DIR
 timm       safetensors for PyTorch, by the names of timm's resnetv2_50.
 stablehlo  the compiled network, which runs with jax alone.
 numpy      all parameters as plain arrays.
+run        the run itself without the optimizer's state, to be handed on.
 
 Each comes with a README.md that says how to use it.
 """
@@ -12,6 +13,7 @@ Each comes with a README.md that says how to use it.
 import json
 import pathlib
 
+from etils import epath
 from flax import traverse_util
 import jax
 from jax import export as jax_export
@@ -24,7 +26,9 @@ from selfie_jax.data import augment
 from selfie_jax.inference import model as model_lib
 from selfie_jax.inference import timm_card
 from selfie_jax.models import features
+from selfie_jax.storage import checkpoints
 from selfie_jax.storage import timm_weights
+from selfie_jax.storage import workdir as workdir_lib
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 
@@ -42,7 +46,9 @@ def main() -> None:
     args = parser.parse_args()
     command_line.start_jax()
     for path in export(args.checkpoint, args.format, args.out):
-      print(f'{path} ({path.stat().st_size / 1e6:.1f} MB)')
+      files = [file for file in [path, *path.rglob('*')] if file.is_file()]
+      size = sum(file.stat().st_size for file in files)
+      print(f'{path} ({size / 1e6:.1f} MB)')
 
 
 def export(run: str, kind: str, out: str) -> list[pathlib.Path]:
@@ -50,11 +56,11 @@ def export(run: str, kind: str, out: str) -> list[pathlib.Path]:
 
   Args:
     run: the run's folder.
-    kind: 'timm', 'stablehlo' or 'numpy'.
+    kind: 'timm', 'stablehlo', 'numpy' or 'run'.
     out: the folder; it must be empty if it is there.
 
   Returns:
-    The files.
+    What is in the folder.
 
   Raises:
     UserError: `run` is not a run, its network has no such format, or `out` is
@@ -70,7 +76,7 @@ def export(run: str, kind: str, out: str) -> list[pathlib.Path]:
     timm_card.settings(model.config, model.class_names)
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    usage = _FORMATS[kind](model, folder)
+    usage = _FORMATS[kind](model, folder, run)
     (folder / 'README.md').write_text(_card(model, kind, usage))
   except OSError as error:
     raise errors.UserError(
@@ -79,7 +85,7 @@ def export(run: str, kind: str, out: str) -> list[pathlib.Path]:
   return sorted(folder.iterdir())
 
 
-def _timm(model: model_lib.Model, folder: pathlib.Path) -> str:
+def _timm(model: model_lib.Model, folder: pathlib.Path, unused_run: str) -> str:
   settings = timm_card.settings(model.config, model.class_names)
   weights = {k: v.get('patch_network', v) for k, v in model.variables.items()}
   timm_weights.write(str(folder / 'model.safetensors'), **weights)
@@ -89,7 +95,9 @@ def _timm(model: model_lib.Model, folder: pathlib.Path) -> str:
   return f'{usage}\n`run` gives {output}.\n'
 
 
-def _stablehlo(model: model_lib.Model, folder: pathlib.Path) -> str:
+def _stablehlo(
+  model: model_lib.Model, folder: pathlib.Path, unused_run: str
+) -> str:
   config = model.config
   name = 'logits' if model.class_names else model.layers[0]
 
@@ -122,7 +130,9 @@ files for at least six months of later versions.
 """
 
 
-def _numpy(model: model_lib.Model, folder: pathlib.Path) -> str:
+def _numpy(
+  model: model_lib.Model, folder: pathlib.Path, unused_run: str
+) -> str:
   arrays = {
     name: np.asarray(value)
     for name, value in traverse_util.flatten_dict(
@@ -147,6 +157,20 @@ weights = np.load('weights.npz')
 | name | shape |
 |---|---|
 {listed}
+"""
+
+
+def _run(model: model_lib.Model, folder: pathlib.Path, run: str) -> str:
+  for name in ('config.json', 'data.json', 'history.json', 'results.json'):
+    if (saved := workdir_lib.run_path(run) / name).exists():
+      (folder / name).write_bytes(saved.read_bytes())
+  with checkpoints.open_manager(epath.Path(folder), keep=1) as manager:
+    checkpoints.save(manager, model.variables | {'step': model.step}, {})
+    checkpoints.wait(manager)
+  return """\
+This folder is a run without the state of its optimizer: all commands,
+`selfie_jax.load` and `--config.init_from` take it as they take the run itself.
+Only its training does not go on from it.
 """
 
 
@@ -197,7 +221,12 @@ def _output(model: model_lib.Model, layer: str, dim: int) -> str:
   return f'embeddings (layer {layer}), float32 [n, {dim}]'
 
 
-_FORMATS = {'timm': _timm, 'stablehlo': _stablehlo, 'numpy': _numpy}
+_FORMATS = {
+  'timm': _timm,
+  'stablehlo': _stablehlo,
+  'numpy': _numpy,
+  'run': _run,
+}
 
 
 if __name__ == '__main__':

@@ -22,6 +22,7 @@ from selfie_jax.data import input_pipeline
 from selfie_jax.inference import model as model_lib
 from selfie_jax.tasks import finetune
 from selfie_jax.training import start
+from selfie_jax.training import train
 
 
 def created(config, classes):
@@ -120,6 +121,30 @@ def test_numpy_has_every_array(finished, tmp_path):
   assert written.keys() == expected.keys()
   for name, value in expected.items():
     np.testing.assert_array_equal(written[name], value)
+
+
+@pytest.mark.parametrize('mode', ['pretrain', 'finetune'])
+def test_run_is_used_as_the_run_itself_but_not_trained_further(
+  finished, tmp_path, mode
+):
+  run, out = finished(mode), tmp_path / 'out'
+  export.export(run, 'run', out)
+  source, copy = model_lib.load(run), model_lib.load(out)
+  jax.tree.map(np.testing.assert_array_equal, source.variables, copy.variables)
+  assert (copy.step, copy.class_names) == (source.step, source.class_names)
+  assert size_of(out / 'checkpoints') < 0.7 * size_of(
+    run / 'checkpoints' / str(source.step)
+  )
+  config = small_jobs.small_job(mode)
+  results = json.loads((run / 'results.json').read_text())
+  assert train.train_and_evaluate(config, out) == results
+  (out / 'results.json').unlink()
+  with pytest.raises(errors.UserError, match='cannot be gone on with'):
+    train.train_and_evaluate(config, out)
+
+
+def size_of(folder):
+  return sum(f.stat().st_size for f in folder.rglob('*') if f.is_file())
 
 
 def test_mistakes_say_what_is_valid_and_write_nothing(

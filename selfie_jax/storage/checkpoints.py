@@ -68,20 +68,24 @@ def open_manager(
 
 def save(
   manager: ocp.CheckpointManager,
-  state: train_state.TrainState,
+  state: train_state.TrainState | dict[str, Any],
   progress: dict[str, Any],
 ) -> None:
   """Saves in the background; a step that is there already is left alone.
 
+  Args:
+    manager: of the folder.
+    state: of the training, or a part of it with the step.
+    progress: JSON.
+
   Raises:
     UserError: this checkpoint or the one before cannot be written.
   """
-  step = int(state.step)
+  arrays = serialization.to_state_dict(state)
+  step = int(arrays['step'])
   if step in manager.all_steps():
     return
-  arrays = jax.tree.map(
-    np.asarray, jax.device_get(serialization.to_state_dict(state))
-  )
+  arrays = jax.tree.map(np.asarray, jax.device_get(arrays))
   args = ocp.args.Composite(
     state=ocp.args.PyTreeSave(arrays),
     progress=ocp.args.JsonSave(checksums.seal(progress, arrays)),
