@@ -13,7 +13,6 @@ Each comes with a README.md that says how to use it.
 import json
 import pathlib
 
-from etils import epath
 from flax import traverse_util
 import jax
 from jax import export as jax_export
@@ -164,7 +163,7 @@ def _run(model: model_lib.Model, folder: pathlib.Path, run: str) -> str:
   for name in ('config.json', 'data.json', 'history.json', 'results.json'):
     if (saved := workdir_lib.run_path(run) / name).exists():
       (folder / name).write_bytes(saved.read_bytes())
-  with checkpoints.open_manager(epath.Path(folder), keep=1) as manager:
+  with checkpoints.open_manager(workdir_lib.run_path(folder), 1) as manager:
     checkpoints.save(manager, model.variables | {'step': model.step}, {})
     checkpoints.wait(manager)
   return """\

@@ -125,10 +125,11 @@ def test_numpy_has_every_array(finished, tmp_path):
 
 @pytest.mark.parametrize('mode', ['pretrain', 'finetune'])
 def test_run_is_used_as_the_run_itself_but_not_trained_further(
-  finished, tmp_path, mode
+  finished, tmp_path, monkeypatch, mode
 ):
-  run, out = finished(mode), tmp_path / 'out'
-  export.export(run, 'run', out)
+  monkeypatch.chdir(tmp_path)
+  run, out = finished(mode), pathlib.Path('out')
+  export.export(run, 'run', 'out')
   source, copy = model_lib.load(run), model_lib.load(out)
   jax.tree.map(np.testing.assert_array_equal, source.variables, copy.variables)
   assert (copy.step, copy.class_names) == (source.step, source.class_names)
