@@ -78,6 +78,11 @@ _LONG = '| {share} | {other} | {ours} | {ahead} | {interval} | {paper} |'
     ),
     (
       'docs/results.md',
+      'second_pretraining/cifar_labels_small',
+      '{other} supervised, {ours} from Selfie, {ahead} ({interval};',
+    ),
+    (
+      'docs/results.md',
       'cifar_attention_labels_small',
       '| ResNet-36 + attention | 0.1 | 3 | {other} | {ours} | {ahead} | '
       '{interval} |',
