@@ -161,8 +161,9 @@ weights = np.load('weights.npz')
 
 def _run(model: model_lib.Model, folder: pathlib.Path, run: str) -> str:
   for name in ('config.json', 'data.json', 'history.json', 'results.json'):
-    if (saved := workdir_lib.run_path(run) / name).exists():
-      (folder / name).write_bytes(saved.read_bytes())
+    text = workdir_lib.read_text(workdir_lib.run_path(run) / name)
+    if text is not None:
+      (folder / name).write_text(text)
   with checkpoints.open_manager(workdir_lib.run_path(folder), 1) as manager:
     checkpoints.save(manager, model.variables | {'step': model.step}, {})
     checkpoints.wait(manager)
