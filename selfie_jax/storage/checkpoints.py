@@ -226,6 +226,7 @@ def _writing(manager: ocp.CheckpointManager) -> Iterator[None]:
     yield
   # What a full disk raises depends on which of several libraries meets it.
   except Exception as error:
+    workdir_lib.settle(manager.directory)
     names = [path.name for path in manager.directory.iterdir()]
     good = max((int(name) for name in names if name.isdigit()), default=None)
     raise errors.UserError(

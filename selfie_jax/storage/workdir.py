@@ -147,6 +147,21 @@ def writing(workdir: epath.Path) -> Iterator[None]:
     ) from error
 
 
+def settle(folder: epath.Path) -> None:
+  """Waits until no file has come for half a second, for half a minute at most.
+
+  When one file of a checkpoint cannot be written, threads of Orbax go on with
+  the others; what is tried next in this process must not meet them.
+  """
+  before: list[list[str]] | None = None
+  for _ in range(60):
+    files = [names for _, _, names in os.walk(folder)]
+    if files == before:
+      return
+    before = files
+    time.sleep(0.5)
+
+
 def _open_lock(workdir: epath.Path):
   """The locked file, which names its process; closing it unlocks."""
   file = open(workdir / LOCK, 'a+')

@@ -78,3 +78,17 @@ def test_written_file_is_whole_or_as_before(tmp_path, monkeypatch):
   with pytest.raises(KeyboardInterrupt):
     workdir_lib.write(path, 'new')
   assert path.read_text() == 'old'
+
+
+def test_what_is_still_being_written_is_waited_for(tmp_path, monkeypatch):
+  coming = ['first', 'second', 'last']
+
+  def another_thread_writes(seconds):
+    assert seconds > 0
+    if coming:
+      (tmp_path / 'unfinished' / coming.pop(0)).touch()
+
+  (tmp_path / 'unfinished').mkdir()
+  monkeypatch.setattr(workdir_lib.time, 'sleep', another_thread_writes)
+  workdir_lib.settle(epath.Path(tmp_path))
+  assert (tmp_path / 'unfinished' / 'last').exists()
