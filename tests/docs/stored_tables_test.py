@@ -79,7 +79,7 @@ _LONG = '| {share} | {other} | {ours} | {ahead} | {interval} | {paper} |'
     (
       'docs/results.md',
       'second_pretraining/cifar_labels_small',
-      '{other} supervised, {ours} from Selfie, {ahead} ({interval};',
+      '| {share} | {other} | {ours} | {ahead} | {interval} |\n',
     ),
     (
       'docs/results.md',
