@@ -12,6 +12,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUNS ?= runs
+# Most of what comes along is never imported; Python compiles what is.
+QUICKLY := --quiet --disable-pip-version-check --no-compile
 
 # Make's own error is one line, before anything is installed.
 need_python = $(if $(shell { $(PYTHON) $(FITS); } 2>/dev/null && echo fits),,\
@@ -66,26 +68,22 @@ clean:
 $(VENV)/.run: requirements.txt
 	$(need_python)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  -r requirements.txt
+	$(BIN)/python -m pip install $(QUICKLY) -r requirements.txt
 	touch $@
 
 $(VENV)/.test: requirements-test.txt $(VENV)/.run
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  -r requirements-test.txt
+	$(BIN)/python -m pip install $(QUICKLY) -r requirements-test.txt
 	touch $@
 
 # An environment of its own: the TPU compiler in it would slow every start.
 $(VENV)-bench/.bench: requirements-bench.txt requirements-test.txt requirements.txt
 	$(need_python)
 	$(PYTHON) -m venv $(VENV)-bench
-	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check \
-	  -r requirements-bench.txt
+	$(VENV)-bench/bin/python -m pip install $(QUICKLY) -r requirements-bench.txt
 	touch $@
 
 $(VENV)-launch/.launch: requirements-launch.txt
 	$(need_python)
 	$(PYTHON) -m venv $(VENV)-launch
-	$(VENV)-launch/bin/python -m pip install --quiet --disable-pip-version-check \
-	  -r requirements-launch.txt
+	$(VENV)-launch/bin/python -m pip install $(QUICKLY) -r requirements-launch.txt
 	touch $@
