@@ -55,7 +55,7 @@ _LONG = '| {share} | {other} | {ours} | {ahead} | {interval} | {paper} |'
       'cifar_labels_small',
       '| {share} | {other} | **{ours}** | {interval} |',
     ),
-    ('docs/results.md', 'cifar_labels_small', _LONG),
+    ('docs/results.md', 'second_pretraining/cifar_labels_small', _LONG),
     (
       'docs/results.md',
       'all_labels/cifar_labels_small',
@@ -78,7 +78,7 @@ _LONG = '| {share} | {other} | {ours} | {ahead} | {interval} | {paper} |'
     ),
     (
       'docs/results.md',
-      'second_pretraining/cifar_labels_small',
+      'cifar_labels_small',
       '| {share} | {other} | {ours} | {ahead} | {interval} |\n',
     ),
     (
