@@ -52,7 +52,7 @@ _LONG = '| {share} | {other} | {ours} | {ahead} | {interval} | {paper} |'
   [
     (
       'README.md',
-      'cifar_labels_small',
+      'second_pretraining/cifar_labels_small',
       '| {share} | {other} | **{ours}** | {interval} |',
     ),
     ('docs/results.md', 'second_pretraining/cifar_labels_small', _LONG),
