@@ -84,6 +84,27 @@ def results_of_run(folder):
     return json.load(file)
 
 
+def test_only_some_features(finished, probed, tmp_path):
+  wanted = {'block3_adapted', 'attention'}
+  config = job(finished('pretrain'), **{'probe.features': ','.join(wanted)})
+  results = probe.run(config, tmp_path)
+  every = [
+    row
+    for row in read(probed('pretrain'))['probes']
+    if row['features'] in wanted
+  ]
+  assert [report.title(row) for row in results['probes']] == [
+    report.title(row) for row in every
+  ]
+  for row, same in zip(results['probes'], every, strict=True):
+    # Another program may round differently; 300 images.
+    assert row['test_accuracy'] == pytest.approx(
+      same['test_accuracy'], abs=0.03
+    )
+  curves = report.draw_lengths(results).axes[0].get_lines()
+  assert {line.get_label() for line in curves} == wanted | {'chance'}
+
+
 def test_folder_is_that_of_a_run(probed):
   folder = probed('pretrain')
   results = read(folder)
@@ -125,35 +146,24 @@ def test_a_finished_probe_is_read_and_another_refused(
     probe.run(other, folder)
 
 
-def test_some_features_at_several_lengths(finished, probed, tmp_path):
-  """The lengths share what does not change."""
-  wanted = {'patches', 'block3_adapted'}
-  fields = {'init_steps': (6, 3), 'probe.features': ','.join(wanted)}
-  results = probe.run(job(finished('pretrain'), **fields), tmp_path)
+def test_several_lengths_share_what_does_not_change(finished, probed, tmp_path):
+  run = finished('pretrain')
+  results = probe.run(job(run, init_steps=(6, 3)), tmp_path)
   assert results['checkpoint'] == 6 and results['checkpoints'] == [3, 6]
   rows = [row for row in results['probes'] if row['checkpoint'] != 3]
-  every = [
-    row
-    for row in read(probed('pretrain'))['probes']
-    if row['features'] in wanted
-  ]
-  assert [*map(report.title, rows)] == [*map(report.title, every)]
-  for row, same in zip(rows, every, strict=True):
-    # Another program may round differently; 300 images.
-    assert row['test_accuracy'] == pytest.approx(
-      same['test_accuracy'], abs=0.03
-    )
-  metrics = results['metrics']
+  assert rows == read(probed('pretrain'))['probes']
   values = {row['test_accuracy'] for row in results['probes']}
-  assert set(metrics.values()) - values <= {metrics['chance']}
+  assert set(results['metrics'].values()) - values <= {
+    results['metrics']['chance']
+  }
   (lengths,) = (tmp_path / 'figures').glob('lengths*')
   assert lengths.stat().st_size > 10_000
   assert not (probed('pretrain') / 'figures' / lengths.name).exists()
   figure = report.draw_lengths(results)
   for axis, kind in zip(figure.axes, ('linear', 'knn'), strict=True):
     lines = {line.get_label(): line for line in axis.get_lines()}
-    assert lines.keys() == wanted | {'chance'}
     assert list(lines['patches'].get_xdata()) == [0, 3, 6]
+    metrics = results['metrics']
     assert lines['patches'].get_ydata()[[0, -1]] == pytest.approx(
       [
         100 * metrics[f'random_patches_{kind}'],

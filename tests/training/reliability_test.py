@@ -47,6 +47,16 @@ def terminate():
   os.kill(os.getpid(), signal.SIGTERM)
 
 
+def test_sigterm_saves_the_step_in_flight(finished, tmp_path, monkeypatch):
+  with monkeypatch.context() as patch:
+    call_at(patch, 'train_batches', 3, terminate)
+    with pytest.raises(errors.Preempted, match='saved step 4 of 6'):
+      train.train_and_evaluate(small_job('finetune'), tmp_path)
+  assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+  train.train_and_evaluate(small_job('finetune'), tmp_path)
+  same_end(finished('finetune'), tmp_path)
+
+
 BEGUN = """
 import sys
 import small_jobs
@@ -91,19 +101,15 @@ def test_one_step_is_under_way_at_most_when_the_next_is_begun(tmp_path):
   assert len(under_way) == 12 and max(under_way) <= 1
 
 
-def test_sigterm_saves_the_step_in_flight_and_evaluates_later(
-  finished, tmp_path, monkeypatch
+def test_sigterm_in_an_evaluation_saves_at_once_and_evaluates_later(
+  finished,
+  tmp_path,
+  monkeypatch,
 ):
-  """In a step, then in the evaluation after the last."""
-  for function, call, saved in (
-    ('train_batches', 3, 'saved step 4 of 6'),
-    ('eval_batches', 1, 'saved step 6 of 6'),
-  ):
-    with monkeypatch.context() as patch:
-      call_at(patch, function, call, terminate)
-      with pytest.raises(errors.Preempted, match=saved):
-        train.train_and_evaluate(small_job('pretrain'), tmp_path)
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+  with monkeypatch.context() as patch:
+    call_at(patch, 'eval_batches', 1, terminate)
+    with pytest.raises(errors.Preempted, match='saved step 3 of 6'):
+      train.train_and_evaluate(small_job('pretrain'), tmp_path)
   train.train_and_evaluate(small_job('pretrain'), tmp_path)
   same_end(finished('pretrain'), tmp_path)
 
