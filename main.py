@@ -69,7 +69,7 @@ def main(argv: list[str]) -> None:
     logging.getLogger('selfie_jax').setLevel(logging.WARNING)
   config = FLAGS.config
   workdir = FLAGS.workdir or job_flags.default_workdir()
-  with distributed.ending_together(), errors.of_the_disk():
+  with distributed.abort_all_on_error(), errors.as_disk_error():
     if config.mode == 'probe':
       from selfie_jax.probes import probe
 
@@ -86,7 +86,7 @@ if __name__ == '__main__':
   # Python's last garbage collection would look through all of TensorFlow, for
   # seconds that a process may not have after SIGTERM.
   atexit.register(gc.freeze)
-  with command_line.one_line(
+  with command_line.exit_cleanly(
     'stopped; the same command goes on from the last checkpoint'
   ):
     app.run(main, flags_parser=job_flags.parse)

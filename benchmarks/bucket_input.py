@@ -93,5 +93,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  with command_line.one_line():
+  with command_line.exit_cleanly():
     app.run(main, flags_parser=job_flags.parse)

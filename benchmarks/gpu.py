@@ -181,7 +181,7 @@ def main() -> None:
     '--variant', default='', help='of the jobs, such as tiny, to try it out'
   )
   parser.add_argument('--loop_steps', type=int, default=_LOOP_STEPS)
-  with command_line.one_line('stopped; the same command goes on'):
+  with command_line.exit_cleanly('stopped; the same command goes on'):
     flags = parser.parse_args()
     kinds = tuple(flags.only.split(','))
     if wrong := set(kinds) - set(KINDS):

@@ -193,5 +193,5 @@ def _clocks() -> np.ndarray:
 
 
 if __name__ == '__main__':
-  with command_line.one_line():
+  with command_line.exit_cleanly():
     app.run(main, flags_parser=job_flags.parse)

@@ -7,8 +7,11 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from selfie_jax import tasks
+from selfie_jax.tasks import finetune
+from selfie_jax.tasks import pretrain
 from selfie_jax.tasks import train_state as task_lib
+
+TASKS = {'pretrain': pretrain, 'finetune': finetune}  # by the config's mode
 
 
 def num_classes(config: ml_collections.ConfigDict) -> int:
@@ -18,7 +21,7 @@ def num_classes(config: ml_collections.ConfigDict) -> int:
 
 def make_state(config: ml_collections.ConfigDict) -> task_lib.TrainState:
   """A fresh state of the job, from random weights."""
-  state = tasks.TASKS[config.mode].create_state(config, num_classes(config))
+  state = TASKS[config.mode].create_state(config, num_classes(config))
   return jax.tree.map(jnp.asarray, state)
 
 
@@ -49,7 +52,7 @@ def lower_step(
     state: of this job, or what jax.eval_shape makes of it.
     devices: None for the local ones; else those of a described topology.
   """
-  step = task_lib.over_devices(tasks.TASKS[config.mode], config, devices)
+  step = task_lib.parallel_train_step(TASKS[config.mode], config, devices)
   count = len(devices) if devices else jax.local_device_count()
   shapes = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype),

@@ -117,5 +117,5 @@ memory               {found['memory_bytes'] / 2**30:10.2f} GiB
 
 
 if __name__ == '__main__':
-  with command_line.one_line():
+  with command_line.exit_cleanly():
     app.run(main, flags_parser=job_flags.parse)

@@ -173,5 +173,5 @@ ratio, round by round, median  {ratio[0]:.2f} {ratio[1]:.2f}  \
 
 
 if __name__ == '__main__':
-  with command_line.one_line():
+  with command_line.exit_cleanly():
     app.run(main, flags_parser=job_flags.parse)

@@ -160,5 +160,5 @@ collectives          {found['collectives']:8.0f}  \
 
 
 if __name__ == '__main__':
-  with command_line.one_line():
+  with command_line.exit_cleanly():
     app.run(main, flags_parser=job_flags.parse)

@@ -19,30 +19,6 @@ def pretrain() -> ConfigDict:
   # divide it by sqrt(dim). [O]
   config.model.logit_scale = 'none'
 
-  # Beyond the paper, and off.
-  config.puzzle = puzzle = ConfigDict()
-  # What looks for the patch of a hole: sum, the context's summary plus the
-  # position [P]; or attend, which adds what a layer makes of that sum when it
-  # attends to the visible patches and to where they are.
-  puzzle.query = 'sum'
-  # The others make a puzzle that edges and colours alone do not solve.
-  # Pixels by which a patch is cut smaller than its cell, at a random place (the
-  # middle at evaluation), so that no edge goes on in its neighbours: Doersch et
-  # al. (2015), Noroozi & Favaro (2016). Reflection fills it up again.
-  puzzle.gap = 0
-  # In training, each channel of each patch is multiplied by a factor between 1
-  # minus and 1 plus this: colours as in Noroozi & Favaro (2016) and SimCLR.
-  puzzle.colour_factor = 0.0
-  # And shifted by up to this share of the range from black to white.
-  puzzle.colour_shift = 0.0
-  # Share of the patches that are grey in training: Doersch et al. (2015).
-  puzzle.greyscale = 0.0
-  # Images, one after the other in the batch, whose targets are wrong answers to
-  # each other in training, as in CPC (van den Oord et al. 2018); 1 is the
-  # paper's. It has to divide a device's share of the batch, and so no number
-  # depends on how many devices there are.
-  puzzle.group = 1
-
   # Online nearest neighbours: what the features of P are worth meanwhile.
   config.knn = knn = ConfigDict()
   # Steps between two looks; 0 is never. Needs labels, trains on none.

@@ -20,14 +20,16 @@ class Parser(argparse.ArgumentParser):
 
 
 @contextlib.contextmanager
-def one_line(stopped: str = 'stopped; nothing was written') -> Iterator[None]:
+def exit_cleanly(
+  stopped: str = 'stopped; nothing was written',
+) -> Iterator[None]:
   """Ends a command in one line for whatever is no fault of the code.
 
   Args:
     stopped: what to say after Ctrl-C.
   """
   try:
-    with errors.of_the_disk():
+    with errors.as_disk_error():
       yield
   except errors.UserError as mistake:
     sys.stderr.write(f'error: {mistake}\n')

@@ -15,7 +15,7 @@ def main() -> None:
     prog='python -m selfie_jax.compare', description=__doc__.splitlines()[0]
   )
   parser.add_argument('runs', nargs='+', help='folders of finished runs')
-  with command_line.one_line():
+  with command_line.exit_cleanly():
     compare(parser.parse_args().runs)
 
 

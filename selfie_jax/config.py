@@ -1,9 +1,10 @@
-"""What a valid job is, and how two jobs differ.
+"""What a valid job is: which values its fields may have.
 
-Which fields there are and what they mean is said in configs/common.py.
+configs/common.py says what the fields mean.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
+import dataclasses
 import math
 import pathlib
 from typing import Any
@@ -11,84 +12,91 @@ from typing import Any
 import ml_collections
 
 from selfie_jax import errors
-from selfie_jax.models import attention_pooling
-from selfie_jax.models import build
+from selfie_jax.models import attention
+from selfie_jax.models import patches
 from selfie_jax.models import resnet
 from selfie_jax.models import selfie
 
 MODES = ('pretrain', 'finetune', 'probe')
 
-# The fields that a run may change when it is started again; all others decide
-# what its numbers are.
-RUNTIME_FIELDS = (
-  'log_every', 'eval_every', 'checkpoint_every', 'keep_checkpoints',
-  'profile_steps', 'eval_batch_size', 'dataset.data_dir', 'dataset.path',
-  'dataset.download', 'dataset.cache_gib', 'dataset.read_ahead',
-  'dataset.max_unreadable', 'knn.every', 'knn.images', 'knn.neighbours',
-  'knn.temperature',
-)  # fmt: skip
 
-# Fields that came later, with the value that does what runs did before.
-ADDED: dict[str, Any] = {
-  'profile_steps': 0,
-  'puzzle.query': 'sum',
-  'puzzle.gap': 0,
-  'puzzle.colour_factor': 0.0,
-  'puzzle.colour_shift': 0.0,
-  'puzzle.greyscale': 0.0,
-  'puzzle.group': 1,
-  'dataset.read_ahead': 4096,
-  'dataset.shuffle_block': 1,
-  'probe.features': '',
-}
+@dataclasses.dataclass(frozen=True)
+class Rule:
+  """Which values a field may have, in words ('' for any) and as a function."""
 
-_CHOICES = {
-  'mode': MODES,
-  'dtype': ('float32', 'bfloat16'),
-  'model.name': {
-    'pretrain': ('selfie',),
-    'finetune': ('resnet50', 'resnet36_attention'),
-  },
-  'model.stem': tuple(resnet.STEMS),
-  'model.positions': attention_pooling.POSITIONS,
-  'model.logit_scale': selfie.LOGIT_SCALES,
-  'puzzle.query': selfie.QUERIES,
-  'augment.crop': ('pad', 'random_resized', 'none'),
-  'augment.border': ('zero', 'reflect'),
-}
-_AT_LEAST_ONE = (
-  'batch_size', 'total_steps', 'image_size', 'patch_size', 'eval_batch_size',
-  'log_every', 'eval_every', 'checkpoint_every', 'keep_checkpoints',
-  'dataset.read_ahead', 'dataset.shuffle_block', 'model.width',
-  'model.attention.num_layers', 'model.attention.num_heads',
-  'model.attention.hidden', 'puzzle.group', 'knn.neighbours', 'probe.max_iter',
-  'probe.neighbours',
-)  # fmt: skip
-# field: lowest, highest, whether the lowest and the highest are themselves in
-_RANGES = {
-  'label_fraction': (0, 1, False, True),
-  'validation_fraction': (0, 1, True, False),
-  'masked_fraction': (0, 1, False, False),
-  'seed': (0, 2**32, True, False),
-  'model.norm_momentum': (0, 1, True, False),
-  'model.attention.dropout': (0, 1, True, False),
-  'optimizer.learning_rate': (0, float('inf'), False, False),
-  'optimizer.momentum': (0, 1, True, False),
-  'optimizer.weight_decay': (0, float('inf'), True, False),
-  'optimizer.warmup_steps': (0, float('inf'), True, False),
-  'augment.padding': (0, float('inf'), True, False),
-  'augment.min_area': (0, 1, False, True),
-  'dataset.max_unreadable': (0, 1, True, True),
-  'dataset.cache_gib': (0, float('inf'), True, False),
-  'profile_steps': (0, float('inf'), True, False),
-  'puzzle.gap': (0, float('inf'), True, False),
-  'puzzle.colour_factor': (0, 1, True, True),
-  'puzzle.colour_shift': (0, 1, True, True),
-  'puzzle.greyscale': (0, 1, True, True),
-  'knn.every': (0, float('inf'), True, False),
-  'knn.images': (5, float('inf'), True, False),
-  'knn.temperature': (0, float('inf'), False, False),
-  'probe.temperature': (0, float('inf'), False, False),
+  valid: str
+  holds: Callable[[Any], bool]
+
+
+def _one_of(*choices: str) -> Rule:
+  return Rule('one of ' + ', '.join(choices), lambda value: value in choices)
+
+
+def _within(brackets: str, low: float, high: float = math.inf) -> Rule:
+  """Numbers between two bounds, which '[' and ']' include."""
+  left, right = brackets
+  return Rule(
+    f'in {left}{low}, {high}{right}',
+    lambda value: (
+      (value >= low if left == '[' else value > low)
+      and (value <= high if right == ']' else value < high)
+    ),
+  )
+
+
+_ANY = Rule('', lambda value: True)
+_COUNT = Rule('a whole number of at least 1', lambda value: value >= 1)
+
+# Every field of every job.
+FIELDS: dict[str, Rule] = {
+  **dict.fromkeys((
+    'init_from', 'init_steps', 'normalise.mean', 'normalise.std',
+    'dataset.name', 'dataset.path', 'dataset.data_dir', 'dataset.download',
+    'dataset.train_split', 'dataset.test_split', 'augment.flip', 'model.depths',
+    'model.closing_norm', 'model.sync_batch_norm', 'model.context_positions',
+    'optimizer.nesterov', 'optimizer.decay_norms_and_biases', 'probe.features',
+    'probe.strengths',
+  ), _ANY),
+  **dict.fromkeys((
+    'batch_size', 'eval_batch_size', 'total_steps', 'image_size', 'patch_size',
+    'log_every', 'eval_every', 'checkpoint_every', 'keep_checkpoints',
+    'dataset.read_ahead', 'dataset.shuffle_block', 'model.width',
+    'model.attention.num_layers', 'model.attention.num_heads',
+    'model.attention.hidden', 'knn.neighbours', 'probe.max_iter',
+    'probe.neighbours',
+  ), _COUNT),
+  'mode': _one_of(*MODES),
+  'dtype': _one_of('float32', 'bfloat16'),
+  'augment.crop': _one_of('pad', 'random_resized', 'none'),
+  'augment.border': _one_of('zero', 'reflect'),
+  'model.name': _one_of('selfie', 'resnet50', 'resnet36_attention'),
+  'model.stem': _one_of(*resnet.STEMS),
+  'model.positions': _one_of(*attention.POSITIONS),
+  'model.logit_scale': _one_of(*selfie.LOGIT_SCALES),
+  'seed': _within('[)', 0, 2**32),
+  'label_fraction': _within('(]', 0, 1),
+  'validation_fraction': _within('[)', 0, 1),
+  'masked_fraction': _within('()', 0, 1),
+  'profile_steps': _within('[)', 0),
+  'dataset.max_unreadable': _within('[]', 0, 1),
+  'dataset.cache_gib': _within('[)', 0),
+  'augment.padding': _within('[)', 0),
+  'augment.min_area': _within('(]', 0, 1),
+  'model.norm_momentum': _within('[)', 0, 1),
+  'model.attention.dropout': _within('[)', 0, 1),
+  'optimizer.learning_rate': _within('()', 0),
+  'optimizer.warmup_steps': _within('[)', 0),
+  'optimizer.momentum': _within('[)', 0, 1),
+  'optimizer.weight_decay': _within('[)', 0),
+  'knn.every': _within('[)', 0),
+  'knn.images': _within('[)', 5),
+  'knn.temperature': _within('()', 0),
+  'probe.temperature': _within('()', 0),
+}  # fmt: skip
+# Of model.name, what a job of each mode may have.
+_NETWORKS = {
+  'pretrain': _one_of('selfie'),
+  'finetune': _one_of('resnet50', 'resnet36_attention'),
 }
 
 
@@ -96,7 +104,7 @@ def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
   """{'model.width': 64, ...}, tuples and lists as lists."""
   flat = {}
   for name, value in config.items():
-    if isinstance(value, ml_collections.ConfigDict):
+    if isinstance(value, (ml_collections.ConfigDict, dict)):
       flat |= {f'{name}.{k}': v for k, v in flatten(value).items()}
     else:
       flat[name] = list(value) if isinstance(value, (tuple, list)) else value
@@ -109,30 +117,14 @@ def name_data(config: ml_collections.ConfigDict) -> str:
   return own or config.dataset.name
 
 
-def expected(field: str, value: Any, mode: str) -> str:
-  """Which values a field may have, in words; '' if this is one of them.
+def rule(field: str, mode: str) -> Rule:
+  """The rule of a field, such as 'model.width', in a job of this mode.
 
   Rules between fields are not in it; `check` knows them.
-
-  Args:
-    field: a name as `flatten` gives it, such as 'model.width'.
-    value: any of the field's type; NaN is none of the valid ones.
-    mode: one of MODES; a choice may depend on it.
   """
-  if field in _CHOICES:
-    choices = _CHOICES[field]
-    valid = choices[mode] if isinstance(choices, dict) else choices
-    return '' if value in valid else 'one of ' + ', '.join(valid)
-  if field in _AT_LEAST_ONE:
-    return '' if value >= 1 else 'a whole number of at least 1'
-  if field in _RANGES:
-    low, high, low_in, high_in = _RANGES[field]
-    is_end = (low_in and value == low) or (high_in and value == high)
-    if not is_end and not low < value < high:
-      return (
-        f'in {"[" if low_in else "("}{low}, {high}{"]" if high_in else ")"}'
-      )
-  return ''
+  if field == 'model.name':
+    return _NETWORKS.get(mode, FIELDS[field])
+  return FIELDS.get(field, _ANY)
 
 
 def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
@@ -141,26 +133,15 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
     if isinstance(value, list) and not all(
       isinstance(number, (int, float)) for number in value
     ):
-      errors.refuse(field, tuple(value), 'numbers with commas between')
-    if valid := expected(field, value, config.mode):
-      errors.refuse(field, value, valid)
-  if (config.dataset.name == 'folder') != bool(config.dataset.path):
-    errors.refuse(
-      'dataset.path',
-      config.dataset.path,
-      'a folder of images or a .csv file with --config.dataset.name=folder, '
-      "and '' with all others",
-    )
-  if config.dataset.name == 'folder' and config.dataset.shuffle_block > 1:
-    errors.refuse(
-      'dataset.shuffle_block',
-      config.dataset.shuffle_block,
-      '1 with --config.dataset.name=folder, where neighbours are of one class',
-    )
+      errors.invalid_value(field, tuple(value), 'numbers with commas between')
+    wanted = rule(field, config.mode)
+    if not wanted.holds(value):
+      errors.invalid_value(field, value, wanted.valid)
+  _check_dataset(config)
   for field in ('batch_size', 'eval_batch_size'):
     if field in config and config[field] % num_devices:
       below = config[field] // num_devices * num_devices or num_devices
-      errors.refuse(
+      errors.invalid_value(
         field,
         config[field],
         f'a multiple of the {num_devices} devices, such as {below}',
@@ -168,58 +149,52 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
   if config.mode == 'probe':
     _check_probe(config)
   else:
-    _check_training(config, num_devices)
+    _check_training(config)
 
 
-def differences(
-  old: dict[str, Any], new: dict[str, Any], but: Sequence[str] = ()
-) -> dict[str, tuple[Any, Any]]:
-  """{field: (old, new value)} where two flat configs make other numbers.
-
-  Fields that a saved config has and jobs have no longer do not count; one that
-  it lacks counts as what ADDED says.
-
-  Args:
-    old: of a saved config, see `flatten`.
-    new: of a job.
-    but: fields that do not count either, beside RUNTIME_FIELDS.
-  """
-  absent = 'not there'
-  return {
-    field: (before, new[field])
-    for field in sorted(new.keys() - {*RUNTIME_FIELDS, *but})
-    if (before := old.get(field, ADDED.get(field, absent))) != new[field]
-  }
+def _check_dataset(config: ml_collections.ConfigDict) -> None:
+  is_folder = config.dataset.name == 'folder'
+  if is_folder != bool(config.dataset.path):
+    errors.invalid_value(
+      'dataset.path',
+      config.dataset.path,
+      'a folder of images or a .csv file with --config.dataset.name=folder, '
+      "and '' with all others",
+    )
+  if is_folder and config.dataset.shuffle_block > 1:
+    errors.invalid_value(
+      'dataset.shuffle_block',
+      config.dataset.shuffle_block,
+      '1 with --config.dataset.name=folder, where neighbours are of one class',
+    )
 
 
 def _check_probe(config: ml_collections.ConfigDict) -> None:
   """The rules that only probes have."""
   if not config.init_from:
-    errors.refuse(
+    errors.invalid_value(
       'init_from', '', 'the folder of a run, such as runs/cifar_pretrain'
     )
   steps = tuple(config.init_steps)
   if len(set(steps)) < len(steps) or any(step < 1 for step in steps):
-    errors.refuse(
+    errors.invalid_value(
       'init_steps', steps, 'steps of the run, each above 0 and once'
     )
   if not config.validation_fraction:
-    errors.refuse(
+    errors.invalid_value(
       'validation_fraction', 0, 'above 0: C is chosen on these images'
     )
   strengths = tuple(config.probe.strengths)
   if not strengths or min(strengths) <= 0:
-    errors.refuse(
+    errors.invalid_value(
       'probe.strengths', strengths, 'one number or more, each above 0'
     )
 
 
-def _check_training(
-  config: ml_collections.ConfigDict, num_devices: int
-) -> None:
+def _check_training(config: ml_collections.ConfigDict) -> None:
   """The rules between the fields of pretraining and finetuning."""
   if config.optimizer.warmup_steps >= config.total_steps:
-    errors.refuse(
+    errors.invalid_value(
       'optimizer.warmup_steps',
       config.optimizer.warmup_steps,
       f'less than total_steps={config.total_steps}',
@@ -228,7 +203,7 @@ def _check_training(
     config.augment.border == 'reflect'
     and config.augment.padding >= config.image_size
   ):
-    errors.refuse(
+    errors.invalid_value(
       'augment.padding',
       config.augment.padding,
       f'below image_size={config.image_size} with augment.border=reflect',
@@ -239,7 +214,21 @@ def _check_training(
     is_zero = field == 'std' and any(value <= 0 for value in values)
     if len(values) != 3 or not are_finite or is_zero:
       above = ' above 0' if field == 'std' else ''
-      errors.refuse(f'normalise.{field}', values, f'three numbers{above}')
-  build.check(config)
+      errors.invalid_value(
+        f'normalise.{field}', values, f'three numbers{above}'
+      )
+  grid = patches.grid_size(config.image_size, config.patch_size)
   if config.mode == 'pretrain':
-    build.check_puzzle(config, config.batch_size // num_devices)
+    patches.num_targets(grid**2, config.masked_fraction)
+  depths = tuple(config.model.depths)
+  if len(depths) != 4 or any(type(n) is not int or n < 1 for n in depths):
+    errors.invalid_value(
+      'model.depths', depths, 'four whole numbers of at least 1'
+    )
+  dim, heads = config.model.width * 16, config.model.attention.num_heads
+  if dim % heads:
+    errors.invalid_value(
+      'model.attention.num_heads',
+      heads,
+      f'a divisor of the {dim} channels (16 * model.width)',
+    )

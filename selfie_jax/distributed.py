@@ -100,7 +100,7 @@ def _read_number(variable: str) -> int | None:
 
 
 @contextlib.contextmanager
-def ending_together() -> Iterator[None]:
+def abort_all_on_error() -> Iterator[None]:
   """In a job of several processes, ends this one at once if it fails.
 
   A normal exit waits for all processes, and the others may be waiting for this
@@ -131,7 +131,7 @@ def is_primary() -> bool:
   return jax.process_index() == 0
 
 
-def from_primary(make: Callable[[], Any]) -> Any:
+def broadcast_from_primary(make: Callable[[], Any]) -> Any:
   """What `make` gives in the primary process, in all of them.
 
   All of them must call it; the others do not call `make`.
@@ -168,7 +168,7 @@ def check_equal(value: Any, what: str) -> None:
     value: what is compared.
     what: it describes, in words.
   """
-  if from_primary(lambda: value) != value:
+  if broadcast_from_primary(lambda: value) != value:
     raise errors.UserError(
       f'process {jax.process_index()} of the job sees other {what} than the '
       'first one; let all of them see the same files and start all again'

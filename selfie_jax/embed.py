@@ -30,7 +30,7 @@ def main() -> None:
     help='write the predicted classes too (finetuned runs)',
   )
   command_line.silence_libraries()
-  with command_line.one_line():
+  with command_line.exit_cleanly():
     args = parser.parse_args()
     command_line.start_jax()
     written, skipped, layer = embed_folder(**vars(args))

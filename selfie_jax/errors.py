@@ -7,7 +7,7 @@ import os
 from typing import NoReturn
 
 # Of a disk or a network; what else an OSError may be is a fault of a program.
-_OF_THE_DISK = (
+_DISK_ERRNOS = (
   errno.EIO,
   errno.ENOSPC,
   errno.EDQUOT,
@@ -41,7 +41,7 @@ class Preempted(Exception):
   """
 
 
-def refuse(field: str, value: object, valid: str) -> NoReturn:
+def invalid_value(field: str, value: object, valid: str) -> NoReturn:
   """Raises UserError for the value of a config's field; says what is valid."""
   raise UserError(
     f'config.{field}={value!r} is not valid; it must be {valid} '
@@ -50,7 +50,7 @@ def refuse(field: str, value: object, valid: str) -> NoReturn:
 
 
 @contextlib.contextmanager
-def of_the_disk() -> Iterator[None]:
+def as_disk_error() -> Iterator[None]:
   """Turns an error of the disk into one for the person at the keyboard.
 
   For what nothing else explains better: the disk may fail at any place.
@@ -58,7 +58,7 @@ def of_the_disk() -> Iterator[None]:
   try:
     yield
   except OSError as error:
-    if error.errno not in _OF_THE_DISK:
+    if error.errno not in _DISK_ERRNOS:
       raise
     place = f' of {error.filename}' if error.filename else ''
     raise UserError(
@@ -88,5 +88,5 @@ def reason(error: BaseException) -> str:
       return reason(cause)
     seen.append(cause)
     cause = cause.__cause__ or cause.__context__
-  known = map(os.strerror, _OF_THE_DISK)
+  known = map(os.strerror, _DISK_ERRNOS)
   return next((text for text in known if text in said), said[:300])

@@ -41,7 +41,7 @@ def main() -> None:
   add('--format', required=True, choices=_FORMATS)
   add('--out', required=True, metavar='DIR', help='a new folder')
   command_line.silence_libraries()
-  with command_line.one_line():
+  with command_line.exit_cleanly():
     args = parser.parse_args()
     command_line.start_jax()
     for path in export(args.checkpoint, args.format, args.out):

@@ -11,7 +11,7 @@ from matplotlib.backends import backend_agg
 import numpy as np
 
 RIGHT, WRONG = '#1a9641', '#d7191c'
-HOLE = (158, 188, 218)  # no grey: a digit may have it
+MASKED = (158, 188, 218)  # no grey: a digit may have it
 PARTS = {'train': '#9ecae1', 'validation': '#08519c', 'test': '#d95f02'}
 CHANCE = '#888888'
 KNN = '#54278f'
@@ -27,16 +27,16 @@ TILE = 1.0  # inches of a small image
 def patch_puzzle(
   images: np.ndarray,
   targets: np.ndarray,
-  answers: np.ndarray,
+  predictions: np.ndarray,
   patch_size: int,
   columns: int = 3,
 ) -> mpl_figure.Figure:
-  """Images with their holes, beside the patches that the model put in them.
+  """Images with masked patches, beside the patches that the model chose.
 
   Args:
     images: uint8 [n, h, w, 3].
     targets: the masked places of each image [n, targets], patch numbers.
-    answers: which target was put into each of these places [n, targets].
+    predictions: which target was put into each of these places [n, targets].
     patch_size: side of a patch in pixels.
     columns: image pairs in a row.
 
@@ -44,7 +44,7 @@ def patch_puzzle(
     A figure; a patch in its right place has a green frame, any other a red
     one.
   """
-  images, targets, answers = map(np.asarray, (images, targets, answers))
+  images, targets, predictions = map(np.asarray, (images, targets, predictions))
   grid = images.shape[1] // patch_size
   rows = -(-len(images) // columns)
   fig = figure(3.4 * columns, 1.75 * rows + 0.5)
@@ -59,32 +59,32 @@ def patch_puzzle(
     )
 
   for i, (image, places, chosen) in enumerate(
-    zip(images, targets, answers, strict=True)
+    zip(images, targets, predictions, strict=True)
   ):
     row, column = divmod(i, columns)
-    holes, solved = axes[row, 2 * column], axes[row, 2 * column + 1]
-    left, filled = image.copy(), image.copy()
-    for hole, (place, answer) in enumerate(zip(places, chosen, strict=True)):
-      left[window(place)] = HOLE
-      filled[window(place)] = image[window(places[answer])]
+    left, right = axes[row, 2 * column], axes[row, 2 * column + 1]
+    masked, filled = image.copy(), image.copy()
+    for i, (place, prediction) in enumerate(zip(places, chosen, strict=True)):
+      masked[window(place)] = MASKED
+      filled[window(place)] = image[window(places[prediction])]
       y, x = window(place)
-      solved.add_patch(
+      right.add_patch(
         mpl_patches.Rectangle(
           (x.start - 0.5, y.start - 0.5),
           patch_size,
           patch_size,
           fill=False,
           linewidth=1.6,
-          edgecolor=RIGHT if answer == hole else WRONG,
+          edgecolor=RIGHT if prediction == i else WRONG,
         )
       )
-    holes.imshow(left)
-    solved.imshow(filled)
-  right = (answers == np.arange(answers.shape[1])).sum()
+    left.imshow(masked)
+    right.imshow(filled)
+  hits = (predictions == np.arange(predictions.shape[1])).sum()
   fig.suptitle(
-    f'Left: the image with holes. Right: the patch chosen for each, '
-    f'{right} of {answers.size} right (green);\n'
-    'two holes may choose the same',
+    f'Left: {targets.shape[1]} patches masked. Right: the choices of the '
+    f'network, {hits} of {predictions.size} right (green);\n'
+    'a patch may be chosen for two positions',
     fontsize=10,
   )
   return fig
@@ -132,11 +132,9 @@ def curves(history: Sequence[dict[str, Any]]) -> mpl_figure.Figure:
     axis.set_xlabel('step')
     axis.spines[['top', 'right']].set_visible(False)
   if 'chance' in history[0]:
-    # In training another than in evaluation, where puzzle.group is above 1.
-    for i, chance in enumerate({round(row['chance'], 6) for row in history}):
-      label = None if i else 'chance'
-      axes[0].axhline(-np.log(chance), color=CHANCE, linestyle=':')
-      axes[1].axhline(chance, color=CHANCE, linestyle=':', label=label)
+    chance = history[0]['chance']
+    axes[0].axhline(-np.log(chance), color=CHANCE, linestyle=':')
+    axes[1].axhline(chance, color=CHANCE, linestyle=':', label='chance')
   axes[1].legend(frameon=False, fontsize=9)
   return fig
 

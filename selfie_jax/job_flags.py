@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import difflib
 import importlib
 import importlib.util
-import math
 import pathlib
 import re
 import sys
@@ -210,9 +209,8 @@ def _explain(text: str, values: flags.FlagValues) -> str:
   if name.startswith('config.'):
     from selfie_jax import config as config_lib  # JAX takes seconds to load
 
-    valid = config_lib.expected(
-      name.removeprefix('config.'), math.nan, values['config'].value.mode
-    )
+    field, mode = name.removeprefix('config.'), values['config'].value.mode
+    valid = config_lib.rule(field, mode).valid
   kind = _KINDS.get(values[name].flag_type(), '') if name in values else ''
   if kind and (not valid or valid.startswith('in ')):
     valid = f'{kind} {valid}'.strip()

@@ -28,7 +28,7 @@ GRID = '0.01,0.03,0.1,0.3'  # the paper tunes in [0.01, 0.4]
 
 def main() -> None:
   command_line.log_to_terminal()
-  with command_line.one_line():
+  with command_line.exit_cleanly():
     given, plan = parse()
     results = results_lib.Results(plan, given.results)
     runs = results.table()

@@ -40,7 +40,7 @@ def main() -> None:
     'finetuned ones), attention or block4',
   )
   command_line.silence_libraries()
-  with command_line.one_line():
+  with command_line.exit_cleanly():
     args = parser.parse_args()
     command_line.start_jax()
     draw_run(**vars(args))
@@ -120,11 +120,11 @@ def draw(
   shown = samples.choose(pool.labels, count)
   images = pool.images[shown]
   if model.config.mode == 'pretrain':
-    targets, answers = solve(model, images, pool.index[shown])
+    targets, predictions = predict(model, images, pool.index[shown])
     figures['patches'] = figures_lib.patch_puzzle(
       images,
       targets,
-      answers,
+      predictions,
       model.config.patch_size,
       columns=min(3, math.ceil(len(images) ** 0.5)),
     )
@@ -155,10 +155,10 @@ def draw(
   return figures, missing
 
 
-def solve(
+def predict(
   model, images: np.ndarray, index: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-  """The puzzles of images: their holes, and the targets put there [n, m]."""
+  """The masked positions of images, and the targets chosen for them [n, m]."""
   import jax
 
   from selfie_jax.models import build
@@ -174,7 +174,7 @@ def solve(
     opt_state=None,
   )
   logits, _, targets = jax.jit(
-    functools.partial(pretrain.solve, config=model.config)
+    functools.partial(pretrain.predict, config=model.config)
   )(state, {'image': images, 'index': index})
   return np.asarray(targets), np.asarray(logits.argmax(axis=-1))
 

@@ -11,7 +11,7 @@ from selfie_jax import errors
 
 @pytest.mark.parametrize('number', [errno.EIO, errno.ENOSPC, errno.EINTR])
 def test_an_error_of_the_disk_is_for_the_person_at_the_keyboard(number):
-  with pytest.raises(errors.UserError) as caught, errors.of_the_disk():
+  with pytest.raises(errors.UserError) as caught, errors.as_disk_error():
     raise OSError(number, os.strerror(number), '/runs/a')
   said = str(caught.value)
   assert os.strerror(number) in said
@@ -20,7 +20,7 @@ def test_an_error_of_the_disk_is_for_the_person_at_the_keyboard(number):
 
 
 def test_another_error_of_the_system_stays_a_fault():
-  with pytest.raises(FileNotFoundError), errors.of_the_disk():
+  with pytest.raises(FileNotFoundError), errors.as_disk_error():
     open('/there/is/no/such/file')
 
 

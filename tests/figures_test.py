@@ -6,37 +6,23 @@ import pytest
 from selfie_jax import figures as figures_lib
 
 
-def test_chosen_patches_are_put_into_the_holes():
+def test_chosen_patches_are_put_into_the_masked_positions():
   image = np.arange(32 * 32 * 3, dtype=np.uint32).reshape(1, 32, 32, 3)
   image = (image % 251).astype(np.uint8)
   targets = np.array([[5, 0, 15, 2]])
-  answers = np.array([[0, 2, 1, 3]])  # two right, two swapped
-  figure = figures_lib.patch_puzzle(image, targets, answers, 8)
-  holes, solved = [axis.images[0].get_array() for axis in figure.axes[:2]]
-  assert (holes[0:8, 0:8] == figures_lib.HOLE).all()
-  assert (holes[8:16, 8:16] == figures_lib.HOLE).all()
-  np.testing.assert_array_equal(holes[16:24], image[0, 16:24])
-  # Hole 1 is place 0 and got target 2, which is place 15.
-  np.testing.assert_array_equal(solved[0:8, 0:8], image[0, 24:32, 24:32])
-  np.testing.assert_array_equal(solved[24:32, 24:32], image[0, 0:8, 0:8])
-  np.testing.assert_array_equal(solved[8:16, 8:16], image[0, 8:16, 8:16])
+  predictions = np.array([[0, 2, 1, 3]])  # two right, two swapped
+  figure = figures_lib.patch_puzzle(image, targets, predictions, 8)
+  masked, filled = [axis.images[0].get_array() for axis in figure.axes[:2]]
+  assert (masked[0:8, 0:8] == figures_lib.MASKED).all()
+  assert (masked[8:16, 8:16] == figures_lib.MASKED).all()
+  np.testing.assert_array_equal(masked[16:24], image[0, 16:24])
+  # Target 1 is place 0; target 2, place 15, was chosen for it.
+  np.testing.assert_array_equal(filled[0:8, 0:8], image[0, 24:32, 24:32])
+  np.testing.assert_array_equal(filled[24:32, 24:32], image[0, 0:8, 0:8])
+  np.testing.assert_array_equal(filled[8:16, 8:16], image[0, 8:16, 8:16])
   frames = [p.get_edgecolor() for p in figure.axes[1].patches]
   assert frames[0] == frames[3] != frames[1] == frames[2]
   assert '2 of 4 right' in figure.get_suptitle()
-
-
-def test_curves_have_the_chance_of_each_part():
-  rows = [
-    {'step': 1, 'part': 'train', 'chance': 1 / 16},
-    {'step': 1, 'part': 'test', 'chance': 0.25},
-    {'step': 2, 'part': 'train', 'chance': 1 / 16 + 1e-9},
-  ]
-  of_all = {'loss': 1.0, 'patch_accuracy': 0.5}
-  axis = figures_lib.curves([row | of_all for row in rows]).axes[1]
-  lines = [line for line in axis.lines if line.get_linestyle() == ':']
-  assert {float(line.get_ydata()[0]) for line in lines} == {1 / 16, 0.25}
-  labels = [text.get_text() for text in axis.get_legend().get_texts()]
-  assert labels.count('chance') == 1
 
 
 def test_curves_have_chance_and_both_parts():

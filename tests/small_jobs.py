@@ -16,7 +16,7 @@ from configs import digits_finetune
 from configs import digits_pretrain
 from selfie_jax.models import build
 from selfie_jax.storage import checkpoints
-from selfie_jax.storage import saved_job
+from selfie_jax.storage import run_metadata
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.tasks import finetune
 from selfie_jax.tasks import pretrain
@@ -138,7 +138,7 @@ def random_run(config, folder, images, classes=10):
   workdir = workdir_lib.run_path(folder)
   workdir.mkdir(parents=True, exist_ok=True)
   names = [f'class {i}' for i in range(classes)]
-  saved_job.save(config, {'train': {'classes': names}}, workdir)
+  run_metadata.save(config, {'train': {'classes': names}}, workdir)
   with checkpoints.open_manager(workdir, 1) as manager:
     checkpoints.save(
       manager,

@@ -89,13 +89,13 @@ def test_puzzles_are_those_of_the_evaluation(pretrain_config, tmp_path, batch):
   small_jobs.random_run(pretrain_config, tmp_path, images)
   model = model_lib.load(tmp_path)
   index = np.arange(16, dtype=np.int32)[::-1]
-  targets, answers = visualize.solve(model, images, index)
+  targets, predictions = visualize.predict(model, images, index)
   state = pretrain.create_state(model.config, 10).replace(**model.variables)
   logits, _, expected = jax.jit(
-    lambda state, batch: pretrain.solve(state, batch, model.config)
+    lambda state, batch: pretrain.predict(state, batch, model.config)
   )(state, {'image': images, 'index': index})
   np.testing.assert_array_equal(targets, expected)
-  np.testing.assert_array_equal(answers, logits.argmax(axis=-1))
+  np.testing.assert_array_equal(predictions, logits.argmax(axis=-1))
 
 
 def test_test_images_keep_their_labels_and_puzzles(pretrain_config):

@@ -53,18 +53,18 @@ class Index:
     return _offsets(self.lengths[begin : begin + self.counts[file]])
 
 
-def find(paths: Sequence[str], from_primary: FromPrimary) -> Index:
+def find(paths: Sequence[str], broadcast_from_primary: FromPrimary) -> Index:
   """The index of TFRecord files.
 
   Args:
     paths: the files, all in one folder.
-    from_primary: with several processes, calls a function in one of them and
-      gives its result to all.
+    broadcast_from_primary: with several processes, calls a function in one of
+      them and gives its result to all.
 
   Raises:
     UserError: a file cannot be read, or is damaged.
   """
-  columns = from_primary(
+  columns = broadcast_from_primary(
     lambda: remembered('index', paths, lambda: _make(paths))
   )
   return Index(columns['counts'], columns['lengths'], columns['labels'])

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def open_sources(
-  config, from_primary: index.FromPrimary = lambda make: make()
+  config, broadcast_from_primary: index.FromPrimary = lambda make: make()
 ) -> tuple[sources.Source, sources.Source]:
   """Opens the training and the test images of the config's data set.
 
@@ -34,17 +34,18 @@ def open_sources(
 
   Args:
     config: the job's.
-    from_primary: with several processes, calls a function in one of them and
-      gives its array to all, so that all leave out the same images.
+    broadcast_from_primary: with several processes, calls a function in one of
+      them and gives its array to all, so that all leave out the same images.
 
   Raises:
     UserError: no such data set or split, the set cannot be had, or more than
       dataset.max_unreadable of the images of a split cannot be decoded.
   """
   names = config.dataset.train_split, config.dataset.test_split
-  stores = _open_stores(config, names, from_primary)
+  stores = _open_stores(config, names, broadcast_from_primary)
   both = tuple(
-    sources.Source(stores[name], config, from_primary) for name in names
+    sources.Source(stores[name], config, broadcast_from_primary)
+    for name in names
   )
   shares, named = zip(
     *(source.check_left_out() for source in both), strict=True
@@ -86,7 +87,7 @@ def open_store(config, split_name: str) -> records.Records | folder.Folder:
 def _open_stores(
   config,
   names: Sequence[str],
-  from_primary: index.FromPrimary = lambda make: make(),
+  broadcast_from_primary: index.FromPrimary = lambda make: make(),
 ) -> dict[str, records.Records | folder.Folder]:
   if config.dataset.name == 'folder':
     stores = folder.open_splits(config.dataset, config.mode != 'pretrain')
@@ -99,7 +100,7 @@ def _open_stores(
   builder = datasets.open_builder(config.dataset)
   return {
     name: records.open_records(
-      builder, datasets.open_split(builder, name), from_primary
+      builder, datasets.open_split(builder, name), broadcast_from_primary
     )
     for name in names
   }

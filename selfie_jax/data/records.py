@@ -23,23 +23,23 @@ _CHUNK = 256  # records given out at once
 def open_records(
   builder: tfds.core.DatasetBuilder,
   split,
-  from_primary: index_lib.FromPrimary = lambda make: make(),
+  broadcast_from_primary: index_lib.FromPrimary = lambda make: make(),
 ) -> Records:
   """The records of a prepared builder's split, or of parts of one.
 
   Args:
     builder: of a data set that is on the disk or in a bucket.
     split: tfds's split info.
-    from_primary: see index.find.
+    broadcast_from_primary: see index.find.
 
   Raises:
     UserError: they are neither TFRecord nor ArrayRecord.
   """
   file_format = builder.info.file_format
   if file_format is tfds.core.FileFormat.TFRECORD:
-    return Records(builder, split, from_primary)
+    return Records(builder, split, broadcast_from_primary)
   if file_format is tfds.core.FileFormat.ARRAY_RECORD:
-    return ArrayRecords(builder, split, from_primary)
+    return ArrayRecords(builder, split, broadcast_from_primary)
   raise errors.UserError(
     f"Data set '{builder.info.full_name}' is stored as"
     f' {getattr(file_format, "value", file_format)}; prepare it with'
@@ -64,7 +64,9 @@ class Records:
 
   may_be_damaged = False
 
-  def __init__(self, builder, split, from_primary: index_lib.FromPrimary):
+  def __init__(
+    self, builder, split, broadcast_from_primary: index_lib.FromPrimary
+  ):
     self.name = f'{builder.info.full_name} {split.name}'
     self.size = split.num_examples
     self.class_names = builder.info.features['label'].names
@@ -76,7 +78,7 @@ class Records:
     self._image = tfds.features.FeaturesDict(
       {'image': builder.info.features['image']}
     )
-    self._from_primary = from_primary
+    self._from_primary = broadcast_from_primary
 
   @property
   def labels(self) -> np.ndarray:

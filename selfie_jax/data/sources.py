@@ -67,7 +67,7 @@ class Source:
     self,
     store: records.Records | folder.Folder,
     config,
-    from_primary: index.FromPrimary = lambda make: make(),
+    broadcast_from_primary: index.FromPrimary = lambda make: make(),
   ):
     """Takes the encoded images of a split; see input_pipeline.open_sources."""
     self.name = store.name
@@ -80,7 +80,7 @@ class Source:
     self._is_small = gib <= _KEPT_GIB
     self._read_ahead = config.dataset.read_ahead if store.in_bucket else 0
     self._store = store
-    self._from_primary = from_primary
+    self._from_primary = broadcast_from_primary
 
   @property
   def size(self) -> int:

@@ -22,13 +22,6 @@ CHOICES = {
   'model.logit_scale': ('none', 'inverse_sqrt'),
   'model.closing_norm': (True, False),
   'model.attention.num_layers': (1, 2, 3, 4),
-  # Beyond the paper.
-  'puzzle.query': ('sum', 'attend'),
-  'puzzle.gap': (0, 2),
-  'puzzle.colour_factor': (0.0, 0.4),
-  'puzzle.colour_shift': (0.0, 0.2),
-  'puzzle.greyscale': (0.0, 0.5),
-  'puzzle.group': (1, 4),
 }
 
 # What the experiment itself sets in its cells.

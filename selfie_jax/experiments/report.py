@@ -5,12 +5,12 @@ import datetime
 from etils import epath
 import pandas as pd
 
-from selfie_jax import config as config_lib
 from selfie_jax.experiments import plan as plan_lib
 from selfie_jax.experiments import recipes
 from selfie_jax.experiments import report_figures
 from selfie_jax.experiments import statistics
 from selfie_jax.experiments import tuning
+from selfie_jax.storage import run_metadata
 from selfie_jax.storage import workdir as workdir_lib
 
 
@@ -119,7 +119,7 @@ def _departures(plan: plan_lib.Plan, runs: pd.DataFrame) -> str:
     if mode == 'pretrain':  # it may have been given with --pretrained
       here = runs.config.iloc[0] or here
     paper = recipes.fields_of(plan.config(mode).partition(':')[0])
-    changed = config_lib.differences(here, paper, recipes.PLACES).items()
+    changed = run_metadata.differences(here, paper, recipes.PLACES).items()
     columns[f'{mode}: paper'] = {f: str(theirs) for f, (_, theirs) in changed}
     columns[f'{mode}: here'] = {f: str(ours) for f, (ours, _) in changed}
   rows = pd.DataFrame(columns).sort_index().fillna('')

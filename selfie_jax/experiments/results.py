@@ -18,7 +18,7 @@ from selfie_jax import errors
 from selfie_jax.experiments import plan as plan_lib
 from selfie_jax.experiments import recipes
 from selfie_jax.experiments import tuning
-from selfie_jax.storage import saved_job
+from selfie_jax.storage import run_metadata
 from selfie_jax.storage import workdir as workdir_lib
 
 TABLE = 'runs.jsonl'
@@ -117,9 +117,9 @@ class Results:
       return []
     expected = recipes.fields_of(job.config, job.fields)
     if job.folder == self._plan.pretrained:
-      given = saved_job.load_config(epath.Path(job.folder))
+      given = run_metadata.load_config(epath.Path(job.folder))
       expected = config_lib.flatten(given)
-    changed = config_lib.differences(row['config'], expected, recipes.PLACES)
+    changed = run_metadata.differences(row['config'], expected, recipes.PLACES)
     pretraining = job.start or job
     its = row['pretraining'] if job.start else row.get('weights')
     ours = fingerprint(pretraining.folder)
@@ -165,7 +165,7 @@ def step(job: plan_lib.Job) -> int:
 
 def _read_run(job: plan_lib.Job) -> Row:
   """The row of a run in its folder."""
-  config = saved_job.load_config(epath.Path(job.folder))
+  config = run_metadata.load_config(epath.Path(job.folder))
   failure = _read(job.folder, FAILURE)
   if config is None and failure is None:
     return {}

@@ -16,7 +16,7 @@ from selfie_jax import errors
 from selfie_jax.data.photos import images as images_lib
 from selfie_jax.models import build
 from selfie_jax.models import features
-from selfie_jax.storage import saved_job
+from selfie_jax.storage import run_metadata
 from selfie_jax.storage import weights as weights_lib
 from selfie_jax.storage import workdir as workdir_lib
 
@@ -200,7 +200,7 @@ def load(
       be read.
   """
   workdir = workdir_lib.run_path(run)
-  config = saved_job.load_config(workdir)
+  config = run_metadata.load_config(workdir)
   if config is None:
     raise errors.UserError(
       f'{run} is not a run: no config.json there. Give the folder of a run, '
@@ -216,6 +216,6 @@ def load(
   class_names = None
   if config.mode == 'finetune':
     count = len(variables['params']['head']['bias'])
-    class_names = saved_job.load_class_names(workdir)
+    class_names = run_metadata.load_class_names(workdir)
     class_names = class_names or [str(label) for label in range(count)]
   return Model(config, variables, class_names, batch_size, step)

@@ -6,42 +6,13 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from selfie_jax import errors
-from selfie_jax.models import attention_pooling as pooling_lib
+from selfie_jax.models import attention
 from selfie_jax.models import classifier as classifier_lib
 from selfie_jax.models import patches
 from selfie_jax.models import resnet
 from selfie_jax.models import selfie as selfie_lib
 
 AXIS = 'batch'  # pmap axis over which BatchNorm is synchronised
-
-
-def check(config: ml_collections.ConfigDict) -> None:
-  """Raises UserError for a value that no network can be built of."""
-  patches.grid_size(config.image_size, config.patch_size)
-  depths = tuple(config.model.depths)
-  if len(depths) != 4 or any(type(n) is not int or n < 1 for n in depths):
-    errors.refuse('model.depths', depths, 'four whole numbers of at least 1')
-  dim, heads = config.model.width * 16, config.model.attention.num_heads
-  if dim % heads:
-    errors.refuse(
-      'model.attention.num_heads',
-      heads,
-      f'a divisor of the {dim} channels (16 * model.width)',
-    )
-
-
-def check_puzzle(config: ml_collections.ConfigDict, images: int) -> None:
-  """Raises UserError if no puzzle can be made; `images` a step and device."""
-  grid = patches.grid_size(config.image_size, config.patch_size)
-  patches.num_targets(grid**2, config.masked_fraction)
-  gap, group = config.puzzle.gap, config.puzzle.group
-  if gap > config.patch_size // 2:
-    valid = f'at most half of patch_size={config.patch_size}'
-    errors.refuse('puzzle.gap', gap, valid)
-  if images % group:
-    valid = f'a divisor of the {images} images of a step on a device'
-    errors.refuse('puzzle.group', group, valid)
 
 
 def selfie(config: ml_collections.ConfigDict) -> selfie_lib.Selfie:
@@ -52,11 +23,6 @@ def selfie(config: ml_collections.ConfigDict) -> selfie_lib.Selfie:
     positions=positions(config),
     context_positions=config.model.context_positions,
     logit_scale=config.model.logit_scale,
-    query_layer=(
-      pooling_lib.TransformerLayer(**_transformer_settings(config))
-      if config.puzzle.query == 'attend'
-      else None
-    ),
   )
 
 
@@ -83,19 +49,18 @@ def patch_network(config: ml_collections.ConfigDict) -> resnet.PatchNetwork:
 
 def attention_pooling(
   config: ml_collections.ConfigDict,
-) -> pooling_lib.AttentionPooling:
+) -> attention.AttentionPooling:
   """A."""
-  return pooling_lib.AttentionPooling(
-    num_layers=config.model.attention.num_layers,
-    **_transformer_settings(config),
+  return attention.AttentionPooling(
+    **config.model.attention, dtype=jnp.dtype(config.dtype)
   )
 
 
 def positions(
   config: ml_collections.ConfigDict,
-) -> pooling_lib.PositionEmbedding:
+) -> attention.PositionEmbedding:
   """The embeddings of the patch grid's places."""
-  return pooling_lib.PositionEmbedding(
+  return attention.PositionEmbedding(
     config.model.positions,
     patches.grid_size(config.image_size, config.patch_size),
   )
@@ -113,17 +78,6 @@ def resnet_settings(
     closing_norm=model.closing_norm,
     norm_momentum=model.norm_momentum,
     axis_name=AXIS if model.sync_batch_norm else None,
-    dtype=jnp.dtype(config.dtype),
-  )
-
-
-def _transformer_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
-  """The fields that every layer of A has, and the query's."""
-  attention = config.model.attention
-  return dict(
-    num_heads=attention.num_heads,
-    hidden=attention.hidden,
-    dropout=attention.dropout,
     dtype=jnp.dtype(config.dtype),
   )
 

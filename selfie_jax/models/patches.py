@@ -1,7 +1,7 @@
 """Images as patches, and the split of a patch set into context and targets.
 
 Pure functions. Patches are numbered row by row from the top left. A *target*
-is a masked patch, one of the holes of the puzzle; the *context* is the rest.
+is a masked patch; the *context* is the rest.
 """
 
 import jax
@@ -9,8 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from selfie_jax import errors
-
-_LUMINANCE = (0.299, 0.587, 0.114)  # of red, green, blue: ITU-R BT.601
 
 
 def grid_size(image_size: int, patch_size: int) -> int:
@@ -71,83 +69,6 @@ def extract_overlapping(images: jax.Array, patch_size: int) -> jax.Array:
   places = starts[:, None] + np.arange(patch_size)
   # [batch, rows, size, columns, size, c]
   return images[:, places][:, :, :, places].swapaxes(2, 3)
-
-
-def recolour(
-  images: jax.Array,
-  keys: jax.Array,
-  patch_size: int,
-  factor: float,
-  shift: float,
-  greyscale: float,
-) -> jax.Array:
-  """Changes the colours of each patch by itself, where it is in the image.
-
-  Args:
-    images: of values 0 to 255 [batch, s, s, 3].
-    keys: [batch].
-    patch_size: side of a patch, pixels.
-    factor: each channel is multiplied by a number in [1 - factor, 1 + factor],
-    shift: then moved by one in [-255 * shift, 255 * shift], then clipped.
-    greyscale: share of the patches that become grey after that.
-
-  Returns:
-    float32, of the same shape and range.
-  """
-  b, side = images.shape[:2]
-  grid = side // patch_size
-
-  def draw(key):
-    of_factor, of_shift, of_grey = jax.random.split(key, 3)
-    shape = (grid, 1, grid, 1, 3)
-    return (
-      1 + factor * jax.random.uniform(of_factor, shape, minval=-1),
-      255 * shift * jax.random.uniform(of_shift, shape, minval=-1),
-      jax.random.bernoulli(of_grey, greyscale, (grid, 1, grid, 1, 1)),
-    )
-
-  factors, shifts, are_grey = jax.vmap(draw)(keys)
-  x = images.reshape(b, grid, patch_size, grid, patch_size, 3)
-  x = jnp.clip(x * factors + shifts, 0, 255)
-  grey = (x * jnp.array(_LUMINANCE)).sum(axis=-1, keepdims=True)
-  return jnp.where(are_grey, grey, x).reshape(images.shape)
-
-
-def separate(
-  patches: jax.Array, gap: int, keys: jax.Array | None = None
-) -> jax.Array:
-  """Cuts each patch smaller and fills it up again by reflection.
-
-  So neighbours do not touch, while P sees pixels at the scale of whole images,
-  in patches of one size, with no more of a border than before: what it learns
-  fits the patches of evaluation, and whole images.
-
-  Args:
-    patches: [batch, patches, size, size, c].
-    gap: pixels less in height and width, up to size / 2.
-    keys: [batch], to draw the place of each patch; None for the middle.
-  """
-  count, size = patches.shape[1], patches.shape[2] - gap
-  before = gap // 2
-  if keys is None:
-    offsets = jnp.full((1, count, 2), before)
-  else:
-    offsets = jax.vmap(
-      lambda key: jax.random.randint(key, (count, 2), 0, gap + 1)
-    )(keys)
-  for axis in (2, 3):
-    # A choice among a few windows; a TPU gathers slowly.
-    offset = offsets[:, :, axis - 2, None, None, None]
-    patches = jnp.select(
-      [offset == i for i in range(gap + 1)],
-      [
-        jax.lax.slice_in_dim(patches, i, i + size, axis=axis)
-        for i in range(gap + 1)
-      ],
-    )
-  edges = (before, gap - before)
-  widths = ((0, 0), (0, 0), edges, edges, (0, 0))
-  return jnp.pad(patches, widths, mode='reflect')
 
 
 def assemble(patches: jax.Array) -> jax.Array:

@@ -1,9 +1,9 @@
-"""Pre-activation bottleneck ResNets: the patch network P and ResNet-50.
+"""Pre-activation bottleneck ResNets, and the patch network P.
 
-Both hold the names stem, block1, block2, block3, so that moving P's weights
-into a ResNet is a copy. He et al., "Identity Mappings in Deep Residual
-Networks" (2016); padding is explicit and symmetric as in their networks, so
-that weights mean the same in other frameworks.
+P and the classifiers share the names stem, block1, block2, block3, so moving
+P's weights into a classifier is a copy. He et al., "Identity Mappings in Deep
+Residual Networks" (2016). Padding is explicit and symmetric as in their
+networks, so that weights mean the same in other frameworks.
 """
 
 import functools
@@ -69,15 +69,17 @@ class Bottleneck(nn.Module):
     norm, layer = self.norm, preactivation.norm_relu_conv
     out = self.features * EXPANSION
     conv1 = conv.Conv(self.features, 1, name='conv1')
+    conv2 = conv.Conv(self.features, 3, self.stride, name='conv2')
+    conv3 = conv.Conv(out, 1, name='conv3')
     if x.shape[-1] == out and self.stride == 1:
-      shortcut, y = x, layer(x, norm(name='norm1'), conv1)
+      shortcut = x
+      (y,) = layer(x, norm(name='norm1'), conv1)
     else:
       projection = conv.Conv(out, 1, self.stride, name='shortcut')
       y, shortcut = layer(x, norm(name='norm1'), conv1, projection)
-    conv2 = conv.Conv(self.features, 3, self.stride, name='conv2')
-    y = layer(y, norm(name='norm2'), conv2)
-    conv3 = conv.Conv(out, 1, name='conv3')
-    return layer(y, norm(name='norm3'), conv3, plus=shortcut)
+    (y,) = layer(y, norm(name='norm2'), conv2)
+    (y,) = layer(y, norm(name='norm3'), conv3)
+    return shortcut + y
 
 
 class Block(nn.Module):
@@ -151,22 +153,3 @@ class PatchNetwork(ResNet):
   def __call__(self, patches: jax.Array, train: bool) -> jax.Array:
     """Maps patches [n, size, size, 3] to vectors [n, dim]."""
     return super().__call__(patches, train).mean(axis=(1, 2))
-
-
-class ResNet50(ResNet):
-  """ResNet-50 with a new head; block1 to block3 and the stem fit P's."""
-
-  depths: tuple[int, ...] = (3, 4, 6, 3)
-  num_classes: int = 10
-
-  @nn.compact
-  def __call__(
-    self, images: jax.Array, train: bool, dropout_keys: jax.Array | None = None
-  ) -> jax.Array:
-    """Maps [batch, h, w, 3] to float32 logits [batch, classes].
-
-    `dropout_keys` is taken for the sake of one interface; there is no dropout.
-    """
-    del dropout_keys
-    x = super().__call__(images, train).mean(axis=(1, 2))
-    return nn.Dense(self.num_classes, name='head')(x.astype(jnp.float32))

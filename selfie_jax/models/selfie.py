@@ -1,4 +1,4 @@
-"""The pretraining model: pick the right patch for every hole of an image.
+"""The pretraining model: pick the right patch for every masked position.
 
 Trinh, Luong, Le, "Selfie: Self-supervised Pretraining for Image Embedding"
 (2019), section 3.
@@ -8,11 +8,10 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from selfie_jax.models import attention_pooling
+from selfie_jax.models import attention
 from selfie_jax.models import resnet
 
 LOGIT_SCALES = ('none', 'inverse_sqrt')
-QUERIES = ('sum', 'attend')
 
 
 class Selfie(nn.Module):
@@ -21,21 +20,16 @@ class Selfie(nn.Module):
   Attributes:
     patch_network: P.
     attention_pooling: A.
-    positions: embeddings of the places of the patch grid.
+    positions: embeddings of the positions of the patch grid.
     context_positions: whether the context's vectors get them too, before A.
     logit_scale: 'none', or 'inverse_sqrt' to divide the logits by sqrt(dim).
-    query_layer: None, the paper's query u + e(place); or a layer in which that
-      sum attends to the visible patches with their positions, and whose output
-      is added. Of the paper's logits (u + e_i) h_j only e_i h_j tells the holes
-      of an image apart, and the context has no part in it.
   """
 
   patch_network: resnet.PatchNetwork
-  attention_pooling: attention_pooling.AttentionPooling
-  positions: attention_pooling.PositionEmbedding
+  attention_pooling: attention.AttentionPooling
+  positions: attention.PositionEmbedding
   context_positions: bool = False
   logit_scale: str = 'none'
-  query_layer: attention_pooling.TransformerLayer | None = None
 
   def __call__(
     self,
@@ -44,9 +38,8 @@ class Selfie(nn.Module):
     targets: jax.Array,
     train: bool,
     dropout_keys: jax.Array | None = None,
-    group: int = 1,
   ) -> jax.Array:
-    """Scores every target patch for every hole of its own image.
+    """Scores every target patch for every masked position of its own image.
 
     Args:
       patches: [batch, patches, size, size, 3], normalised.
@@ -54,34 +47,28 @@ class Selfie(nn.Module):
       targets: numbers of the masked patches [batch, targets].
       train: batch statistics in P if True, running ones if False.
       dropout_keys: keys [batch], or None for no dropout in A.
-      group: so many consecutive images are one puzzle: the targets of each
-        are scored for the holes of all. A divisor of batch.
 
     Returns:
-      float32 logits [batch, targets, targets]; row i is the place of target i,
-      column j the patch that target j is. The right answer is the diagonal.
-      [batch / group, group * targets, group * targets] of groups.
+      float32 logits [batch, targets, targets]; row i is the position of target
+      i, column j the patch that target j is. The right answer is the diagonal.
     """
-    b, m = targets.shape
-    h = self._embed(patches, train)
-    places = self.positions(h.shape[-1]).astype(h.dtype)  # [patches, dim]
+    # P embeds every patch on its own.
+    h = self._embed(patches, train)  # [batch, patches, dim]
+    position = self.positions(h.shape[-1]).astype(h.dtype)  # [patches, dim]
 
+    # The context, and the masked patches to choose from.
     visible = jnp.take_along_axis(h, context[..., None], axis=1)
-    pooled = visible + places[context] if self.context_positions else visible
-    u = attention_pooling.per_example(
-      self.attention_pooling, dropout_keys, pooled
-    )
-    query = u[:, None] + places[targets]  # [batch, targets, dim]
-    if self.query_layer is not None:
-      placed = visible + places[context]
-      query += attention_pooling.per_example(
-        self.query_layer, dropout_keys, query, placed
-      )
-
     masked = jnp.take_along_axis(h, targets[..., None], axis=1)
-    query, masked = (
-      x.reshape(b // group, group * m, -1) for x in (query, masked)
-    )
+    if self.context_positions:
+      visible += position[context]
+
+    # A sums the context up, once for all masked positions of the image.
+    u = attention.per_example(self.attention_pooling, dropout_keys, visible)
+
+    # The summary plus a masked position is the query for the patch there.
+    query = u[:, None] + position[targets]  # [batch, targets, dim]
+
+    # Its dot product with every masked patch of the same image is the logit.
     logits = jnp.einsum(
       'bid,bjd->bij', query, masked, preferred_element_type=jnp.float32
     )
@@ -90,7 +77,10 @@ class Selfie(nn.Module):
     return logits
 
   def summarise(self, patches: jax.Array) -> jax.Array:
-    """A's summary of all patches, none masked, as at evaluation.
+    """A's summary of a whole image, from all of its patches.
+
+    Nothing is masked here; at evaluation, as in training, A sees the context
+    alone. BatchNorm uses its running statistics, and dropout is off.
 
     Args:
       patches: [batch, patches, size, size, 3], normalised.

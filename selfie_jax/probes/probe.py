@@ -23,7 +23,7 @@ from selfie_jax.probes import linear_probe
 from selfie_jax.probes import nearest_neighbours
 from selfie_jax.probes import networks as networks_lib
 from selfie_jax.probes import report
-from selfie_jax.storage import saved_job
+from selfie_jax.storage import run_metadata
 from selfie_jax.training import evaluation
 from selfie_jax.training import job
 from selfie_jax.training import results as results_lib
@@ -67,8 +67,8 @@ def _run(
   newest = models[-1]
   wanted = _choose_features(config, newest)
   splits, data = _open(config, newest)
-  saved_job.check_data(data, workdir)
-  saved_job.save(config, data, workdir)
+  run_metadata.check_data(data, workdir)
+  run_metadata.save(config, data, workdir)
   labels = {
     split: source.labels[indices] for split, (source, indices) in splits.items()
   }
@@ -114,7 +114,7 @@ def _choose_features(
   text = config.probe.features
   wanted = text.split(',') if text else valid
   if not set(wanted) <= set(valid):
-    errors.refuse('probe.features', text, f'some of {",".join(valid)}')
+    errors.invalid_value('probe.features', text, f'some of {",".join(valid)}')
   return wanted
 
 
@@ -124,7 +124,9 @@ def _open(
   """The splits, read as the run reads them; and what data.json says of them."""
   reading = model.config.copy_and_resolve_references()
   reading.mode, reading.dataset = config.mode, config.dataset
-  train, test = input_pipeline.open_sources(reading, distributed.from_primary)
+  train, test = input_pipeline.open_sources(
+    reading, distributed.broadcast_from_primary
+  )
   indices, splits = evaluation.choose_splits(config, train, test)
   if 'validation' not in splits:
     raise errors.UserError(

@@ -104,7 +104,7 @@ def wait(manager: ocp.CheckpointManager) -> None:
     manager.wait_until_finished()
 
 
-@errors.of_the_disk()
+@errors.as_disk_error()
 def saved_steps(manager: ocp.CheckpointManager) -> list[int]:
   """The steps of all checkpoints, the newest first.
 
@@ -136,7 +136,7 @@ def resume(
     UserError: there are checkpoints, but not one of them is whole; or the disk
       cannot be read; or they are of another version of the program.
   """
-  steps = distributed.from_primary(lambda: saved_steps(manager))
+  steps = distributed.broadcast_from_primary(lambda: saved_steps(manager))
   if not steps:
     return None
   step, arrays, progress = restoring.first_whole(
@@ -147,7 +147,9 @@ def resume(
   restored = _like(state, arrays, manager.directory / str(step))
   damaged = steps[: steps.index(step)]
   if damaged:
-    distributed.from_primary(lambda: _put_aside(manager.directory, damaged))
+    distributed.broadcast_from_primary(
+      lambda: _put_aside(manager.directory, damaged)
+    )
     manager.reload()
     logger.warning('Going back to the checkpoint of step %d', step)
   return restored, progress

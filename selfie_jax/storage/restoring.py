@@ -53,7 +53,7 @@ def first_whole(
       f'({", ".join(map(str, steps))}); {remedy}'
     )
 
-  step = distributed.from_primary(choose)
+  step = distributed.broadcast_from_primary(choose)
   read = whole.get(step) or _read_whole(checkpoints / str(step), names)
   if read is None:
     raise errors.UserError(

@@ -7,7 +7,7 @@ import jax
 from selfie_jax import errors
 from selfie_jax.storage import checkpoints
 from selfie_jax.storage import restoring
-from selfie_jax.storage import saved_job
+from selfie_jax.storage import run_metadata
 from selfie_jax.storage import workdir as workdir_lib
 
 
@@ -43,7 +43,7 @@ def restore(run: str, step: int = -1) -> dict[str, Any]:
         f'{", ".join(map(str, sorted(steps)))}; a run keeps its newest '
         '--config.keep_checkpoints=N, one each --config.checkpoint_every=STEPS'
       )
-    results = saved_job.load_results(workdir) or {}
+    results = run_metadata.load_results(workdir) or {}
     chosen = results.get('checkpoint')
     # The chosen one is tried first, then from the newest to the oldest.
     steps.sort(key=lambda step: step != chosen)

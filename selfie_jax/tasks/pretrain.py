@@ -1,8 +1,8 @@
-"""The pretraining task: solve the patch puzzle of every image.
+"""The pretraining task: predict which patch belongs to each masked position.
 
-Paper, section 3: (1) cut the image into patches, (2) split them into context
-and targets, (3) embed all with P, (4) sum the context up with A, (5) add the
-position of each hole, (6) pick the target that fits by cross-entropy.
+Paper, section 3. The patches and their split are made here; the network
+(models/selfie.py) scores them; the loss is the cross-entropy over the masked
+patches of the same image.
 """
 
 import functools
@@ -15,9 +15,6 @@ import optax
 from selfie_jax.models import build
 from selfie_jax.models import patches
 from selfie_jax.tasks import train_state
-
-# Of an example's keys; 0 and 1 are those that a split in two would give.
-_COLOUR, _PLACE = 2, 3
 
 
 def create_state(
@@ -47,21 +44,8 @@ def train_step(
   """One step; see train_state.update. Masks and dropout are per image."""
   keys = train_state.example_keys(config.seed, state.step, batch['index'])
   mask_keys, dropout_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
-  puzzle = _puzzle(config, batch['image'], mask_keys, keys)
-
-  def loss_fn(params):
-    logits, updates = state.apply_fn(
-      {'params': params, 'batch_stats': state.batch_stats},
-      *puzzle,
-      train=True,
-      dropout_keys=dropout_keys,
-      group=config.puzzle.group,
-      mutable=['batch_stats'],
-    )
-    metrics = {k: v.mean() for k, v in _score(logits).items()}
-    return metrics['loss'], (metrics, updates['batch_stats'])
-
-  return train_state.update(state, config, loss_fn)
+  patch_inputs = _mask(config, batch['image'], mask_keys)
+  return train_state.update(state, config, patch_inputs, dropout_keys, _score)
 
 
 def eval_step(
@@ -70,9 +54,9 @@ def eval_step(
   *,
   config: ml_collections.ConfigDict,
 ) -> dict[str, jax.Array]:
-  """Sums over the batch; each image has one puzzle, whenever it is asked."""
-  logits = solve(state, batch, config)[0]
-  return train_state.totals(batch, _score(logits))
+  """Sums over the batch; the masks of an image are the same at every step."""
+  logits, _, _ = predict(state, batch, config)
+  return train_state.masked_sums(batch, _score(logits))
 
 
 def summary(
@@ -80,49 +64,47 @@ def summary(
   state: train_state.TrainState,
   evaluations: dict[str, dict[str, float]],
   batch: dict[str, jax.Array],
-):
-  """The run's metrics, and some test puzzles as the model solves them.
+) -> tuple[dict[str, float], dict[str, jax.Array]]:
+  """The run's metrics, and some test images with the model's predictions.
 
   Args:
     config: the job.
     state: the state that was evaluated.
-    evaluations: means of eval_step's values, by part of the data ('test').
+    evaluations: means of eval_step's values, by split ('test').
     batch: some test examples.
 
   Returns:
-    metrics for results.json, arguments of figures.patch_puzzle.
+    metrics for results.json, and 'images' [n, s, s, 3], 'targets' [n, targets]
+    and 'predictions' [n, targets] to draw.
   """
-  logits, _, targets = jax.jit(functools.partial(solve, config=config))(
+  logits, _, targets = jax.jit(functools.partial(predict, config=config))(
     state, batch
   )
   test = evaluations['test']
-  return (
-    {k: test[k] for k in ('loss', 'patch_accuracy', 'chance')},
-    {
-      'images': batch['image'],
-      'targets': targets,
-      'answers': logits.argmax(axis=-1),
-      'patch_size': config.patch_size,
-    },
-  )
+  return {k: test[k] for k in ('loss', 'patch_accuracy', 'chance')}, {
+    'images': batch['image'],
+    'targets': targets,
+    'predictions': logits.argmax(axis=-1),
+  }
 
 
-def solve(
+def predict(
   state: train_state.TrainState,
   batch: dict[str, jax.Array],
   config: ml_collections.ConfigDict,
-):
-  """The fixed puzzles of a batch: (logits, context, targets), see Selfie."""
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Scores the masked patches of a batch, with the masks of evaluation.
+
+  Returns:
+    Logits [batch, targets, targets], see models.selfie.Selfie; the context
+    [batch, patches - targets] and the targets [batch, targets].
+  """
   keys = train_state.example_keys(
     train_state.EVALUATION_SEED, 0, batch['index']
   )
-  puzzle = _puzzle(config, batch['image'], keys)
-  logits = state.apply_fn(
-    state.variables,
-    *puzzle,
-    train=False,
-  )
-  return (logits,) + puzzle[1:]
+  patch_inputs = _mask(config, batch['image'], keys)
+  logits = state.apply_fn(state.variables, *patch_inputs, train=False)
+  return logits, *patch_inputs[1:]
 
 
 def _counts(config: ml_collections.ConfigDict) -> tuple[int, int]:
@@ -131,41 +113,19 @@ def _counts(config: ml_collections.ConfigDict) -> tuple[int, int]:
   return n, patches.num_targets(n, config.masked_fraction)
 
 
-def _puzzle(
-  config: ml_collections.ConfigDict,
-  images: jax.Array,
-  keys: jax.Array,
-  training_keys: jax.Array | None = None,
+def _mask(
+  config: ml_collections.ConfigDict, images: jax.Array, keys: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Patches, context and targets of images, a split for each of `keys`.
-
-  With `training_keys` the patches are changed as config.puzzle says.
-  """
+  """Patches, context and targets of images, with a mask for each key."""
   n, m = _counts(config)
   context, targets = jax.vmap(lambda key: patches.split(key, n, m))(keys)
-  gap, factor, shift, greyscale = (
-    config.puzzle[name]
-    for name in ('gap', 'colour_factor', 'colour_shift', 'greyscale')
-  )
-
-  def keys_of(number: int) -> jax.Array | None:
-    if training_keys is None:
-      return None
-    return jax.vmap(lambda key: jax.random.fold_in(key, number))(training_keys)
-
-  if training_keys is not None and (factor or shift or greyscale):
-    images = patches.recolour(
-      images, keys_of(_COLOUR), config.patch_size, factor, shift, greyscale
-    )
   x = patches.extract(build.normalise(images, config), config.patch_size)
-  if gap:
-    x = patches.separate(x, gap, keys_of(_PLACE))
   return x, context, targets
 
 
 def _score(logits: jax.Array) -> dict[str, jax.Array]:
   """Per-image values [batch] of logits [batch, targets, targets]."""
-  right = jnp.arange(logits.shape[-1])  # target i belongs into hole i
+  right = jnp.arange(logits.shape[-1])  # target i belongs to position i
   losses = optax.softmax_cross_entropy_with_integer_labels(
     logits, jnp.broadcast_to(right, logits.shape[:-1])
   )

@@ -55,19 +55,34 @@ def example_keys(seed: int, step: jax.Array, index: jax.Array) -> jax.Array:
 def update(
   state: TrainState,
   config: ml_collections.ConfigDict,
-  loss_fn: Callable[[Any], tuple[jax.Array, tuple[dict, Any]]],
+  inputs: tuple[jax.Array, ...],
+  dropout_keys: jax.Array,
+  score: Callable[[jax.Array], dict[str, jax.Array]],
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """One optimisation step over all devices.
 
   Args:
     state: the state, the same on every device.
     config: the job.
-    loss_fn: parameters -> (mean loss of this device's examples, (metrics as
-      means of this device's examples, new batch statistics)).
+    inputs: what the network takes, this device's examples.
+    dropout_keys: keys [batch].
+    score: logits -> per-example values [batch], 'loss' among them.
 
   Returns:
-    The new state and the metrics, both the same on every device.
+    The new state and the mean values, both the same on every device.
   """
+
+  def loss_fn(params):
+    logits, updates = state.apply_fn(
+      {'params': params, 'batch_stats': state.batch_stats},
+      *inputs,
+      train=True,
+      dropout_keys=dropout_keys,
+      mutable=['batch_stats'],
+    )
+    metrics = {name: value.mean() for name, value in score(logits).items()}
+    return metrics['loss'], (metrics, updates['batch_stats'])
+
   grads, (metrics, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params)
   # One tree, so that the compiler makes one all-reduce of it. Statistics that
   # BatchNorm synchronised already are equal, and their mean changes nothing.
@@ -81,7 +96,7 @@ def update(
   return state.apply_gradients(grads=grads, batch_stats=batch_stats), metrics
 
 
-def over_devices(
+def parallel_train_step(
   task,
   config: ml_collections.ConfigDict,
   devices: Sequence[jax.Device] | None = None,
@@ -107,7 +122,7 @@ def over_devices(
   )
 
 
-def totals(
+def masked_sums(
   batch: dict[str, jax.Array], values: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
   """Sums over all devices of per-example values [batch], padding left out.

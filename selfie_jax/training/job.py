@@ -14,7 +14,7 @@ from selfie_jax import config as config_lib
 from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.data import input_pipeline
-from selfie_jax.storage import saved_job
+from selfie_jax.storage import run_metadata
 from selfie_jax.storage import workdir as workdir_lib
 
 logger = logging.getLogger(__name__)
@@ -31,16 +31,16 @@ def finished(
   """
   config_lib.check(config, jax.device_count())
   folder = workdir_lib.run_path(workdir)
-  saved_job.check_config(config, folder)
-  results = saved_job.load_results(folder)
+  run_metadata.check_config(config, folder)
+  results = run_metadata.load_results(folder)
   # One process looks for all of them: those that go on would wait for ever.
-  if not distributed.from_primary(lambda: bool(results)):
+  if not distributed.broadcast_from_primary(lambda: bool(results)):
     return None
   if results:
     data = {}
     with contextlib.suppress(errors.UserError):  # the images may be gone
       data = input_pipeline.read_metadata(config)
-    saved_job.check_data(data, folder)
+    run_metadata.check_data(data, folder)
     logger.info(
       '%s is finished; for another run give another --workdir', folder
     )
@@ -57,7 +57,7 @@ def claim(workdir: str | os.PathLike[str]) -> Iterator[epath.Path]:
   distributed.log_devices()
   folder = workdir_lib.run_path(workdir)
   with contextlib.ExitStack() as stack:
-    distributed.from_primary(
+    distributed.broadcast_from_primary(
       lambda: stack.enter_context(workdir_lib.claim(folder))
     )
     # A program takes about a thousand memory maps, of which Linux gives a

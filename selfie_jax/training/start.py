@@ -11,7 +11,7 @@ from selfie_jax import config as config_lib
 from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.storage import checkpoints
-from selfie_jax.storage import saved_job
+from selfie_jax.storage import run_metadata
 from selfie_jax.storage import timm_weights
 from selfie_jax.storage import weights
 from selfie_jax.storage import workdir as workdir_lib
@@ -81,7 +81,7 @@ def read_pretrained(
 
 def _check_same_model(config: ml_collections.ConfigDict) -> None:
   """Refuses an init_from whose weights would mean something else here."""
-  pretraining = saved_job.load_config(workdir_lib.run_path(config.init_from))
+  pretraining = run_metadata.load_config(workdir_lib.run_path(config.init_from))
   if pretraining is None or pretraining.mode != 'pretrain':
     what = (
       'is not a run: no config.json there'

@@ -20,10 +20,11 @@ import numpy as np
 
 from selfie_jax import distributed
 from selfie_jax import errors
-from selfie_jax import tasks
 from selfie_jax.data import input_pipeline
 from selfie_jax.storage import checkpoints
-from selfie_jax.storage import saved_job
+from selfie_jax.storage import run_metadata
+from selfie_jax.tasks import finetune
+from selfie_jax.tasks import pretrain
 from selfie_jax.tasks import train_state
 from selfie_jax.training import chance
 from selfie_jax.training import evaluation
@@ -37,6 +38,7 @@ from selfie_jax.training import utilisation
 
 logger = logging.getLogger(__name__)
 
+TASKS = {'pretrain': pretrain, 'finetune': finetune}  # by the config's mode
 PICTURED = 12  # test examples in a task's pictures
 
 
@@ -74,13 +76,13 @@ def _run(
   monitors: Sequence[evaluation.CreateMonitor],
 ) -> dict[str, Any]:
   """Runs the job in a folder that is its own."""
-  task = tasks.TASKS[config.mode]
+  task = TASKS[config.mode]
   train_source, test_source = input_pipeline.open_sources(
-    config, distributed.from_primary
+    config, distributed.broadcast_from_primary
   )
   data = {'train': train_source.metadata, 'test': test_source.metadata}
   distributed.check_equal(data, 'images')
-  saved_job.check_data(data, workdir)
+  run_metadata.check_data(data, workdir)
   train_indices, splits = evaluation.choose_splits(
     config, train_source, test_source
   )
@@ -103,7 +105,7 @@ def _run(
         state.params, include_stats=False
       ),
     )
-    saved_job.save(config, data, workdir)
+    run_metadata.save(config, data, workdir)
     if progress:
       reporter.restore(progress)
     batches = input_pipeline.train_batches(
@@ -127,14 +129,16 @@ def _run(
           test_source, np.arange(min(PICTURED, test_source.size)), PICTURED
         )
       )
-      metrics, puzzles = task.summary(config, state, evaluations, pictured)
+      metrics, arrays = task.summary(config, state, evaluations, pictured)
       for monitor in others:
         metrics |= reporter.rows(monitor.part)[config.total_steps]
       from selfie_jax import figures as figures_lib  # loads matplotlib
 
       figures = {'curves': figures_lib.curves(reporter.history)}
-      if puzzles:
-        figures['patches'] = figures_lib.patch_puzzle(**puzzles)
+      if arrays:
+        figures['patches'] = figures_lib.patch_puzzle(
+          **arrays, patch_size=config.patch_size
+        )
       at_chance = chance.is_guess(config, reporter.history, own)
       return results_lib.write(
         config, workdir, reporter, metrics, figures, state, at_chance
@@ -156,7 +160,7 @@ def _train(
   A checkpoint comes before the evaluation of its step, which is made up for
   when the run is started again in between.
   """
-  train_step = train_state.over_devices(task, config)
+  train_step = train_state.parallel_train_step(task, config)
   first_step = int(state.step)
 
   def is_due(step: int, every: int) -> bool:

@@ -8,9 +8,9 @@ import shutil
 import made_up_runs
 import pytest
 
-from selfie_jax import config as config_lib
 from selfie_jax import errors
 from selfie_jax.experiments import results as results_lib
+from selfie_jax.storage import run_metadata
 
 
 @pytest.fixture
@@ -145,8 +145,8 @@ def test_fields_come_and_gone_keep_no_run_from_being_used(plan, jobs, tables):
   path = tables / 'cifar_labels_tiny' / 'runs.jsonl'
   rows = stored(tables)
   for row in rows:
-    row['config']['optimizer.gone'] = 3
-    for field in config_lib.ADDED:
+    row['config']['puzzle.gap'] = 0  # retired, and neutral
+    for field in run_metadata.DEFAULTS_FOR_OLD_RUNS:
       row['config'].pop(field, None)
   path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
   fresh = moved(plan, tables.parent)

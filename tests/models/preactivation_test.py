@@ -17,18 +17,15 @@ from selfie_jax.models import conv
 from selfie_jax.models import preactivation
 
 CHANNELS = 8
-# (features, kernel size, stride) of the convolutions, then what is added.
+# (features, kernel size, stride) of the convolutions.
 FORMS = {
-  'shrinks': ([(2, 1, 1)], None),
-  'shrinks, and is added to': ([(2, 1, 1)], 'array'),
-  'shrinks in two': ([(4, 1, 1), (16, 1, 2)], None),
-  '3x3': ([(8, 3, 1)], None),
-  '3x3, strided': ([(8, 3, 2)], None),
-  'grows': ([(32, 1, 1)], None),
-  'grows, and is added to': ([(32, 1, 1)], 'array'),
-  'grows, and is added to a pending shortcut': ([(32, 1, 1)], 'pending'),
-  'shrinks, and is added to a pending shortcut': ([(2, 1, 1)], 'pending'),
-  'a strided shortcut that grows': ([(8, 1, 1), (32, 1, 2)], None),
+  'shrinks': [(2, 1, 1)],
+  'shrinks in two': [(4, 1, 1), (16, 1, 2)],
+  '3x3': [(8, 3, 1)],
+  '3x3, strided': [(8, 3, 2)],
+  'grows': [(32, 1, 1)],
+  'grows in two': [(8, 1, 1), (32, 1, 1)],
+  'a strided shortcut that grows': [(8, 1, 1), (32, 1, 2)],
 }
 
 
@@ -41,7 +38,7 @@ class Layer(nn.Module):
   dtype: jnp.dtype
 
   @nn.compact
-  def __call__(self, x, plus=None):
+  def __call__(self, x):
     kind = nn.BatchNorm if self.is_plain else batch_norm.BatchNorm
     norm = kind(
       use_running_average=not self.train,
@@ -54,12 +51,9 @@ class Layer(nn.Module):
       conv.Conv(*each, name=f'conv{i + 1}') for i, each in enumerate(self.convs)
     ]
     if not self.is_plain:
-      return preactivation.norm_relu_conv(x, norm, *convs, plus=plus)
+      return preactivation.norm_relu_conv(x, norm, *convs)
     y = nn.relu(norm(x))
-    outputs = [_plain(y, each.weights(CHANNELS), each) for each in convs]
-    if plus is not None:
-      outputs[0] += _finished(plus)
-    return outputs[0] if len(outputs) == 1 else tuple(outputs)
+    return tuple(_plain(y, each.weights(CHANNELS), each) for each in convs)
 
 
 def _plain(y, kernel, settings):
@@ -73,35 +67,22 @@ def _plain(y, kernel, settings):
   )
 
 
-def _finished(output):
-  if isinstance(output, preactivation.Pending):
-    return _plain(*output, conv.Conv(1, 1))
-  return output
-
-
 def _inputs(form):
-  """Parameters, x and what is added, of which the gradients are taken."""
-  convs, plus = FORMS[form]
-  draw = iter(jax.random.split(jax.random.key(0), 9))
+  """Parameters and x, of which the gradients are taken."""
+  draw = iter(jax.random.split(jax.random.key(0), 2))
   x = 1 + 2 * jax.random.normal(next(draw), (6, 4, 4, CHANNELS))
-  params = Layer(convs, True, True, jnp.float32).init(next(draw), x)['params']
+  layer = Layer(FORMS[form], True, True, jnp.float32)
+  params = layer.init(next(draw), x)['params']
   params['norm1'] = {
     'scale': jnp.linspace(0.5, 2, CHANNELS),
     'bias': jnp.linspace(-1, 1, CHANNELS),
   }
-  features = convs[0][0]
-  shapes = {
-    'array': [(6, 4, 4, features)],
-    'pending': [(6, 4, 4, 5), (1, 1, 5, features)],
-    None: [],
-  }[plus]
-  return params, x, [jax.random.normal(next(draw), shape) for shape in shapes]
+  return params, x
 
 
-def _step(form, is_plain, train, dtype, params, x, extra):
+def _step(form, is_plain, train, dtype, params, x):
   """All gradients and (outputs, new statistics) of a form."""
-  convs, plus = FORMS[form]
-  layer = Layer(convs, is_plain, train, dtype)
+  layer = Layer(FORMS[form], is_plain, train, dtype)
   statistics = {
     'norm1': {
       'mean': jnp.full(CHANNELS, 0.5),
@@ -109,16 +90,10 @@ def _step(form, is_plain, train, dtype, params, x, extra):
     }
   }
 
-  def loss(params, x, extra):
-    extra = [each.astype(dtype) for each in extra]
-    pending = preactivation.Pending(*extra) if plus == 'pending' else None
+  def loss(params, x):
     outputs, updates = layer.apply(
-      {'params': params, 'batch_stats': statistics},
-      x,
-      pending or (extra[0] if extra else None),
-      mutable=['batch_stats'],
+      {'params': params, 'batch_stats': statistics}, x, mutable=['batch_stats']
     )
-    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     assert all(each.dtype == dtype for each in outputs)
     outputs = [each.astype(jnp.float32) for each in outputs]
     total = sum(
@@ -126,7 +101,7 @@ def _step(form, is_plain, train, dtype, params, x, extra):
     )
     return total, (outputs, updates)
 
-  return jax.grad(loss, (0, 1, 2), has_aux=True)(params, x, extra)
+  return jax.grad(loss, (0, 1), has_aux=True)(params, x)
 
 
 def _run(form, *settings):
@@ -177,20 +152,6 @@ def test_equals_the_plain_composition_in_bfloat16(form):
   assert {leaf.dtype for leaf in leaves} == {jnp.dtype('float32')}
 
 
-def test_a_shortcut_that_keeps_the_resolution_is_handed_on():
-  """Finished later, it is what it would have been."""
-  x = jax.random.normal(jax.random.key(0), (6, 4, 4, CHANNELS))
-  ours, theirs = (
-    Layer([(8, 1, 1), (32, 1, 1)], is_plain, False, jnp.float32)
-    for is_plain in (False, True)
-  )
-  variables = ours.init(jax.random.key(1), x)
-  y, shortcut = ours.apply(variables, x)
-  assert isinstance(shortcut, preactivation.Pending)
-  expected = theirs.apply(variables, x)
-  _assert_equal((y, _finished(shortcut)), expected, 1e-5)
-
-
 # The output, the gradient of the kernel and that of y.
 @pytest.mark.parametrize(
   'form, count',
@@ -199,7 +160,6 @@ def test_a_shortcut_that_keeps_the_resolution_is_handed_on():
     ('shrinks in two', 2 * (3 + 1)),
     ('3x3, strided', 3),
     ('grows', 3),
-    ('grows, and is added to a pending shortcut', 3),
   ],
 )
 def test_a_tpu_computes_a_gradient_twice_only_where_it_is_larger(form, count):

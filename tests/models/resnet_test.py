@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from selfie_jax.models import classifier
 from selfie_jax.models import resnet
 
 
@@ -25,7 +26,7 @@ def test_patch_network_has_the_papers_size():
 
 
 def test_resnet50_trunk_has_the_papers_size():
-  params = shapes(resnet.ResNet50(), 32)['params']
+  params = shapes(classifier.ResNet50(), 32)['params']
   assert count(params) - count(params['head']) == 23_492_672
 
 
@@ -70,7 +71,7 @@ def perturbed(variables):
 def test_p_gives_what_block3_of_resnet50_gives_from_the_same_weights():
   images = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
   p = resnet.PatchNetwork(depths=(1, 1, 1), width=8, closing_norm=False)
-  r = resnet.ResNet50(depths=(1, 1, 1, 1), width=8)
+  r = classifier.ResNet50(depths=(1, 1, 1, 1), width=8)
   pv = perturbed(p.init(jax.random.key(0), images, train=False))
   rv = r.init(jax.random.key(2), images, train=False)
   rv = {name: rv[name] | pv[name] for name in ('params', 'batch_stats')}

@@ -61,14 +61,12 @@ def test_scaled_logits_are_smaller_by_the_root_of_dim(pretrain_config, puzzle):
   )
 
 
-@pytest.mark.parametrize('query', ['sum', 'attend'])
 @pytest.mark.parametrize('context_positions', [False, True])
 def test_targets_do_not_leak_into_the_query(
-  pretrain_config, puzzle, context_positions, query
+  pretrain_config, puzzle, context_positions
 ):
   """Of logit [i, j], only patch j among the targets may have a gradient."""
   pretrain_config.model.context_positions = context_positions
-  pretrain_config.puzzle.query = query
   model, variables = make(pretrain_config, puzzle)
   x, context, targets = puzzle
   gradient = jax.grad(
@@ -76,7 +74,7 @@ def test_targets_do_not_leak_into_the_query(
   )(x)
   size = jnp.abs(gradient).sum(axis=(2, 3, 4))
   assert size[0, targets[0, 2]] > 0
-  for other in (0, 1, 3):  # 1 is the patch that belongs into the hole
+  for other in (0, 1, 3):  # 1 is the right one
     assert size[0, targets[0, other]] == 0
   assert (size[0, context[0]] > 0).all()
   assert (size[1] == 0).all()  # nor another image's patches
@@ -90,49 +88,6 @@ def test_context_positions_change_the_query(pretrain_config, puzzle):
     model.apply(variables, *puzzle, train=False),
     other.apply(variables, *puzzle, train=False),
   )
-
-
-@pytest.mark.parametrize('query', ['sum', 'attend'])
-def test_only_a_query_that_attends_asks_the_context_what_goes_where(
-  pretrain_config, puzzle, query
-):
-  """A sum's context says for all holes alike which patches are likely."""
-  pretrain_config.puzzle.query = query
-  model, variables = make(pretrain_config, puzzle)
-  x, context, targets = puzzle
-  changed = x.at[jnp.arange(len(x))[:, None], context].multiply(-1.0)
-  logits, others = (
-    model.apply(variables, y, context, targets, train=False)
-    for y in (x, changed)
-  )
-  assert not np.allclose(logits, others, atol=1e-4)
-  between = [y[:, 0] - y[:, 1] for y in (logits, others)]
-  assert np.allclose(*between, atol=1e-4) == (query == 'sum')
-
-
-def test_the_attending_query_drops_out_in_training_alone(
-  pretrain_config, puzzle
-):
-  pretrain_config.puzzle.query = 'attend'
-  pretrain_config.model.sync_batch_norm = False
-  pretrain_config.model.attention.dropout = 0.5
-  model, variables = make(pretrain_config, puzzle)
-
-  def query(keys):
-    logits, _ = model.apply(
-      variables,
-      *puzzle,
-      train=True,
-      dropout_keys=keys,
-      mutable='batch_stats',
-    )
-    return logits
-
-  first, second = (
-    query(jax.random.split(jax.random.key(i), 2)) for i in (0, 1)
-  )
-  assert not np.allclose(first, second)
-  np.testing.assert_array_equal(query(None), query(None))
 
 
 def _loaded(*modules):

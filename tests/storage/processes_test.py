@@ -18,7 +18,7 @@ from selfie_jax.storage import checkpoints, weights, workdir
 port, process, folder = sys.argv[1:]
 distributed.initialize(f'localhost:{port}', 2, int(process), False, 60)
 from checkpoints_test import progress_of, state_of
-with distributed.ending_together():
+with distributed.abort_all_on_error():
   with checkpoints.open_manager(workdir.run_path(folder), 2) as manager:
     history = progress_of(6)['history']
     read = checkpoints.restore_best(manager, state_of(0), history)

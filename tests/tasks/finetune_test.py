@@ -11,6 +11,7 @@ from selfie_jax import errors
 from selfie_jax.models import build
 from selfie_jax.tasks import finetune
 from selfie_jax.tasks import train_state
+from selfie_jax.tasks import transfer
 
 MODELS = ('resnet50', 'resnet36_attention')
 
@@ -33,17 +34,20 @@ def test_paper_size_is_about_25_million(name, count):
 
 def test_a_missing_part_is_an_error_not_a_silent_skip(finetune_config):
   state = finetune.create_state(finetune_config, 10)
-  without = {
-    'patch_network': {k: v for k, v in state.params.items() if k != 'block2'}
-  }
+
+  def copy(params):
+    pretrained = {
+      'params': {'patch_network': params},
+      'batch_stats': {'patch_network': state.batch_stats},
+    }
+    transfer.copy_pretrained(pretrained, state, finetune_config)
+
+  without = {k: v for k, v in state.params.items() if k != 'block2'}
   with pytest.raises(errors.UserError, match='block2/.* is missing'):
-    finetune._transfer(without, state.params, finetune_config)
-  wrong = {
-    'patch_network': state.params
-    | {'stem': {'conv': {'kernel': jnp.zeros((1, 1, 3, 4))}}}
-  }
+    copy(without)
+  wrong = state.params | {'stem': {'conv': {'kernel': jnp.zeros((1, 1, 3, 4))}}}
   with pytest.raises(errors.UserError, match=r'stem/conv/kernel is \(1, 1'):
-    finetune._transfer(wrong, state.params, finetune_config)
+    copy(wrong)
 
 
 @pytest.mark.parametrize('name', MODELS)

@@ -117,9 +117,9 @@ def attempt(function, *arguments):
     return f'error: {error}'
 
 results = [
-  distributed.from_primary(look),
-  distributed.from_primary(lambda: np.empty(0, np.int64)).dtype.name,
-  attempt(distributed.from_primary, fail),
+  distributed.broadcast_from_primary(look),
+  distributed.broadcast_from_primary(lambda: np.empty(0, np.int64)).dtype.name,
+  attempt(distributed.broadcast_from_primary, fail),
   attempt(distributed.check_equal, {'images': 7}, 'images'),
   attempt(distributed.check_equal, {'images': me}, 'images'),
 ]

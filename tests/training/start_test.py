@@ -7,7 +7,7 @@ from small_jobs import small_job
 
 from selfie_jax import errors
 from selfie_jax.storage import checkpoints
-from selfie_jax.storage import saved_job
+from selfie_jax.storage import run_metadata
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.tasks import finetune
 from selfie_jax.tasks import pretrain
@@ -34,7 +34,7 @@ def pretrained(tmp_path, pretrain_config):
     params=jax.tree.map(perturb, state.params),
     batch_stats=jax.tree.map(perturb, state.batch_stats),
   )
-  saved_job.save(pretrain_config, {}, workdir_lib.run_path(tmp_path))
+  run_metadata.save(pretrain_config, {}, workdir_lib.run_path(tmp_path))
   with checkpoints.open_manager(workdir_lib.run_path(tmp_path), 1) as manager:
     checkpoints.save(manager, state, {'history': [], 'window': []})
   return str(tmp_path), state
@@ -86,7 +86,7 @@ def test_init_from_must_be_a_pretraining_run(finetune_config, tmp_path):
   finetune_config.init_from = str(tmp_path)
   with pytest.raises(errors.UserError, match='not a run'):
     begin(finetune_config)
-  saved_job.save(finetune_config, {}, workdir_lib.run_path(tmp_path))
+  run_metadata.save(finetune_config, {}, workdir_lib.run_path(tmp_path))
   with pytest.raises(errors.UserError, match='mode=finetune'):
     begin(finetune_config)
 
@@ -94,7 +94,7 @@ def test_init_from_must_be_a_pretraining_run(finetune_config, tmp_path):
 def test_init_from_needs_a_checkpoint(
   finetune_config, pretrain_config, tmp_path
 ):
-  saved_job.save(pretrain_config, {}, workdir_lib.run_path(tmp_path))
+  run_metadata.save(pretrain_config, {}, workdir_lib.run_path(tmp_path))
   finetune_config.init_from = str(tmp_path)
   with pytest.raises(errors.UserError, match='no checkpoint'):
     begin(finetune_config)

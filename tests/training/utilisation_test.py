@@ -137,7 +137,7 @@ def test_flops_are_those_of_the_compiled_step(
   pretrain_config, batch, shard, monkeypatch
 ):
   state = pretrain.create_state(pretrain_config, 10)
-  step = train_state.over_devices(pretrain, pretrain_config)
+  step = train_state.parallel_train_step(pretrain, pretrain_config)
   compiled = step.lower(state, shard(batch, 2)).compile()
   assert utilisation.count_flops(compiled) is None  # nobody's peak
   monkeypatch.setitem(utilisation.PEAKS, 'cpu', 75e9)

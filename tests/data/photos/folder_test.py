@@ -16,7 +16,7 @@ from selfie_jax.data import input_pipeline
 from selfie_jax.data import parallel
 from selfie_jax.data import splits
 from selfie_jax.data.photos import listing
-from selfie_jax.storage import saved_job
+from selfie_jax.storage import run_metadata
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.training import evaluation
 from selfie_jax.training import train
@@ -151,10 +151,10 @@ def test_images_are_known_again_where_they_were_moved(
 ):
   workdir = workdir_lib.run_path(tmp_path)
   metadata = {'train': own_photos.open_sources(photos)[0].metadata}
-  saved_job.save(pretrain_config, metadata, workdir)
+  run_metadata.save(pretrain_config, metadata, workdir)
   moved = tmp_path / 'moved'
   os.rename(photos, moved)
-  saved_job.check_data(
+  run_metadata.check_data(
     {'train': own_photos.open_sources(moved)[0].metadata}, workdir
   )
 
@@ -163,7 +163,7 @@ def test_images_are_known_again_where_they_were_moved(
       source, _ = own_photos.open_sources(
         moved, **{'dataset.max_unreadable': 0.1}
       )
-      saved_job.check_data({'train': source.metadata}, workdir)
+      run_metadata.check_data({'train': source.metadata}, workdir)
     return str(caught.value)
 
   cat = moved / 'train' / 'cat'
@@ -177,7 +177,7 @@ def test_images_are_known_again_where_they_were_moved(
   assert "'cat'" in refused() and "'fox'" in refused()
   (workdir / 'data.json').write_text('{')
   with pytest.raises(errors.UserError, match='damaged'):
-    saved_job.check_data(metadata, workdir)
+    run_metadata.check_data(metadata, workdir)
 
 
 def test_small_sets_are_decoded_once(photos, monkeypatch):

@@ -4,22 +4,22 @@ import pytest
 
 from selfie_jax import config as config_lib
 from selfie_jax import errors
-from selfie_jax.storage import saved_job
+from selfie_jax.storage import run_metadata
 from selfie_jax.storage import workdir as workdir_lib
 
 
 def test_same_job_may_change_runtime_fields_only(pretrain_config, tmp_path):
   workdir = workdir_lib.run_path(tmp_path)
-  saved_job.check_config(pretrain_config, workdir)  # nothing there yet
-  saved_job.save(pretrain_config, {}, workdir)
+  run_metadata.check_config(pretrain_config, workdir)  # nothing there yet
+  run_metadata.save(pretrain_config, {}, workdir)
   pretrain_config.log_every = 77
   pretrain_config.dataset.data_dir = '/elsewhere'
   pretrain_config.dataset.path = '/elsewhere'
-  saved_job.check_config(pretrain_config, workdir)
+  run_metadata.check_config(pretrain_config, workdir)
   pretrain_config.model.width = 8
   pretrain_config.optimizer.learning_rate = 0.3
   with pytest.raises(errors.UserError) as caught:
-    saved_job.check_config(pretrain_config, workdir)
+    run_metadata.check_config(pretrain_config, workdir)
   assert 'model.width (4 -> 8)' in str(caught.value)
   assert 'optimizer.learning_rate (0.1 -> 0.3)' in str(caught.value)
   assert 'log_every' not in str(caught.value)
@@ -27,9 +27,9 @@ def test_same_job_may_change_runtime_fields_only(pretrain_config, tmp_path):
 
 def test_saved_config_is_the_config(finetune_config, tmp_path):
   workdir = workdir_lib.run_path(tmp_path)
-  saved_job.save(finetune_config, {}, workdir)
+  run_metadata.save(finetune_config, {}, workdir)
   assert config_lib.flatten(
-    saved_job.load_config(workdir)
+    run_metadata.load_config(workdir)
   ) == config_lib.flatten(finetune_config)
 
 
@@ -40,16 +40,44 @@ def test_a_config_of_an_older_version_has_all_fields(
   """What draws or embeds with an older run's config reads the new ones too."""
   config = pretrain_config if mode == 'pretrain' else finetune_config
   older = config.to_dict()
-  for field in config_lib.ADDED:
+  for field in run_metadata.DEFAULTS_FOR_OLD_RUNS:
     group, _, name = field.rpartition('.')
-    if group not in ('puzzle', 'probe'):
+    if group != 'probe':
       del (older[group] if group else older)[name]
-  older.pop('puzzle', None)
+  older['puzzle'] = {'gap': 0, 'query': 'sum'}  # retired, and neutral
   workdir = workdir_lib.run_path(tmp_path)
   workdir_lib.write_json(workdir / 'config.json', older)
   assert config_lib.flatten(
-    saved_job.load_config(workdir)
+    run_metadata.load_config(workdir)
   ) == config_lib.flatten(config)
+
+
+@pytest.mark.parametrize(
+  'field, value',
+  [
+    ('puzzle.gap', 2),
+    ('puzzle.query', 'attend'),
+    ('puzzle.colour_factor', 0.4),
+    ('optimizer.skip_nonfinite', 3),
+    ('model.of_a_later_version', True),
+    ('later_version', 'yes'),
+  ],
+)
+def test_a_field_that_this_version_cannot_honour_is_refused(
+  field, value, pretrain_config, tmp_path
+):
+  """A retired field at another value than the neutral one, or a later one."""
+  workdir = workdir_lib.run_path(tmp_path)
+  saved = pretrain_config.to_dict()
+  group, _, name = field.rpartition('.')
+  (saved.setdefault(group, {}) if group else saved)[name] = value
+  workdir_lib.write_json(workdir / 'config.json', saved)
+  for use in (
+    lambda: run_metadata.check_config(pretrain_config, workdir),  # resumed
+    lambda: run_metadata.load_config(workdir),  # embedded, finetuned from, ...
+  ):
+    with pytest.raises(errors.UserError, match=f'{field}={value}, which this'):
+      use()
 
 
 @pytest.mark.parametrize('text', ['', '{"mode": ', '[]', '{}', '{"mode": "x"}'])
@@ -57,7 +85,7 @@ def test_damaged_config_is_one_error(text, pretrain_config, tmp_path):
   workdir = workdir_lib.run_path(tmp_path)
   (workdir / 'config.json').write_text(text)
   with pytest.raises(errors.UserError, match='config.json is damaged'):
-    saved_job.check_config(pretrain_config, workdir)
+    run_metadata.check_config(pretrain_config, workdir)
 
 
 def test_a_file_that_the_disk_cannot_read_is_none_that_is_not_there(
@@ -67,4 +95,4 @@ def test_a_file_that_the_disk_cannot_read_is_none_that_is_not_there(
   (tmp_path / 'config.json').symlink_to('/proc/self/mem')
   monkeypatch.setattr(workdir_lib, 'PAUSES', (0.0, 0.0))
   with pytest.raises(errors.UserError, match='cannot be read.*Input/output'):
-    saved_job.check_config(pretrain_config, workdir)
+    run_metadata.check_config(pretrain_config, workdir)

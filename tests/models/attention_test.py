@@ -5,16 +5,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from selfie_jax.models import attention_pooling
+from selfie_jax.models import attention
 
 
 def small():
-  return attention_pooling.AttentionPooling(num_layers=2, num_heads=4, hidden=8)
+  return attention.AttentionPooling(num_layers=2, num_heads=4, hidden=8)
 
 
 def test_has_the_papers_size():
   variables = jax.eval_shape(
-    lambda: attention_pooling.AttentionPooling().init(
+    lambda: attention.AttentionPooling().init(
       jax.random.key(0), jnp.zeros((1, 12, 1024))
     )
   )
@@ -50,19 +50,19 @@ def test_last_layer_computes_the_first_output_of_all():
   x = jnp.concatenate(
     [jnp.tile(variables['params']['u0'], (2, 1, 1)), h], axis=1
   )
-  layer = attention_pooling.TransformerLayer(4, 8, 0.1, jnp.float32)
+  layer = attention.TransformerLayer(4, 8, 0.1, jnp.float32)
   for name in ('layer1', 'layer2'):
     x = layer.apply({'params': variables['params'][name]}, x, x, True)
   np.testing.assert_allclose(pooling.apply(variables, h), x[:, 0], atol=1e-5)
 
 
-class Holder(attention_pooling.nn.Module):
+class Holder(attention.nn.Module):
   """A model with A in it, as the real ones have."""
 
-  pooling: attention_pooling.AttentionPooling
+  pooling: attention.AttentionPooling
 
   def __call__(self, h, dropout_keys=None):
-    return attention_pooling.per_example(self.pooling, dropout_keys, h)
+    return attention.per_example(self.pooling, dropout_keys, h)
 
 
 def test_dropout_follows_the_examples_key_and_not_the_batch():
@@ -79,7 +79,7 @@ def test_dropout_follows_the_examples_key_and_not_the_batch():
 
 
 def test_dropout_zeroes_a_tenth():
-  layer = attention_pooling.TransformerLayer(1, 4, 0.1, jnp.float32)
+  layer = attention.TransformerLayer(1, 4, 0.1, jnp.float32)
   x = jnp.zeros((1, 200, 64))
   variables = layer.init(jax.random.key(0), x, x, True)
   # With all biases 1 the dense sub-layer gives ones before dropout.
@@ -93,14 +93,14 @@ def test_dropout_zeroes_a_tenth():
     False,
     rngs={'dropout': jax.random.key(1)},
     mutable=['intermediates'],
-    capture_intermediates=lambda m, _: isinstance(m, attention_pooling.Dropout),
+    capture_intermediates=lambda m, _: isinstance(m, attention.Dropout),
   )
   dropped = jax.tree.leaves(captured)[-1]
   assert abs((dropped == 0).mean() - 0.1) < 0.02
 
 
 def test_row_and_column_positions_are_sums():
-  model = attention_pooling.PositionEmbedding('row_column', 7)
+  model = attention.PositionEmbedding('row_column', 7)
   places, variables = model.init_with_output(jax.random.key(0), 16)
   params = variables['params']
   assert params['rows'].shape == params['columns'].shape == (7, 16)
@@ -110,9 +110,9 @@ def test_row_and_column_positions_are_sums():
 
 
 def test_flat_positions_are_one_vector_a_place():
-  places, variables = attention_pooling.PositionEmbedding(
-    'flat', 4
-  ).init_with_output(jax.random.key(0), 16)
+  places, variables = attention.PositionEmbedding('flat', 4).init_with_output(
+    jax.random.key(0), 16
+  )
   assert places.shape == (16, 16)
   assert jax.tree.leaves(variables)[0].shape == (16, 16)
 
@@ -120,12 +120,12 @@ def test_flat_positions_are_one_vector_a_place():
 def test_dropout_is_flax_dropout():
   x = jax.random.normal(jax.random.key(0), (13, 64))
   rngs = {'dropout': jax.random.key(1)}
-  ours = attention_pooling.Dropout(0.1, False).apply({}, x, rngs=rngs)
+  ours = attention.Dropout(0.1, False).apply({}, x, rngs=rngs)
   theirs = nn.Dropout(0.1, deterministic=False).apply({}, x, rngs=rngs)
   assert 0 < (ours == 0).mean() < 0.2
   np.testing.assert_array_equal(ours, theirs)
   for same in (
-    attention_pooling.Dropout(0.1, True),
-    attention_pooling.Dropout(0.0, False),
+    attention.Dropout(0.1, True),
+    attention.Dropout(0.0, False),
   ):
     np.testing.assert_array_equal(same.apply({}, x, rngs=rngs), x)

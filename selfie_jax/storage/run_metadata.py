@@ -1,0 +1,210 @@
+"""What a run's folder says of its job: config.json, data.json, results.json.
+
+Written when a run starts (results.json when it ends), compared when it goes on.
+"""
+
+from collections.abc import Sequence
+import json
+from typing import Any
+
+from etils import epath
+import ml_collections
+
+from selfie_jax import config as config_lib
+from selfie_jax import distributed
+from selfie_jax import errors
+from selfie_jax.storage import workdir as workdir_lib
+
+# The fields that a run may change when it is started again; all others decide
+# what its numbers are.
+RUNTIME_FIELDS = (
+  'log_every', 'eval_every', 'checkpoint_every', 'keep_checkpoints',
+  'profile_steps', 'eval_batch_size', 'dataset.data_dir', 'dataset.path',
+  'dataset.download', 'dataset.cache_gib', 'dataset.read_ahead',
+  'dataset.max_unreadable', 'knn.every', 'knn.images', 'knn.neighbours',
+  'knn.temperature',
+)  # fmt: skip
+
+# Fields that came later, with the value that does what runs did before.
+DEFAULTS_FOR_OLD_RUNS: dict[str, Any] = {
+  'profile_steps': 0,
+  'dataset.read_ahead': 4096,
+  'dataset.shuffle_block': 1,
+  'probe.features': '',
+}
+
+# Fields that were taken out, with the only value that does what runs do now. A
+# run that was saved with another value cannot be used by this version.
+RETIRED_FIELDS: dict[str, Any] = {
+  'optimizer.skip_nonfinite': 0,
+  'puzzle.query': 'sum',
+  'puzzle.gap': 0,
+  'puzzle.colour_factor': 0.0,
+  'puzzle.colour_shift': 0.0,
+  'puzzle.greyscale': 0.0,
+  'puzzle.group': 1,
+}
+
+# What the images of 'train' and 'test' are: their number, classes, ...
+Data = dict[str, dict[str, Any]]
+_NEW_RUN = 'start a new run with --workdir=SOMEWHERE_ELSE'
+
+
+def save(
+  config: ml_collections.ConfigDict, data: Data, workdir: epath.Path
+) -> None:
+  """Has one process write config.json and data.json."""
+  if distributed.is_primary():
+    text = json.dumps(config.to_dict(), indent=2, sort_keys=True)
+    workdir_lib.write(workdir / 'config.json', text + '\n')
+    workdir_lib.write_json(workdir / 'data.json', data)
+
+
+def load_config(workdir: epath.Path) -> ml_collections.ConfigDict | None:
+  """The config that a run was started with; None if there is no run.
+
+  It has the fields of today's jobs, whichever version started the run.
+
+  Raises:
+    UserError: config.json is damaged, or has fields that this version cannot
+      honour.
+  """
+  saved = workdir_lib.read_json(
+    workdir / 'config.json', f'put back its copy, or {_NEW_RUN}'
+  )
+  if saved is None:
+    return None
+  if not isinstance(saved, dict) or saved.get('mode') not in config_lib.MODES:
+    raise errors.UserError(
+      f'{workdir}/config.json is damaged: it has no valid mode'
+    )
+  if unknown := _unknown_fields(config_lib.flatten(saved)):
+    named = ', '.join(f'{field}={value}' for field, value in unknown.items())
+    raise errors.UserError(
+      f'{workdir} holds a run with {named}, which this version of selfie_jax '
+      'does not have: use the version that made it, or another run'
+    )
+  return ml_collections.ConfigDict(_with_todays_fields(saved))
+
+
+def load_results(workdir: epath.Path) -> dict[str, Any] | None:
+  """What results.json holds; None before the end of the run.
+
+  Raises:
+    UserError: results.json is damaged.
+  """
+  return workdir_lib.read_json(
+    workdir / 'results.json',
+    f'delete it and type the same command again, or {_NEW_RUN}',
+  )
+
+
+def load_class_names(workdir: epath.Path) -> list[str] | None:
+  """The classes that data.json names; None without that file."""
+  data = _load_data(workdir)
+  return data and data['train']['classes']
+
+
+def check_config(
+  config: ml_collections.ConfigDict, workdir: epath.Path
+) -> None:
+  """Refuses to go on with a run whose saved config makes other numbers.
+
+  Raises:
+    UserError: fields differ; they are named.
+  """
+  saved = load_config(workdir)
+  if saved is None:
+    return
+  changed = differences(config_lib.flatten(saved), config_lib.flatten(config))
+  if changed:
+    named = [f'{field} ({a} -> {b})' for field, (a, b) in changed.items()]
+    raise errors.UserError(
+      f'{workdir} holds a run with another config: {", ".join(named)}. '
+      f'Give these fields their old values to continue it, or {_NEW_RUN}'
+    )
+
+
+def check_data(data: Data, workdir: epath.Path) -> None:
+  """Refuses to go on with a run that was started on other images.
+
+  Args:
+    data: of the images that the job has now; what is not in it is not
+      compared.
+    workdir: the run's folder.
+
+  Raises:
+    UserError: they are not those of data.json; the difference is named.
+  """
+  saved = _load_data(workdir) or {}
+  changed = [
+    f'{split} {name} ({str(old)[:200]} -> {str(data[split][name])[:200]})'
+    for split in saved.keys() & data.keys()
+    for name, old in saved[split].items()
+    if name in data[split] and data[split][name] != old
+  ]
+  if changed:
+    raise errors.UserError(
+      f'{workdir} holds a run on other data: {", ".join(changed)}. Put the '
+      f'files back to continue it, or {_NEW_RUN}'
+    )
+
+
+def differences(
+  old: dict[str, Any], new: dict[str, Any], but: Sequence[str] = ()
+) -> dict[str, tuple[Any, Any]]:
+  """{field: (old, new value)} where two flat configs make other numbers.
+
+  A field that the saved config lacks counts as DEFAULTS_FOR_OLD_RUNS says, one
+  that the job lacks as RETIRED_FIELDS says.
+
+  Args:
+    old: of a saved config, see `flatten`.
+    new: of a job.
+    but: fields that do not count either, beside RUNTIME_FIELDS.
+  """
+  if old['mode'] != new['mode']:
+    return {'mode': (old['mode'], new['mode'])}
+  absent = 'not there'
+  old, new = DEFAULTS_FOR_OLD_RUNS | old, DEFAULTS_FOR_OLD_RUNS | new
+  return {
+    field: (before, after)
+    for field in sorted((old.keys() | new.keys()) - {*RUNTIME_FIELDS, *but})
+    if (before := old.get(field, RETIRED_FIELDS.get(field, absent)))
+    != (after := new.get(field, RETIRED_FIELDS.get(field, absent)))
+  }
+
+
+def _unknown_fields(saved: dict[str, Any]) -> dict[str, Any]:
+  """The fields of a flat saved config that this version cannot honour.
+
+  They were taken out of the program since, or are a later version's. A retired
+  field at its neutral value is none of them.
+  """
+  return {
+    field: value
+    for field, value in saved.items()
+    if field not in config_lib.FIELDS
+    and not (field in RETIRED_FIELDS and value == RETIRED_FIELDS[field])
+  }
+
+
+def _with_todays_fields(saved: dict[str, Any]) -> dict[str, Any]:
+  """Without retired fields, and with those that came later."""
+  for field in RETIRED_FIELDS:
+    group, _, name = field.rpartition('.')
+    saved.get(group, {}).pop(name, None)
+    if saved.get(group) == {}:
+      del saved[group]
+  for field, value in DEFAULTS_FOR_OLD_RUNS.items():
+    group, _, name = field.rpartition('.')
+    if group in saved or not group:
+      (saved[group] if group else saved).setdefault(name, value)
+  return saved
+
+
+def _load_data(workdir: epath.Path) -> Data | None:
+  return workdir_lib.read_json(
+    workdir / 'data.json',
+    f'delete it if the data is what it was, or {_NEW_RUN}',
+  )
