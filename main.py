@@ -75,10 +75,10 @@ def main(argv: list[str]) -> None:
 
       probe.run(config, workdir)
     else:
-      from selfie_jax.probes import online_knn
+      from selfie_jax.probes import online
       from selfie_jax.training import train
 
-      train.train_and_evaluate(config, workdir, online_knn.monitors(config))
+      train.train_and_evaluate(config, workdir, online.monitors(config))
 
 
 if __name__ == '__main__':

@@ -11,16 +11,14 @@ def accuracy(
   count: int,
   temperature: float,
 ) -> float:
-  """Share of the queries that are given their label.
+  """Share of the queries that `classify` gives their label.
 
   Args:
-    bank: features float [n, dim] and labels int [n], not negative.
-    queries: likewise.
+    bank, queries: features float [n, dim] and labels int [n], not negative.
     count, temperature: see `classify`.
   """
-  return float(
-    (classify(*bank, queries[0], count, temperature) == queries[1]).mean()
-  )
+  classes = classify(*bank, queries[0], count, temperature)
+  return float((classes == queries[1]).mean())
 
 
 def classify(
@@ -33,25 +31,23 @@ def classify(
   """The labels that the neighbours of each query vote for.
 
   As in Wu et al., "Unsupervised Feature Learning via Non-Parametric Instance
-  Discrimination" (2018): neighbours by cosine, and a vote weighs
-  exp(cosine / temperature).
+  Discrimination" (2018): the nearest `count` by cosine vote (all, if there are
+  no more), each with the weight exp(cosine / temperature).
 
   Args:
     features: of the images that vote, float [n, dim].
     labels: theirs, int [n], not negative.
-    queries: features of those to classify, float [m, dim].
-    count: how many neighbours vote; all if there are no more.
-    temperature: above 0; the greater, the more equal the votes.
+    queries: features of the images to classify, float [m, dim].
 
   Returns:
-    int [m]; of labels with equally many votes the lowest.
+    int [m]; of labels with equal votes the lowest.
   """
-  # Of unit vectors the nearest have the largest cosine: |a - b|^2 = 2 - 2 cos.
+  # The nearest unit vectors have the largest cosine: |a - b|^2 = 2 - 2 cos.
   index = neighbors.NearestNeighbors(
     n_neighbors=min(count, len(features)), algorithm='brute'
   ).fit(preprocessing.normalize(features))
   distances, nearest = index.kneighbors(preprocessing.normalize(queries))
-  # Only the ratios of the votes matter; this way none overflows.
+  # Only the ratios of the votes matter; relative to the best, none overflows.
   below_best = (distances[:, :1] ** 2 - distances**2) / 2
   weights = np.exp(below_best / temperature)
   votes = np.zeros((len(queries), labels.max() + 1))

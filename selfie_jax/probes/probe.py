@@ -1,28 +1,25 @@
-"""The probes: what simple classifiers read off the frozen features of a run.
+"""Probes: simple classifiers on features of a run, random weights, pixels."""
 
-On the network of config.init_from, on it before its first step, on the pixels.
-"""
-
-from collections.abc import Iterator
+from collections.abc import Callable
 import functools
 import logging
 import os
 import time
 from typing import Any
 
-from etils import epath
+from matplotlib import figure as mpl_figure
 import ml_collections
 import numpy as np
 import tqdm
 
 from selfie_jax import distributed
 from selfie_jax import errors
+from selfie_jax import figures as figures_lib
 from selfie_jax.data import input_pipeline
 from selfie_jax.inference import model as model_lib
 from selfie_jax.probes import linear_probe
 from selfie_jax.probes import nearest_neighbours
 from selfie_jax.probes import networks as networks_lib
-from selfie_jax.probes import report
 from selfie_jax.storage import run_metadata
 from selfie_jax.training import evaluation
 from selfie_jax.training import job
@@ -30,8 +27,10 @@ from selfie_jax.training import results as results_lib
 
 logger = logging.getLogger(__name__)
 
-ADAPTED = 'block3_adapted'  # with batch statistics of whole images
 PIXELS = 'pixels'
+PROBES = {'linear': 'linear probe', 'knn': 'nearest neighbours'}
+TRAINED = 'pretrained', 'finetuned'
+DARK, LIGHT = '#08519c', '#9ecae1'  # colours of trained networks, of others
 
 
 def run(
@@ -44,7 +43,7 @@ def run(
     workdir: the probe's own folder.
 
   Returns:
-    What its results.json holds.
+    The contents of its results.json.
 
   Raises:
     UserError: as train_and_evaluate; or init_from is no run of a network, has
@@ -52,65 +51,69 @@ def run(
   """
   if results := job.finished(config, workdir):
     return results
+  started = time.perf_counter()
   with job.claim(workdir) as folder:
-    return _run(config, folder)
-
-
-def _run(
-  config: ml_collections.ConfigDict, workdir: epath.Path
-) -> dict[str, Any]:
-  begun = time.perf_counter()
-  models = [
-    model_lib.load(config.init_from, config.eval_batch_size, step)
-    for step in sorted(config.init_steps) or (-1,)
-  ]
-  newest = models[-1]
-  wanted = _choose_features(config, newest)
-  splits, data = _open(config, newest)
-  run_metadata.check_data(data, workdir)
-  run_metadata.save(config, data, workdir)
-  labels = {
-    split: source.labels[indices] for split, (source, indices) in splits.items()
-  }
-  rows = []
-  for row, features in _features(config, models, splits, wanted):
-    logger.info('Probing %s', report.title(row))
-    examples = {split: (features[split], labels[split]) for split in splits}
-    rows += _probe(config, row, examples)
-  metrics = {
-    report.name(row): row['test_accuracy']
-    for row in rows
-    if row['checkpoint'] in (newest.step, None)
-  }
-  most_frequent = np.bincount(labels['test']).max()
-  metrics['chance'] = float(most_frequent / len(labels['test']))
-  results = results_lib.describe(config) | {
-    'initialised_from': config.init_from,
-    'checkpoint': newest.step,
-    'checkpoints': [model.step for model in models],
-    'metrics': metrics,
-    'probes': rows,
-    'images': {split: len(labels[split]) for split in splits},
-    'wall_seconds': time.perf_counter() - begun,
-  }
-  if distributed.is_primary():
-    figures = {'probes': report.draw(results)}
-    if len(models) > 1:
-      figures['lengths'] = report.draw_lengths(results)
-    for line in report.table(results):
-      logger.info('%s', line)
-    results_lib.save(results, figures, workdir)
+    models = [
+      model_lib.load(config.init_from, config.eval_batch_size, step)
+      for step in sorted(config.init_steps) or (-1,)
+    ]
+    newest = models[-1].step
+    wanted = _choose_features(config, models[-1])
+    splits, data = _open_splits(config, models[-1].config)
+    run_metadata.check_data(data, folder)
+    run_metadata.save(config, data, folder)
+    rows = _probe_all(config, models, splits, wanted)
+    metrics = {
+      _metric(row): row['test_accuracy']
+      for row in rows
+      if row['checkpoint'] in (newest, None)
+    }
+    source, indices = splits['test']
+    most_frequent = np.bincount(source.labels[indices]).max()
+    metrics['chance'] = float(most_frequent / len(indices))
+    results = results_lib.describe(config) | {
+      'initialised_from': config.init_from,
+      'checkpoint': newest,
+      'checkpoints': [model.step for model in models],
+      'metrics': metrics,
+      'probes': rows,
+      'images': {name: len(indices) for name, (_, indices) in splits.items()},
+      'wall_seconds': time.perf_counter() - started,
+    }
+    if distributed.is_primary():
+      results_lib.save(results, {'probes': draw(results)}, folder)
   return results
+
+
+def draw(results: dict[str, Any]) -> mpl_figure.Figure:
+  """Bars of all test accuracies in `results`, see results.json."""
+  accuracies = {k: 100 * v for k, v in results['metrics'].items()}
+  chance = accuracies.pop('chance')
+  fig = figures_lib.figure(8, 3.6)
+  for axis, probe in zip(fig.subplots(1, 2, sharey=True), PROBES, strict=True):
+    names = [name for name in accuracies if name.endswith(probe)]
+    bars = axis.barh(
+      [name.removesuffix(probe).replace('_', ' ') for name in names],
+      [accuracies[name] for name in names],
+      color=[DARK if name.startswith(TRAINED) else LIGHT for name in names],
+    )
+    axis.bar_label(bars, fmt='%.1f', fontsize=8, padding=2)
+    axis.axvline(chance, color=figures_lib.CHANCE, linestyle=':')
+    axis.set_title(PROBES[probe], fontsize=10)
+    axis.set_xlabel('test accuracy (%); dotted: chance')
+    axis.spines[['top', 'right']].set_visible(False)
+  axis.invert_yaxis()  # of both
+  share = f'{100 * results["label_fraction"]:.4g} %'
+  title = f'Frozen features, {share} of the labels of {results["dataset"]}'
+  fig.suptitle(title, fontsize=10)
+  return fig
 
 
 def _choose_features(
   config: ml_collections.ConfigDict, model: model_lib.Model
 ) -> list[str]:
-  """The names that were asked for, or all; UserError for one there is not."""
-  valid = [*model.layers]
-  if model.config.mode == 'pretrain':
-    valid.append(ADAPTED)
-  valid.append(PIXELS)
+  """The layers of config.probe.features, or all; UserError for others."""
+  valid = [*model.layers, PIXELS]
   text = config.probe.features
   wanted = text.split(',') if text else valid
   if not set(wanted) <= set(valid):
@@ -118,11 +121,11 @@ def _choose_features(
   return wanted
 
 
-def _open(
-  config: ml_collections.ConfigDict, model: model_lib.Model
+def _open_splits(
+  config: ml_collections.ConfigDict, run: ml_collections.ConfigDict
 ) -> tuple[evaluation.Splits, dict[str, Any]]:
-  """The splits, read as the run reads them; and what data.json says of them."""
-  reading = model.config.copy_and_resolve_references()
+  """The splits, read as the run reads them, and the contents of data.json."""
+  reading = run.copy_and_resolve_references()
   reading.mode, reading.dataset = config.mode, config.dataset
   train, test = input_pipeline.open_sources(
     reading, distributed.broadcast_from_primary
@@ -139,114 +142,109 @@ def _open(
   return splits, {'train': train.metadata, 'test': test.metadata}
 
 
-def _features(
+def _probe_all(
   config: ml_collections.ConfigDict,
   models: list[model_lib.Model],
   splits: evaluation.Splits,
   wanted: list[str],
-) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]]:
-  """What begins a row of results.json, and the features of each split [n, dim].
-
-  The pixels and the random network are the same for all of the `models`.
-  """
+) -> list[dict[str, Any]]:
+  """The rows of results.json: of each checkpoint, random weights, pixels."""
   run, batch_size = models[-1].config, models[-1].batch_size
-  trained = 'pretrained' if run.mode == 'pretrain' else 'finetuned'
-  images = _some_images(config, splits['train'][0])
-  networks = [(trained, model.step, model) for model in models]
-  initial = networks_lib.initial(models[-1], images)
-  layers = [layer for layer in models[-1].layers if layer in wanted]
-  for weights, step, network in [*networks, ('random', None, initial)]:
-    row = {'weights': weights, 'checkpoint': step}
-    if layers:
-      compute = functools.partial(network.compute_batch, names=layers)
-      features = _compute(compute, splits, batch_size, weights)
-      for layer in layers:
-        yield row | {'features': layer}, features[layer]
-    if ADAPTED in wanted:
-      adapted = networks_lib.with_statistics(network, images, False)
-      compute = functools.partial(adapted.compute_batch, names=('block3',))
-      features = _compute(compute, splits, batch_size, weights)
-      yield row | {'features': ADAPTED}, features['block3']
+  networks = []
+  if layers := [layer for layer in models[-1].layers if layer in wanted]:
+    trained = 'pretrained' if run.mode == 'pretrain' else 'finetuned'
+    source, _ = splits['train']
+    order = np.random.default_rng(config.seed).permutation(source.size)
+    some = np.sort(order[: networks_lib.IMAGES])  # with a label or without
+    images = next(source.eval_images([some]))
+    random = networks_lib.initial(models[-1], images)
+    networks = [(trained, model.step, model) for model in models]
+    networks.append(('random', None, random))
+  rows = []
+  for weights, step, model in networks:
+    compute = functools.partial(model.compute_batch, names=layers)
+    features = _compute(compute, splits, batch_size, weights)
+    for layer in layers:
+      row = {'weights': weights, 'checkpoint': step, 'features': layer}
+      rows += _probe(config, row, features[layer], splits)
   if PIXELS in wanted:
     compute = functools.partial(networks_lib.pixels, run)
     features = _compute(compute, splits, batch_size, PIXELS)
-    row = {'weights': None, 'checkpoint': None}
-    yield row | {'features': PIXELS}, features[PIXELS]
-
-
-def _some_images(config: ml_collections.ConfigDict, source) -> np.ndarray:
-  """Training images, with a label or without, for batch statistics."""
-  order = np.random.default_rng(config.seed).permutation(source.size)
-  count = networks_lib.BATCHES * networks_lib.BATCH
-  return next(source.eval_images([np.sort(order[:count])]))
+    row = {'weights': None, 'checkpoint': None, 'features': PIXELS}
+    rows += _probe(config, row, features[PIXELS], splits)
+  return rows
 
 
 def _compute(
-  compute, splits: evaluation.Splits, batch_size: int, title: str
+  compute: Callable[[np.ndarray], dict[str, np.ndarray]],
+  splits: evaluation.Splits,
+  batch_size: int,
+  title: str,
 ) -> dict[str, dict[str, np.ndarray]]:
-  """What `compute` makes of the images: by name, by split, [n, ...]."""
+  """Features of all images by name, by split: float32 [n, dim]."""
   features: dict[str, dict[str, np.ndarray]] = {}
-  with tqdm.tqdm(
-    total=sum(len(indices) for _, indices in splits.values()),
-    desc=title,
-    unit='image',
-    dynamic_ncols=True,
-    disable=None if distributed.is_primary() else True,
-  ) as bar:
-    for split, (source, indices) in splits.items():
-      rows = []
-      for images in source.eval_images(
-        indices[i : i + batch_size] for i in range(0, len(indices), batch_size)
-      ):
-        rows.append(compute(images))
-        bar.update(len(images))
-      for name in rows[0]:
-        values = np.concatenate([row[name] for row in rows])
-        if not np.isfinite(values).all():
-          raise errors.UserError(
-            f'the features {name} ({title}) are not finite; probe another '
-            'checkpoint: --config.init_steps=(STEP,)'
-          )
-        features.setdefault(name, {})[split] = values
+  for split, (source, indices) in splits.items():
+    batches = range(0, len(indices), batch_size)
+    bar = tqdm.tqdm(
+      source.eval_images(indices[i : i + batch_size] for i in batches),
+      desc=f'{title}, {split}',
+      total=len(batches),
+      dynamic_ncols=True,
+      disable=None if distributed.is_primary() else True,
+    )
+    rows = [compute(images) for images in bar]
+    for name in rows[0]:
+      values = np.concatenate([row[name] for row in rows])
+      if not np.isfinite(values).all():
+        raise errors.UserError(
+          f'the features {name} ({title}) are not finite; probe another '
+          'checkpoint: --config.init_steps=(STEP,)'
+        )
+      features.setdefault(name, {})[split] = values
   return features
 
 
 def _probe(
   config: ml_collections.ConfigDict,
   row: dict[str, Any],
-  examples: dict[str, tuple[np.ndarray, np.ndarray]],
+  features: dict[str, np.ndarray],
+  splits: evaluation.Splits,
 ) -> list[dict[str, Any]]:
-  """The rows of both probes on one kind of features, for results.json."""
+  """The rows of both probes, each of which begins with `row`."""
   settings = config.probe
-  row = row | {'dim': examples['train'][0].shape[1]}
-  linear = linear_probe.fit(
-    examples['train'],
-    examples['validation'],
-    settings.strengths,
-    settings.max_iter,
+  examples = {
+    split: (features[split], source.labels[indices])
+    for split, (source, indices) in splits.items()
+  }
+  row |= {'dim': features['train'].shape[1]}
+  linear = {'probe': 'linear'} | linear_probe.evaluate(
+    **examples, strengths=settings.strengths, max_iter=settings.max_iter
   )
-  neighbours = functools.partial(
-    nearest_neighbours.accuracy,
-    examples['train'],
-    count=settings.neighbours,
-    temperature=settings.temperature,
+  knn = {'probe': 'knn'} | {
+    f'{split}_accuracy': nearest_neighbours.accuracy(
+      examples['train'],
+      examples[split],
+      settings.neighbours,
+      settings.temperature,
+    )
+    for split in ('test', 'validation')
+  }
+  title = ' '.join(filter(None, [row['weights'], row['features']]))
+  if row['checkpoint']:
+    title += f' at step {row["checkpoint"]:,}'
+  logger.info(
+    '%s: linear probe %.1f %%, nearest neighbours %.1f %% (C=%g%s%s)',
+    title,
+    100 * linear['test_accuracy'],
+    100 * knn['test_accuracy'],
+    linear['strength'],
+    ', the end of the grid' if linear['is_end_of_grid'] else '',
+    '' if linear['has_converged'] else ', not converged',
   )
-  return [
-    row
-    | {
-      'probe': 'linear',
-      'test_accuracy': linear.accuracy(*examples['test']),
-      'validation_accuracy': linear.validation_accuracy,
-      'strength': linear.strength,
-      'is_end_of_grid': len(settings.strengths) > 1
-      and linear.strength in (min(settings.strengths), max(settings.strengths)),
-      'iterations': linear.iterations,
-      'has_converged': linear.has_converged,
-    },
-    row
-    | {
-      'probe': 'knn',
-      'test_accuracy': neighbours(examples['test']),
-      'validation_accuracy': neighbours(examples['validation']),
-    },
-  ]
+  return [row | linear, row | knn]
+
+
+def _metric(row: dict[str, Any]) -> str:
+  """A row's metric: pretrained_block3_linear, ..., pixels_knn."""
+  words = row['weights'], row['features'], row['probe']
+  return '_'.join(filter(None, words))

@@ -17,7 +17,7 @@ assert tensorflow.keras.optimizers.SGD
 
 TRAINING = """
 import sys
-from selfie_jax.probes import online_knn
+from selfie_jax.probes import online
 from selfie_jax.training import train
 assert not {'tensorflow', 'matplotlib', 'sklearn'} & sys.modules.keys()
 from selfie_jax.training import metric_writers

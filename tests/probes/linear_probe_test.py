@@ -1,4 +1,4 @@
-"""The linear probe, on data whose answers are known."""
+"""The linear probe, on data whose classes are known."""
 
 import numpy as np
 from sklearn import linear_model
@@ -20,36 +20,40 @@ def test_separable_classes_are_told_apart_whatever_the_units():
   train, validation, test = (
     (x * units + 5 * units, y) for x, y in (blobs(rng, 200) for _ in range(3))
   )
-  probe = linear_probe.fit(train, validation, (1.0,), 100)
-  assert probe.validation_accuracy == 1
-  assert probe.accuracy(*test) == 1
-  assert probe.has_converged and 0 < probe.iterations < 100
+  values = linear_probe.evaluate(train, validation, test, (1.0,), 100)
+  assert values['validation_accuracy'] == values['test_accuracy'] == 1
+  assert values['has_converged'] and 0 < values['iterations'] < 100
+  assert values['strength'] == 1 and not values['is_end_of_grid']
   shuffled = test[0], np.roll(test[1], 1)
-  assert probe.accuracy(*shuffled) == 0
+  values = linear_probe.evaluate(train, validation, shuffled, (1.0,), 100)
+  assert values['test_accuracy'] == 0
 
 
-def test_strength_is_the_smallest_of_the_best_on_the_validation_part():
+def test_strength_is_the_smallest_of_the_best_on_the_validation_split():
   """Where one class is frequent, a strong penalty leaves nothing but it."""
   rng = np.random.default_rng(1)
 
-  def part():
+  def split():
     features, labels = blobs(rng, 400)
     kept = (labels == 0) | (rng.random(400) < 0.15)
     return features[kept], labels[kept]
 
-  train, validation = part(), part()
+  train, validation = split(), split()
   strengths = (1.0, 1e-7, 1e-6, 10.0, 1e-5, 1e-1, 100.0)  # in any order
-  probe = linear_probe.fit(train, validation, strengths, 300)
-  each = {
-    c: linear_probe.fit(train, validation, (c,), 300).validation_accuracy
-    for c in sorted(strengths)
-  }
+  # The test images tell the model of the chosen C from the last one fitted.
+  test = np.float32(rng.normal(0, 0.3, (2000, 4))), rng.integers(0, 4, 2000)
+
+  def evaluate(*strengths):
+    return linear_probe.evaluate(train, validation, test, strengths, 300)
+
+  values = evaluate(*strengths)
+  each = {c: evaluate(c)['validation_accuracy'] for c in sorted(strengths)}
   assert each[1e-7] == each[1e-6] < each[1.0] == each[100.0] == 1
-  assert probe.strength == max(each, key=each.get)  # the first of equals
-  # The model is the one of that C, not the last one fitted.
-  last = linear_probe.fit(train, validation, (100.0,), 300)
-  norms = [np.linalg.norm(p.model.coef_) for p in (probe, last)]
-  assert norms[0] < norms[1]
+  assert values['strength'] == max(each, key=each.get)  # the first of equals
+  assert values['validation_accuracy'] == 1 and not values['is_end_of_grid']
+  chosen, last = (evaluate(c) for c in (values['strength'], 100.0))
+  assert chosen['test_accuracy'] != last['test_accuracy']
+  assert abs(values['test_accuracy'] - chosen['test_accuracy']) < 0.01
 
 
 def test_search_ends_when_it_has_got_worse_twice(monkeypatch):
@@ -68,21 +72,21 @@ def test_search_ends_when_it_has_got_worse_twice(monkeypatch):
 
   monkeypatch.setattr(linear_model.LogisticRegression, 'fit', counted)
   strengths = (1e-7, 1e-6, 1.0, 10.0, 100.0, 1000.0)
-  probe = linear_probe.fit(train, validation, strengths, 100)
-  assert probe.strength == 1e-7 and probe.validation_accuracy == 1
+  values = linear_probe.evaluate(train, validation, train, strengths, 100)
+  assert values['strength'] == 1e-7 and values['is_end_of_grid']
+  assert values['validation_accuracy'] == 1
   assert tried == [1e-7, 1e-6, 1.0, 10.0]
 
 
 def test_too_few_steps_are_known():
-  rng = np.random.default_rng(2)
-  probe = linear_probe.fit(blobs(rng, 80), blobs(rng, 80), (1.0,), 2)
-  assert not probe.has_converged and probe.iterations == 2
+  three = (blobs(np.random.default_rng(2), 80) for _ in range(3))
+  values = linear_probe.evaluate(*three, (1.0,), 2)
+  assert not values['has_converged'] and values['iterations'] == 2
 
 
 def test_a_constant_feature_does_no_harm():
-  rng = np.random.default_rng(3)
-  features, labels = blobs(rng, 80)
+  features, labels = blobs(np.random.default_rng(3), 80)
   features[:, 3] = 7
   labels %= 3
-  probe = linear_probe.fit((features, labels), (features, labels), (1.0,), 50)
-  assert np.isfinite(probe.model.coef_).all()
+  three = [(features, labels)] * 3
+  assert linear_probe.evaluate(*three, (1.0,), 50)['test_accuracy'] == 1

@@ -1,4 +1,4 @@
-"""Nearest neighbours, on data whose answers are known."""
+"""Nearest neighbours, on data whose classes are known."""
 
 import numpy as np
 import pytest

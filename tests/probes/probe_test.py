@@ -2,6 +2,7 @@
 
 import json
 
+from matplotlib import colors
 import numpy as np
 import pytest
 
@@ -12,16 +13,26 @@ from selfie_jax import figures as figures_lib
 from selfie_jax.data import input_pipeline
 from selfie_jax.inference import model as model_lib
 from selfie_jax.probes import probe
-from selfie_jax.probes import report
+from selfie_jax.training import evaluation
+
+LAYERS = {
+  'pretrain': ['quadrants', 'patches', 'block3', 'attention'],
+  'finetune': ['block3', 'block4'],
+}
 
 
 def job(run, **fields):
   config = cifar_probe.get_config('tiny')
   config.dataset.name = 'digits'
   config.label_fraction = 0.3
+  config.probe.max_iter = 10
   config.init_from = str(run)
   config.update_from_flattened_dict(fields)
   return config
+
+
+# Two checkpoints of the pretraining, and the one that () means.
+STEPS = {'pretrain': (6, 3), 'finetune': ()}
 
 
 @pytest.fixture(scope='module')
@@ -32,7 +43,7 @@ def probed(finished, tmp_path_factory):
   def run(mode):
     if mode not in folders:
       folders[mode] = tmp_path_factory.mktemp('probe')
-      probe.run(job(finished(mode)), folders[mode])
+      probe.run(job(finished(mode), init_steps=STEPS[mode]), folders[mode])
     return folders[mode]
 
   return run
@@ -43,24 +54,16 @@ def read(folder):
 
 
 @pytest.mark.parametrize(
-  'mode, weights, layers',
-  [
-    (
-      'pretrain',
-      'pretrained',
-      ['quadrants', 'patches', 'block3', 'attention', 'block3_adapted'],
-    ),
-    ('finetune', 'finetuned', ['block3', 'block4']),
-  ],
+  'mode, weights', [('pretrain', 'pretrained'), ('finetune', 'finetuned')]
 )
 def test_every_feature_is_probed_and_better_than_chance(
-  probed, mode, weights, layers
+  finished, probed, mode, weights
 ):
   results = read(probed(mode))
   names = {
     f'{whose}_{layer}_{kind}'
     for whose in (weights, 'random')
-    for layer in layers
+    for layer in LAYERS[mode]
     for kind in ('linear', 'knn')
   }
   names |= {'pixels_linear', 'pixels_knn'}
@@ -71,38 +74,50 @@ def test_every_feature_is_probed_and_better_than_chance(
   assert all(metrics[name] > 0.16 for name in names), metrics
   assert metrics['pixels_linear'] > 0.85 and metrics['pixels_knn'] > 0.85
   for row in results['probes']:
-    assert row['test_accuracy'] == metrics[report.name(row)]
+    if row['checkpoint'] != 3:
+      words = row['weights'], row['features'], row['probe']
+      name = '_'.join(word for word in words if word)
+      assert row['test_accuracy'] == metrics[name]
     assert 0 < row['validation_accuracy'] <= 1
     if row['probe'] == 'linear':
       assert row['strength'] in (1e-3, 1e-1) and row['is_end_of_grid']
-  assert results['checkpoint'] == results_of_run(probed(mode))['checkpoint']
+  assert results['checkpoint'] == read(finished(mode))['checkpoint']
 
 
-def results_of_run(folder):
-  config = json.loads((folder / 'config.json').read_text())
-  with open(f'{config["init_from"]}/results.json') as file:
-    return json.load(file)
+def test_several_checkpoints_share_what_does_not_change(probed):
+  results = read(probed('pretrain'))
+  assert results['checkpoint'] == 6 and results['checkpoints'] == [3, 6]
+  titles = [
+    (row['weights'], row['checkpoint'], row['features'])
+    for row in results['probes']
+    if row['probe'] == 'linear'
+  ]
+  assert titles == [
+    *(('pretrained', 3, layer) for layer in LAYERS['pretrain']),
+    *(('pretrained', 6, layer) for layer in LAYERS['pretrain']),
+    *(('random', None, layer) for layer in LAYERS['pretrain']),
+    (None, None, 'pixels'),
+  ]
 
 
-def test_only_some_features(finished, probed, tmp_path):
-  wanted = {'block3_adapted', 'attention'}
-  config = job(finished('pretrain'), **{'probe.features': ','.join(wanted)})
-  results = probe.run(config, tmp_path)
+def test_only_some_features(finished, probed, tmp_path, log_messages):
+  config = job(finished('finetune'), **{'probe.features': 'pixels,block3'})
+  rows = probe.run(config, tmp_path)['probes']
   every = [
     row
-    for row in read(probed('pretrain'))['probes']
-    if row['features'] in wanted
+    for row in read(probed('finetune'))['probes']
+    if row['features'] != 'block4'
   ]
-  assert [report.title(row) for row in results['probes']] == [
-    report.title(row) for row in every
-  ]
-  for row, same in zip(results['probes'], every, strict=True):
+  assert len(rows) == len(every) == 6
+  for row, same in zip(rows, every, strict=True):
+    for name in ('weights', 'checkpoint', 'features', 'probe', 'dim'):
+      assert row[name] == same[name]
     # Another program may round differently; 300 images.
     assert row['test_accuracy'] == pytest.approx(
       same['test_accuracy'], abs=0.03
     )
-  curves = report.draw_lengths(results).axes[0].get_lines()
-  assert {line.get_label() for line in curves} == wanted | {'chance'}
+  assert 'finetuned block3 at step 6: linear probe ' in log_messages.text
+  assert ', the end of the grid' in log_messages.text
 
 
 def test_folder_is_that_of_a_run(probed):
@@ -113,23 +128,21 @@ def test_folder_is_that_of_a_run(probed):
     'label_fraction', 'metrics', 'wall_seconds', 'devices', 'versions',
   }  # fmt: skip
   assert json.loads((folder / 'config.json').read_text())['mode'] == 'probe'
-  assert (folder / 'figures' / 'probes.png').stat().st_size > 10_000
+  (figure,) = (folder / 'figures').iterdir()
+  assert figure.name == 'probes.png' and figure.stat().st_size > 10_000
   assert results['images'] == {'train': 399, 'validation': 50, 'test': 300}
   assert 'pixels linear' in '\n'.join(compare.describe(results))
 
 
-def test_labels_are_the_subset_that_finetuning_has(probed, finetune_config):
-  from selfie_jax.training import evaluation
-
+def test_labels_are_the_subset_that_finetuning_has(finished, finetune_config):
   finetune_config.label_fraction = 0.3
   sources = [
     input_pipeline.open_source(finetune_config, split)
     for split in ('train', 'test')
   ]
   indices, splits = evaluation.choose_splits(finetune_config, *sources)
-  folder = probed('pretrain')
-  config = job(json.loads((folder / 'config.json').read_text())['init_from'])
-  own, _ = probe._open(config, model_lib.load(config.init_from))
+  config = job(finished('pretrain'))
+  own, _ = probe._open_splits(config, model_lib.load(config.init_from).config)
   np.testing.assert_array_equal(own['train'][1], indices)
   np.testing.assert_array_equal(own['validation'][1], splits['validation'][1])
 
@@ -137,39 +150,12 @@ def test_labels_are_the_subset_that_finetuning_has(probed, finetune_config):
 def test_a_finished_probe_is_read_and_another_refused(
   finished, probed, log_messages, monkeypatch
 ):
-  folder = probed('pretrain')
+  run, folder = finished('finetune'), probed('finetune')
   monkeypatch.delattr(model_lib, 'load')
-  assert probe.run(job(finished('pretrain')), folder) == read(folder)
+  assert probe.run(job(run), folder) == read(folder)
   assert 'is finished' in log_messages.text
-  other = job(finished('pretrain'), **{'probe.neighbours': 3})
   with pytest.raises(errors.UserError, match=r'neighbours \(20 -> 3\)'):
-    probe.run(other, folder)
-
-
-def test_several_lengths_share_what_does_not_change(finished, probed, tmp_path):
-  run = finished('pretrain')
-  results = probe.run(job(run, init_steps=(6, 3)), tmp_path)
-  assert results['checkpoint'] == 6 and results['checkpoints'] == [3, 6]
-  rows = [row for row in results['probes'] if row['checkpoint'] != 3]
-  assert rows == read(probed('pretrain'))['probes']
-  values = {row['test_accuracy'] for row in results['probes']}
-  assert set(results['metrics'].values()) - values <= {
-    results['metrics']['chance']
-  }
-  (lengths,) = (tmp_path / 'figures').glob('lengths*')
-  assert lengths.stat().st_size > 10_000
-  assert not (probed('pretrain') / 'figures' / lengths.name).exists()
-  figure = report.draw_lengths(results)
-  for axis, kind in zip(figure.axes, ('linear', 'knn'), strict=True):
-    lines = {line.get_label(): line for line in axis.get_lines()}
-    assert list(lines['patches'].get_xdata()) == [0, 3, 6]
-    metrics = results['metrics']
-    assert lines['patches'].get_ydata()[[0, -1]] == pytest.approx(
-      [
-        100 * metrics[f'random_patches_{kind}'],
-        100 * metrics[f'pretrained_patches_{kind}'],
-      ]
-    )
+    probe.run(job(run, **{'probe.neighbours': 3}), folder)
 
 
 def test_an_older_checkpoint_can_be_probed(finished):
@@ -185,40 +171,27 @@ def test_an_older_checkpoint_can_be_probed(finished):
 
 
 def test_bars_have_their_values():
-  rows = [
-    {
-      'weights': w,
-      'checkpoint': step,
-      'features': f,
-      'probe': p,
-      'test_accuracy': value,
-    }
-    for w, step, f, value in (
-      ('pretrained', 3, 'block3', 0.2),
-      ('pretrained', 6, 'block3', 0.5),
-      ('random', None, 'block3', 0.4),
-      (None, None, 'pixels', 0.3),
+  metrics = {
+    f'{name}_{kind}': value
+    for name, value in (
+      ('pretrained_block3', 0.5),
+      ('random_block3', 0.4),
+      ('pixels', 0.3),
     )
-    for p in ('linear', 'knn')
-  ]
-  figure = report.draw(
-    {
-      'probes': rows,
-      'metrics': {'chance': 0.1},
-      'checkpoint': 6,
-      'label_fraction': 0.08,
-      'dataset': 'cifar10',
-    }
-  )
-  for axis in figure.axes:
-    heights = [bar.get_height() for bar in axis.patches]
-    assert heights == pytest.approx([50, 40, 30])
-    assert [t.get_text() for t in axis.get_xticklabels()] == [
-      'block3',
-      'pixels',
-    ]
-  assert '8 % of the labels of cifar10' in figure.get_suptitle()
+    for kind in ('linear', 'knn')
+  }
+  results = {'label_fraction': 0.08, 'dataset': 'cifar10'}
+  figure = probe.draw(results | {'metrics': metrics | {'chance': 0.1}})
   assert figures_lib.pixels(figure).std() > 10
+  names = [t.get_text().strip() for t in figure.axes[0].get_yticklabels()]
+  assert names == ['pretrained block3', 'random block3', 'pixels']
+  for axis in figure.axes:
+    lengths = [bar.get_width() for bar in axis.patches]
+    assert lengths == pytest.approx([50, 40, 30])
+    assert axis.lines[0].get_xdata()[0] == pytest.approx(10)  # chance
+    found = [colors.to_hex(bar.get_facecolor()) for bar in axis.patches]
+    assert found == [probe.DARK, probe.LIGHT, probe.LIGHT]
+  assert '8 % of the labels of cifar10' in figure.get_suptitle()
 
 
 def test_mistakes_are_one_line(finished, probed, tmp_path):
@@ -231,11 +204,11 @@ def test_mistakes_are_one_line(finished, probed, tmp_path):
     assert not (tmp_path / 'probe' / 'results.json').exists()
 
   refused('is not a run', job(tmp_path))
-  refused('mode=probe.*give the one', job(probed('pretrain')))
+  refused('mode=probe.*give the one', job(probed('finetune')))
   refused('no checkpoint of step 5, but of 3, 6', job(run, init_steps=(5,)))
   refused('no image to choose C on', job(run, label_fraction=0.005))
   refused(
-    "features='block4' is not valid.*quadrants,.*block3_adapted,pixels",
+    "features='block4' is not valid.*quadrants,.*attention,pixels",
     job(run, **{'probe.features': 'block4'}),
   )
   refused(

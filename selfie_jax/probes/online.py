@@ -1,4 +1,4 @@
-"""Nearest neighbours during pretraining: what P's features are worth by now."""
+"""Nearest neighbours during pretraining: how good P's features are so far."""
 
 from collections.abc import Callable
 import functools
@@ -17,7 +17,7 @@ from selfie_jax.training import evaluation
 
 PART = 'knn'  # of its rows in the history
 LAYER = 'patches'  # as training sees them; block3 has other statistics
-QUERIES = 5  # of so many images one is asked about
+QUERIES = 5  # one image of five is classified, the others vote
 
 
 def monitors(
@@ -33,21 +33,21 @@ def create(
 ) -> evaluation.Monitor:
   """A monitor that classifies training images by their neighbours.
 
-  The images are the same for the runs of every seed and at every step: whole,
-  without augmentation, those that vote apart from those asked about. No weight
-  and no random number of the run is touched, and no test image is read.
+  The images are the same for every seed and at every step, whole and not
+  augmented. No weight and no random number of the run is touched, and no test
+  image is read.
 
   Args:
     config: a pretraining job.
     source: its training split.
 
   Returns:
-    One that gives the share of right answers as {'knn_accuracy': ...}.
+    One that gives {'knn_accuracy': ...}, in 0..1.
 
   Raises:
     UserError: fewer than five images have a label.
   """
-  # scikit-learn takes a second to import; runs that do not look save it.
+  # scikit-learn takes a second to import; runs without this save it.
   from selfie_jax.probes import nearest_neighbours
 
   labelled = np.flatnonzero(source.labels >= 0)

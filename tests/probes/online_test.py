@@ -11,7 +11,7 @@ import tensorflow as tf
 from selfie_jax import errors
 from selfie_jax.data import input_pipeline
 from selfie_jax.probes import nearest_neighbours
-from selfie_jax.probes import online_knn
+from selfie_jax.probes import online
 from selfie_jax.tasks import pretrain
 from selfie_jax.training import train
 
@@ -25,7 +25,7 @@ def watched_job():
 
 def run(folder):
   config = watched_job()
-  return train.train_and_evaluate(config, folder, online_knn.monitors(config))
+  return train.train_and_evaluate(config, folder, online.monitors(config))
 
 
 @pytest.fixture(scope='module')
@@ -36,7 +36,7 @@ def watched(tmp_path_factory):
 
 
 def knn_rows(history):
-  return [row for row in history if row['part'] == online_knn.PART]
+  return [row for row in history if row['part'] == online.PART]
 
 
 def test_training_is_bit_for_bit_what_it_is_without(finished, watched):
@@ -92,22 +92,22 @@ def test_images_that_vote_are_not_asked_about(monkeypatch):
 
   monkeypatch.setattr(nearest_neighbours, 'accuracy', look)
   for config.seed in (0, 1):
-    values = online_knn.create(config, source).evaluate(state)
+    values = online.create(config, source).evaluate(state)
     assert values == {'knn_accuracy': 0.5}
   (bank, queries), again = asked
   assert (len(bank[0]), len(queries[0])) == (240, 60)
   both = np.concatenate([bank[0], queries[0]])
   assert len(np.unique(both, axis=0)) == 300
   np.testing.assert_array_equal(bank[1], again[0][1])
-  assert online_knn.create(config, source).evaluate(state, lambda: True) is None
+  assert online.create(config, source).evaluate(state, lambda: True) is None
 
 
 def test_only_a_pretraining_that_asks_is_monitored(finetune_config):
   config = watched_job()
-  assert online_knn.monitors(config) == [online_knn.create]
+  assert online.monitors(config) == [online.create]
   config.knn.every = 0
-  assert not online_knn.monitors(config)
-  assert not online_knn.monitors(finetune_config)
+  assert not online.monitors(config)
+  assert not online.monitors(finetune_config)
 
 
 def test_labels_are_needed():
@@ -117,4 +117,4 @@ def test_labels_are_needed():
     labels = np.array([-1] * 40 + [0, 1])
 
   with pytest.raises(errors.UserError, match='training split has 2; turn it'):
-    online_knn.create(config, Unlabelled())
+    online.create(config, Unlabelled())
