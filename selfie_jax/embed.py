@@ -4,10 +4,10 @@ python -m selfie_jax.embed --checkpoint=runs/cifar_pretrain --images=DIR \
     --out=embeddings.npz
 """
 
+import numpy as np
 import tqdm
 
 from selfie_jax import command_line
-from selfie_jax.inference import columns as columns_lib
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def embed_folder(
   batch_size: int = 64,
   predict: bool = False,
 ) -> tuple[int, list[str], str]:
-  """Embeds the image files of a folder; reads a few batches ahead.
+  """Embeds the image files of a folder; reads them a batch ahead.
 
   Args:
     checkpoint: the run's folder.
@@ -59,50 +59,51 @@ def embed_folder(
     predict: whether to write predictions too.
 
   Returns:
-    The number of images written, the files that could not be read, and the
-    layer.
+    The number of images written, the unreadable files, and the layer.
 
   Raises:
     UserError: an argument is not valid, no file can be read or `out` cannot be
       written.
   """
-  columns_lib.check(out)
-  # JAX and TensorFlow take seconds to load.
+  # JAX, TensorFlow and scikit-learn take seconds to load.
   from selfie_jax.data.photos import images as images_lib
   from selfie_jax.inference import model as model_lib
   from selfie_jax.inference import samples
+  from selfie_jax.inference import vectors as vectors_lib
 
+  vectors_lib.check_path(out)
   files = images_lib.find(images)
   model = model_lib.load(checkpoint, batch_size)
-  names = [model.check_layer(layer)]
+  layer = model.check_layer(layer)
+  names = [layer]
   if predict:
     model.check_predicts()
     names.append('probabilities')
-  labels = samples.folder_labels(files)
-  skipped: list[str] = []
-  bar = tqdm.tqdm(
+  embedded, skipped, outputs = [], [], []
+  with tqdm.tqdm(
     total=len(files), unit='image', dynamic_ncols=True, disable=None
-  )
-  with bar, columns_lib.writer(out, {'layer': names[0]}) as write:
+  ) as bar:
     for readable, others in samples.read_batches(
       images, files, model.config, model.batch_size
     ):
-      skipped += others
       if readable:
-        outputs = model.compute_batch(list(readable.values()), names)
-        columns: columns_lib.Columns = {
-          'files': list(readable),
-          'vectors': outputs[names[0]],
-        }
-        if labels:
-          columns['labels'] = [labels[file] for file in readable]
-        if predict:
-          best = outputs['probabilities'].argmax(axis=-1)
-          columns['predictions'] = [model.class_names[i] for i in best]
-          columns['probabilities'] = outputs['probabilities']
-        write(columns)
+        outputs.append(model.compute_batch(list(readable.values()), names))
+      embedded += readable
+      skipped += others
       bar.update(len(readable) + len(others))
-  return len(files) - len(skipped), skipped, names[0]
+  arrays = {
+    name: np.concatenate([batch[name] for batch in outputs]) for name in names
+  }
+  columns: vectors_lib.Columns = {'files': embedded}
+  if labels := samples.folder_labels(files):
+    columns['labels'] = [labels[file] for file in embedded]
+  columns['vectors'] = arrays[layer]
+  if predict:
+    best = arrays['probabilities'].argmax(axis=-1)
+    columns['predictions'] = [model.class_names[i] for i in best]
+    columns['probabilities'] = arrays['probabilities']
+  vectors_lib.write(out, columns, layer)
+  return len(embedded), skipped, layer
 
 
 if __name__ == '__main__':

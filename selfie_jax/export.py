@@ -112,8 +112,8 @@ def _stablehlo(
   (folder / 'forward.bin').write_bytes(exported.serialize())
   output = _output(model, name, exported.out_avals[0].shape[1])
   return f"""\
-`forward.bin` is the network as StableHLO, for {', '.join(PLATFORMS)} and any
-number of images. With `pip install jax flatbuffers`, in this folder:
+`forward.bin` is the network as StableHLO, for {', '.join(PLATFORMS)}. With
+`pip install jax flatbuffers`, in this folder:
 
 ```python
 import pathlib
@@ -123,39 +123,26 @@ from jax import export
 forward = export.deserialize(pathlib.Path('forward.bin').read_bytes()).call
 ```
 
-`forward(images)` takes uint8 [n, {side}, {side}, 3] and gives
-{output}. It was written with jax {jax.__version__}; jax reads such
-files for at least six months of later versions.
+`forward(images)` takes uint8 [n, {side}, {side}, 3], normalises them and gives
+{output}. It was written with jax {jax.__version__}; later versions
+read it for at least six months.
 """
 
 
 def _numpy(
   model: model_lib.Model, folder: pathlib.Path, unused_run: str
 ) -> str:
-  arrays = {
-    name: np.asarray(value)
-    for name, value in traverse_util.flatten_dict(
-      model.variables, sep='/'
-    ).items()
-  }
+  arrays = traverse_util.flatten_dict(model.variables, sep='/')
   np.savez(folder / 'weights.npz', **arrays)
-  listed = '\n'.join(
-    f'| {name} | {" x ".join(map(str, value.shape))} |'
-    for name, value in arrays.items()
-  )
   return f"""\
-`weights.npz` has the parameters and BatchNorm's running statistics, float32;
-kernels are [height, width, in, out]:
+`weights.npz` has the parameters and BatchNorm's running statistics, float32, by
+names such as `{next(iter(arrays))}`; kernels are [height, width, in, out]:
 
 ```python
 import numpy as np
 
 weights = np.load('weights.npz')
 ```
-
-| name | shape |
-|---|---|
-{listed}
 """
 
 
@@ -169,49 +156,37 @@ def _run(model: model_lib.Model, folder: pathlib.Path, run: str) -> str:
     checkpoints.wait(manager)
   return """\
 This folder is a run without the state of its optimizer: all commands,
-`selfie_jax.load` and `--config.init_from` take it as they take the run itself.
-Only its training does not go on from it.
+`selfie_jax.load` and `--config.init_from` take it, but it cannot be resumed.
 """
 
 
 def _card(model: model_lib.Model, kind: str, usage: str) -> str:
   """README.md of an exported network."""
-  config = model.config
-  size = config.image_size
+  config, size = model.config, model.config.image_size
+  is_pretraining = config.mode == 'pretrain'
+  trained = 'Pretrained without labels' if is_pretraining else 'Finetuned'
+  part = 'the whole image'
   if config.augment.crop == 'random_resized':
-    fitted = (
-      f'Cut out the central square of {augment.CENTRAL_SHARE:.1%} of the '
-      f'shorter side and resize it to {size}x{size}'
+    part = (
+      f'the central square of {augment.CENTRAL_SHARE:.1%} of the shorter side'
     )
-  else:
-    fitted = f'Resize the whole image to {size}x{size}, whatever its shape'
-  data = config_lib.name_data(config)
-  if config.mode == 'pretrain':
-    history = f'Pretrained on {data}, without labels'
-  else:
-    start = pathlib.PurePath(config.init_from).name or 'random weights'
-    history = (
-      f'Finetuned on {config.label_fraction:.0%} of the labels of '
-      f'{data}, from {start}'
-    )
-  lines = [
-    f'# {config.model.name} ({kind})\n',
-    f'{history}. The code is an implementation of Selfie '
-    '([arXiv 1906.02940](https://arxiv.org/abs/1906.02940)).\n',
-    usage,
-    '## Images\n',
-    f'{fitted} (bilinear, antialiased). Values in 0 to 1 are normalised'
-    + (', by forward.bin itself,' if kind == 'stablehlo' else '')
-    + ' with\n',
-    f'- mean {tuple(config.normalise.mean)}',
-    f'- deviation {tuple(config.normalise.std)}',
-  ]
+  text = f"""\
+# {config.model.name} ({kind})
+
+{trained} on {config_lib.name_data(config)}, by an implementation of Selfie
+([arXiv 1906.02940](https://arxiv.org/abs/1906.02940)).
+
+{usage}
+## Images
+
+Resize {part} to {size}x{size} (bilinear, antialiased).
+Values in 0 to 1 are normalised with mean {tuple(config.normalise.mean)} and
+deviation {tuple(config.normalise.std)}.
+"""
   if model.class_names:
-    lines += [
-      '\n## Classes\n',
-      *(f'{i}. {name}' for i, name in enumerate(model.class_names)),
-    ]
-  return '\n'.join(lines) + '\n'
+    names = (f'{i}. {name}\n' for i, name in enumerate(model.class_names))
+    text += '\n## Classes\n\n' + ''.join(names)
+  return text
 
 
 def _output(model: model_lib.Model, layer: str, dim: int) -> str:

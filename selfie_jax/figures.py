@@ -12,7 +12,7 @@ import numpy as np
 
 RIGHT, WRONG = '#1a9641', '#d7191c'
 MASKED = (158, 188, 218)  # no grey: a digit may have it
-PARTS = {'train': '#9ecae1', 'validation': '#08519c', 'test': '#d95f02'}
+SPLITS = {'train': '#9ecae1', 'validation': '#08519c', 'test': '#d95f02'}
 CHANCE = '#888888'
 KNN = '#54278f'
 LESS, MORE = '#2166ac', '#d6202a'
@@ -20,7 +20,7 @@ ATTENTION = colors.LinearSegmentedColormap.from_list(
   'attention',
   [(0, LESS + 'd0'), (0.5, LESS + '00'), (0.5, MORE + '00'), (1, MORE + 'd0')],
 )
-HEADS = 8  # so many of A's heads are drawn
+HEADS = 8  # most of A's heads that are drawn
 TILE = 1.0  # inches of a small image
 
 
@@ -35,13 +35,13 @@ def patch_puzzle(
 
   Args:
     images: uint8 [n, h, w, 3].
-    targets: the masked places of each image [n, targets], patch numbers.
-    predictions: which target was put into each of these places [n, targets].
+    targets: masked positions of each image, numbers of patches [n, targets].
+    predictions: the target chosen for each of these positions [n, targets].
     patch_size: side of a patch in pixels.
     columns: image pairs in a row.
 
   Returns:
-    A figure; a patch in its right place has a green frame, any other a red
+    A figure; a patch at its own position has a green frame, any other a red
     one.
   """
   images, targets, predictions = map(np.asarray, (images, targets, predictions))
@@ -52,32 +52,24 @@ def patch_puzzle(
   for axis in axes.flat:
     axis.set_axis_off()
 
-  def window(place):
-    y, x = divmod(int(place), grid)
-    return slice(y * patch_size, (y + 1) * patch_size), slice(
-      x * patch_size, (x + 1) * patch_size
-    )
-
-  for i, (image, places, chosen) in enumerate(
-    zip(images, targets, predictions, strict=True)
-  ):
-    row, column = divmod(i, columns)
+  for number, image in enumerate(images):
+    row, column = divmod(number, columns)
     left, right = axes[row, 2 * column], axes[row, 2 * column + 1]
     masked, filled = image.copy(), image.copy()
-    for i, (place, prediction) in enumerate(zip(places, chosen, strict=True)):
-      masked[window(place)] = MASKED
-      filled[window(place)] = image[window(places[prediction])]
-      y, x = window(place)
-      right.add_patch(
-        mpl_patches.Rectangle(
-          (x.start - 0.5, y.start - 0.5),
-          patch_size,
-          patch_size,
-          fill=False,
-          linewidth=1.6,
-          edgecolor=RIGHT if prediction == i else WRONG,
-        )
+    # [targets, 2]: the upper left corner of each masked patch
+    corners = patch_size * np.stack(divmod(targets[number], grid), axis=1)
+    for i, (y, x) in enumerate(corners):
+      chosen = predictions[number, i]
+      top, side = corners[chosen]
+      masked[y : y + patch_size, x : x + patch_size] = MASKED
+      filled[y : y + patch_size, x : x + patch_size] = image[
+        top : top + patch_size, side : side + patch_size
+      ]
+      frame = mpl_patches.Rectangle(
+        (x - 0.5, y - 0.5), patch_size, patch_size, fill=False, linewidth=1.6
       )
+      frame.set_edgecolor(RIGHT if chosen == i else WRONG)
+      right.add_patch(frame)
     left.imshow(masked)
     right.imshow(filled)
   hits = (predictions == np.arange(predictions.shape[1])).sum()
@@ -99,38 +91,17 @@ def curves(history: Sequence[dict[str, Any]]) -> mpl_figure.Figure:
       rows {'step': s, 'part': 'knn', 'knn_accuracy': ...}.
   """
   knn = [row for row in history if row['part'] == 'knn']
-  history = [row for row in history if row['part'] in PARTS]
+  history = [row for row in history if row['part'] in SPLITS]
+  accuracy = next(name for name in history[0] if name.endswith('accuracy'))
   fig = figure(11.5 if knn else 8, 3.2)
   axes = fig.subplots(1, 3 if knn else 2)
-  accuracy = next(k for k in history[0] if k.endswith('accuracy'))
-  parts = sorted({row['part'] for row in history}, key=lambda p: p != 'train')
-  for axis, name in zip(axes, ('loss', accuracy), strict=False):
-    for part in parts:
-      rows = [row for row in history if row['part'] == part]
-      held_out = part != 'train'
-      axis.plot(
-        [row['step'] for row in rows],
-        [row[name] for row in rows],
-        color=PARTS[part],
-        label=part,
-        linewidth=1.6,
-        marker='o' if held_out else None,
-        markersize=3,
-      )
-    axis.set_title(name.replace('_', ' '), fontsize=10)
+  for split, colour in SPLITS.items():
+    if rows := [row for row in history if row['part'] == split]:
+      _curve(axes[0], rows, 'loss', colour, split)
+      _curve(axes[1], rows, accuracy, colour, split)
   if knn:
-    axes[2].plot(
-      [row['step'] for row in knn],
-      [row['knn_accuracy'] for row in knn],
-      color=KNN,
-      linewidth=1.6,
-      marker='o',
-      markersize=3,
-    )
+    _curve(axes[2], knn, 'knn_accuracy', KNN, 'knn')
     axes[2].set_title('accuracy of nearest neighbours', fontsize=10)
-  for axis in axes:
-    axis.set_xlabel('step')
-    axis.spines[['top', 'right']].set_visible(False)
   if 'chance' in history[0]:
     chance = history[0]['chance']
     axes[0].axhline(-np.log(chance), color=CHANCE, linestyle=':')
@@ -139,18 +110,33 @@ def curves(history: Sequence[dict[str, Any]]) -> mpl_figure.Figure:
   return fig
 
 
+def _curve(axis, rows, name: str, colour: str, split: str) -> None:
+  axis.plot(
+    [row['step'] for row in rows],
+    [row[name] for row in rows],
+    color=colour,
+    label=split,
+    linewidth=1.6,
+    marker=None if split == 'train' else 'o',
+    markersize=3,
+  )
+  axis.set_title(name.replace('_', ' '), fontsize=10)
+  axis.set_xlabel('step')
+  axis.spines[['top', 'right']].set_visible(False)
+
+
 def attention(images: np.ndarray, weights: np.ndarray) -> mpl_figure.Figure:
-  """Images, each beside what u0 attends to of its places.
+  """Images, each beside the attention of u0 to its positions.
 
   Args:
     images: uint8 [n, s, s, 3].
-    weights: of u0 [n, heads, 1 + places], see features.attention_weights.
+    weights: of u0 [n, heads, 1 + positions], see features.attention_weights.
 
   Returns:
     A figure of the mean over the heads and of every head; of more than HEADS
-    those with the least entropy, which look at the fewest places. What is
-    drawn is log2((1 + places) * weight): 0, an even share, has no colour, more
-    is red, less is blue.
+    those with the least entropy, which attend to the fewest positions. The
+    colour is that of log2((1 + positions) * weight): an even share, 0, has no
+    colour, more is red, less is blue.
   """
   count, heads, keys = weights.shape
   entropy = -(weights * np.log(weights + 1e-12)).sum(axis=-1).mean(axis=0)

@@ -7,14 +7,22 @@ import functools
 import math
 import os
 
+import jax
 from matplotlib import figure as mpl_figure
 import numpy as np
+import tqdm
 
 from selfie_jax import command_line
 from selfie_jax import errors
 from selfie_jax import figures as figures_lib
-from selfie_jax.inference import embedding_figures
+from selfie_jax.inference import figures as embedding_figures
+from selfie_jax.inference import model as model_lib
+from selfie_jax.inference import samples
+from selfie_jax.inference import vectors as vectors_lib
+from selfie_jax.models import build
 from selfie_jax.storage import workdir as workdir_lib
+from selfie_jax.tasks import pretrain
+from selfie_jax.tasks import train_state
 
 FEWEST = 3  # images in a map
 MOST = 24  # rows of a picture
@@ -70,10 +78,6 @@ def draw_run(
     raise errors.UserError(
       f'count={count} is not valid; it must be in 1 to {MOST}: --count=6'
     )
-  # JAX and TensorFlow take seconds to load.
-  from selfie_jax.inference import model as model_lib
-  from selfie_jax.inference import samples
-
   model = model_lib.load(checkpoint)
   layer = model.check_layer(layer)
   folder = workdir_lib.run_path(out or os.path.join(checkpoint, 'figures'))
@@ -100,22 +104,19 @@ def draw_run(
 
 
 def draw(
-  model, pool, count: int, layer: str
+  model: model_lib.Model, pool: samples.Samples, count: int, layer: str
 ) -> tuple[dict[str, mpl_figure.Figure], dict[str, str]]:
   """Draws all pictures that can be drawn.
 
   Args:
-    model: a model_lib.Model.
-    pool: samples.Samples, which neighbours and map are of.
+    model: of the run.
+    pool: the images that neighbours and map are of.
     count: how many of them are shown.
     layer: of the embeddings.
 
   Returns:
-    Figures by name, and by the names of the others why they are missing.
+    Figures by name, and by the names of the missing ones the reasons.
   """
-  from selfie_jax.inference import embedding_space
-  from selfie_jax.inference import samples
-
   figures, missing = {}, {}
   shown = samples.choose(pool.labels, count)
   images = pool.images[shown]
@@ -136,12 +137,17 @@ def draw(
   else:
     missing['attention'] = f'{model.config.model.name} has no attention pooling'
   if len(pool.images) >= FEWEST:
-    vectors = embedding_space.embed(model, pool.images, layer)
-    nearest = embedding_space.nearest(vectors)
+    size = model.batch_size
+    batches = range(0, len(pool.images), size)
+    bar = tqdm.tqdm(batches, unit='batch', dynamic_ncols=True, disable=None)
+    vectors = model.compute_batches(
+      (pool.images[i : i + size] for i in bar), (layer,)
+    )[layer]
+    nearest = vectors_lib.nearest(vectors)
     figures['neighbours'] = embedding_figures.neighbours(
       pool.images, shown, nearest, pool.labels
     )
-    points = embedding_space.flatten(vectors)
+    points = vectors_lib.flatten(vectors)
     title = f't-SNE of the embeddings ({layer}) of {len(points):,} images'
     figures['map'] = embedding_figures.plane(
       pool.images, points, pool.labels, title
@@ -156,15 +162,9 @@ def draw(
 
 
 def predict(
-  model, images: np.ndarray, index: np.ndarray
+  model: model_lib.Model, images: np.ndarray, index: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
   """The masked positions of images, and the targets chosen for them [n, m]."""
-  import jax
-
-  from selfie_jax.models import build
-  from selfie_jax.tasks import pretrain
-  from selfie_jax.tasks import train_state
-
   state = train_state.TrainState(
     step=0,
     apply_fn=build.selfie(model.config).apply,

@@ -7,7 +7,6 @@ import jax
 import numpy as np
 from PIL import Image
 import pytest
-import small_jobs
 
 from selfie_jax import command_line
 from selfie_jax import errors
@@ -84,10 +83,9 @@ def test_one_image_is_enough_for_the_others(finished, folder):
   assert f'{stem.shape[-1]} filters' in figures['filters'].get_suptitle()
 
 
-def test_puzzles_are_those_of_the_evaluation(pretrain_config, tmp_path, batch):
+def test_puzzles_are_those_of_the_evaluation(finished, batch):
   images = batch['image']
-  small_jobs.random_run(pretrain_config, tmp_path, images)
-  model = model_lib.load(tmp_path)
+  model = model_lib.load(finished('pretrain'))
   index = np.arange(16, dtype=np.int32)[::-1]
   targets, predictions = visualize.predict(model, images, index)
   state = pretrain.create_state(model.config, 10).replace(**model.variables)

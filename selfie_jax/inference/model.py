@@ -30,10 +30,10 @@ _attention_weights = jax.jit(
 
 
 class Model:
-  """A trained network: what `load` gives.
+  """A trained network, as `load` returns it.
 
-  BatchNorm uses its running statistics, there is no dropout, and all is
-  computed in float32.
+  BatchNorm uses its running statistics, dropout is off, and all is computed in
+  float32.
 
   Attributes:
     config: the run's.
@@ -82,15 +82,7 @@ class Model:
       images: uint8 [n, h, w, 3] or [h, w, 3], a path, a PIL image, or any
         number of the latter three, in a list or a generator. Any sizes; they
         are resized as evaluation in training does it.
-      layer: 'quadrants': P's vectors of patches half a patch apart, the mean of
-        each quadrant of the image beside each other; the default of pretraining
-        runs, which alone have it and 'patches': the mean of P's vectors of the
-        patches as they are in pretraining. 'block3': features after block 3
-        (and after the norm that follows it, if one does) of the whole image,
-        average pooled; the default of finetuned runs.
-        'attention': attention pooling's summary, of all patches as P embeds
-        them in a pretraining run, of block 3's features in
-        resnet36_attention. 'block4': what ResNet-50's head sees.
+      layer: one of `layers`; docs/using.md says what each of them is.
 
     Raises:
       UserError: no such layer, no image, or an image that is not valid.
@@ -112,14 +104,13 @@ class Model:
     return self.compute(images, ('probabilities',))['probabilities']
 
   def attention_weights(self, images: np.ndarray) -> np.ndarray:
-    """Where A looks, see features.attention_weights.
+    """Attention of u0, see features.attention_weights.
 
     Args:
-      images: uint8 [n, s, s, 3] of the run's size; they go through the network
-        at once.
+      images: uint8 [n, s, s, 3] of the run's size, in one batch.
 
     Returns:
-      float32 [n, heads, 1 + places].
+      float32 [n, heads, 1 + positions].
 
     Raises:
       UserError: the network has no attention pooling.

@@ -14,8 +14,8 @@ from selfie_jax import errors
 from selfie_jax.data import input_pipeline
 from selfie_jax.data.photos import images as images_lib
 
-LIMIT = 2000  # so many images are taken
-_NAMED = 3  # so many of the files that cannot be read are named
+LIMIT = 2000  # most images that are taken
+_NAMED = 3  # most unreadable files that are named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Samples:
 
   Attributes:
     images: uint8 [n, s, s, 3].
-    labels: their classes [n], '' where not known.
-    index: int32 [n], by which the masks of the puzzles are drawn.
-    skipped: files that cannot be read.
+    labels: their classes [n], '' where unknown.
+    index: int32 [n], which decides each image's masks.
+    skipped: unreadable files.
   """
 
   images: np.ndarray
@@ -39,7 +39,7 @@ def read_test(config) -> Samples:
   """Up to LIMIT test images of the run's own data set, drawn at random.
 
   Raises:
-    UserError: they cannot be had.
+    UserError: they cannot be read.
   """
   try:
     source = input_pipeline.open_source(config, config.dataset.test_split)
@@ -48,7 +48,7 @@ def read_test(config) -> Samples:
     labels = source.labels[index]
   except errors.UserError as mistake:
     raise errors.UserError(
-      f"the run's own test images cannot be had ({mistake}); show it others: "
+      f"the run's own test images cannot be read ({mistake}); show it others: "
       '--images=DIR'
     ) from mistake
   names = source.class_names

@@ -1,4 +1,4 @@
-"""What timm, and who uses it, has to know of a run's network."""
+"""A run's network in timm: its settings, and the Python that loads it."""
 
 from typing import Any
 
@@ -62,23 +62,14 @@ def settings(
 
 
 def usage(config: ml_collections.ConfigDict, described: dict[str, Any]) -> str:
-  """The README's lines on model.safetensors.
-
-  Args:
-    config: the run's.
-    described: by `settings`.
-  """
+  """The README's lines on model.safetensors; `described` by `settings`."""
   arguments = ''.join(f', {k}={v}' for k, v in described['model_args'].items())
   size, changes = config.image_size, _changes(config)
-  mean, std = (
-    described['pretrained_cfg']['mean'],
-    described['pretrained_cfg']['std'],
-  )
+  card = described['pretrained_cfg']
   text = f"""\
-`model.safetensors` has the weights by the names of
+`model.safetensors` has the weights of
 [timm](https://github.com/huggingface/pytorch-image-models)'s `resnetv2_50`,
-`config.json` what timm wants to know of them. In this folder, with
-`pip install timm safetensors`:
+`config.json` its settings. With `pip install timm safetensors`, in this folder:
 
 ```python
 import safetensors.torch
@@ -94,14 +85,14 @@ model.eval()
 
 def run(images):  # uint8 [n, {size}, {size}, 3], as a torch.Tensor
   x = images.permute(0, 3, 1, 2).float() / 255
-  mean, std = torch.tensor({mean}), torch.tensor({std})
+  mean, std = torch.tensor({card['mean']}), torch.tensor({card['std']})
   with torch.no_grad():
     return model((x - mean[:, None, None]) / std[:, None, None])
 ```
 """
   if not changes:
     text += """
-`timm.create_model('local-dir:DIR', pretrained=True)`, with this folder as DIR,
+`timm.create_model('local-dir:DIR', pretrained=True)` with this folder as DIR
 makes the same network.
 """
   return text

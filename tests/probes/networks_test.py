@@ -4,7 +4,6 @@ import functools
 
 import jax
 import numpy as np
-import small_jobs
 
 from selfie_jax.data import input_pipeline
 from selfie_jax.inference import model as model_lib
@@ -14,14 +13,11 @@ from selfie_jax.probes import networks as networks_lib
 from selfie_jax.tasks import pretrain
 
 
-def test_random_network_has_the_statistics_of_patches(
-  pretrain_config, tmp_path
-):
+def test_random_network_has_the_statistics_of_patches(finished):
   """Whatever passes the first norm has mean 0 and deviation 1 over patches."""
-  source = input_pipeline.open_source(pretrain_config, 'train')
+  trained = model_lib.load(finished('pretrain'))
+  source = input_pipeline.open_source(trained.config, 'train')
   images = next(source.eval_images([np.arange(256)]))
-  small_jobs.random_run(pretrain_config, tmp_path, images[:32])
-  trained = model_lib.load(tmp_path)
   model = networks_lib.initial(trained, images)
   config = trained.config
   config.model.sync_batch_norm = False

@@ -1,25 +1,19 @@
-"""Pictures of a space of embeddings: nearest neighbours, and a map."""
+"""Pictures of embeddings: nearest neighbours, and a map."""
 
-import collections
 from collections.abc import Sequence
 
 from matplotlib import colormaps
 from matplotlib import figure as mpl_figure
-from matplotlib import lines
-from matplotlib import patches as mpl_patches
+from matplotlib import offsetbox
 import numpy as np
 
 from selfie_jax import figures as figures_lib
-from selfie_jax.inference import embedding_space
+from selfie_jax.inference import vectors as vectors_lib
 
 NEUTRAL = '#d0d0d0'  # of images whose class has no colour of its own
-COLOURS = [
-  *(c for c in colormaps['tab10'].colors if len(set(c)) > 1),  # no grey
-  (0.1, 0.1, 0.1),
-  *(c for c in colormaps['tab20'].colors[1::2] if len(set(c)) > 1),
-]
-FREQUENT = 10  # of more classes than COLOURS, so many get one
-ACROSS = 20  # so many thumbnails fit across a map
+_PAIRS = colormaps['tab20'].colors  # dark, light, dark, light, ...
+COLOURS = [c for c in _PAIRS[::2] + _PAIRS[1::2] if len(set(c)) > 1]  # no grey
+ACROSS = 20  # thumbnails side by side on a map
 
 
 def neighbours(
@@ -32,10 +26,10 @@ def neighbours(
 
   Args:
     images: uint8 [n, h, w, 3].
-    shown: numbers of the images to show [q].
-    nearest: numbers of the images nearest to each image, the nearest first
+    shown: indices of the images to show [q].
+    nearest: indices of the images nearest to each image, the nearest first
       [n, k].
-    labels: the class of each image [n], '' where it is not known.
+    labels: the class of each image [n], '' where unknown.
 
   Returns:
     A figure; where both classes are known, a neighbour of the image's class
@@ -58,7 +52,7 @@ def neighbours(
       axis = fig.add_subplot(grid[row, column])
       _show(axis, images[i], labels[i], colour)
   title = f'Left: the image. Right: the {k} nearest to it'
-  shares = embedding_space.agreement(nearest, np.asarray(labels))
+  shares = vectors_lib.agreement(nearest, np.asarray(labels))
   if shares:
     title += (
       ', green if of its class\n'
@@ -72,74 +66,39 @@ def neighbours(
 def plane(
   images: np.ndarray, points: np.ndarray, labels: Sequence[str], title: str
 ) -> mpl_figure.Figure:
-  """A map of images: thumbnails where there is room, dots for the others.
+  """A map of images: dots, and thumbnails where there is room.
 
   Args:
     images: uint8 [n, h, w, 3].
     points: where each lies [n, 2].
-    labels: the class of each image [n], '' where it is not known.
+    labels: the class of each image [n], '' where unknown.
     title: of the figure.
 
   Returns:
     A figure; dots and the frames of thumbnails have the colour of the class,
-    which a legend names. Of more classes than COLOURS, the
-    most frequent ones have a colour, and the others are grey.
+    which a legend names. All are grey if there are more classes than COLOURS.
   """
-  counts = collections.Counter(label for label in labels if label)
-  names = sorted(counts)
+  names = sorted(set(labels) - {''})
   if len(names) > len(COLOURS):
-    names = sorted(name for name, _ in counts.most_common(FREQUENT))
+    names = []
   colours = dict(zip(names, COLOURS, strict=False))
+  of_points = [colours.get(label, NEUTRAL) for label in labels]
   fig = figures_lib.figure(7.4 if names else 6, 6)
   axis = fig.subplots()
-  of_points = [colours.get(label, NEUTRAL) for label in labels]
-  # All in one go, in their order, so that no class lies on top of the others.
-  axis.scatter(
-    *points.T,
-    s=np.clip(8000 / len(points), 4, 50),
-    c=of_points,
-    linewidths=0,
-  )
-  side = np.ptp(points, axis=0).max() / ACROSS
-  for i in _apart(points, side):
-    left, bottom = points[i] - side / 2
-    extent = (left, left + side, bottom, bottom + side)
-    axis.imshow(images[i], extent=extent, zorder=2)
-    if labels[i]:
-      axis.add_patch(
-        mpl_patches.Rectangle(
-          (left, bottom),
-          side,
-          side,
-          fill=False,
-          edgecolor=of_points[i],
-          linewidth=1.5,
-          zorder=3,
-        )
-      )
-  if side:  # thumbnails have moved the limits
-    low, high = points.min(axis=0) - side, points.max(axis=0) + side
-    axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
-  others = len(counts) - len(names)
-  entries = [(_short(name, 24), colour) for name, colour in colours.items()]
-  if others:
-    entries.append((f'{others} others', NEUTRAL))
-  if '' in labels:
-    entries.append(('not known', NEUTRAL))
+  axis.scatter(*points.T, s=12, c=of_points, linewidths=0)
+  for i in _apart(points, np.ptp(points, axis=0).max() / ACROSS):
+    thumbnail = offsetbox.OffsetImage(images[i], zoom=18 / images.shape[1])
+    box = offsetbox.AnnotationBbox(thumbnail, points[i], pad=0)
+    box.patch.set(edgecolor=of_points[i], linewidth=1.5)
+    axis.add_artist(box)
   if names:
+    handles = [axis.scatter([], [], color=colours[name]) for name in names]
     legend = fig.legend(
-      [
-        lines.Line2D([], [], marker='o', linestyle='', color=colour)
-        for _, colour in entries
-      ],
-      [name for name, _ in entries],
-      loc='outside right center',
-      frameon=False,
-      fontsize=9,
+      handles, names, loc='outside right center', frameon=False, fontsize=9
     )
     for text in legend.get_texts():
-      text.set_parse_math(False)
-  axis.set_aspect('equal')
+      text.set_parse_math(False)  # a class may have a $ in its name
+  axis.set_aspect('equal', 'datalim')
   axis.set_axis_off()
   axis.set_title(title, fontsize=10)
   return fig
@@ -155,15 +114,11 @@ def _apart(points: np.ndarray, side: float) -> list[int]:
   return chosen
 
 
-def _short(name: str, letters: int) -> str:
-  return name if len(name) <= letters else name[: letters - 1] + '…'
-
-
 def _show(axis, image, label, colour) -> None:
   axis.imshow(image)
   axis.set_xticks([])
   axis.set_yticks([])
-  axis.set_xlabel(_short(label, 14), fontsize=7, labelpad=2, parse_math=False)
+  axis.set_xlabel(label[:14], fontsize=7, labelpad=2, parse_math=False)
   axis.spines[:].set_visible(colour is not None)
   if colour:
     axis.spines[:].set(color=colour, linewidth=2)

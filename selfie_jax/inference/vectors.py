@@ -1,0 +1,117 @@
+"""Vectors of images: files that hold them, their neighbours, and their map."""
+
+import importlib.util
+import os
+import pathlib
+import tempfile
+
+import numpy as np
+from sklearn import decomposition
+from sklearn import manifold
+from sklearn import neighbors
+from sklearn import preprocessing
+import threadpoolctl
+
+from selfie_jax import errors
+
+SUFFIXES = ('.npz', '.parquet')
+NEAREST = 8  # neighbours of each image
+DIMENSIONS = 50  # that t-SNE starts from
+
+# By name: strings [n], or float32 [n, dim].
+Columns = dict[str, list[str] | np.ndarray]
+
+
+def check_path(path: str) -> None:
+  """Raises UserError for a file that `write` could not write."""
+  if not path.endswith(SUFFIXES):
+    raise errors.UserError(
+      f'{path} has an unknown ending; give --out=FILE with one of '
+      + ', '.join(SUFFIXES)
+    )
+  if path.endswith('.parquet') and not importlib.util.find_spec('pyarrow'):
+    raise errors.UserError(
+      '.parquet needs pyarrow: type pip install pyarrow, or give --out=FILE.npz'
+    )
+  if not os.access(pathlib.Path(path).parent, os.W_OK) or os.path.isdir(path):
+    raise errors.UserError(
+      f'{path} cannot be written; give --out=FILE in a folder that exists and '
+      'can be written to'
+    )
+
+
+def write(path: str, columns: Columns, layer: str) -> None:
+  """Writes a .npz or .parquet file, which is whole or not there.
+
+  The layer's name is an array without dimensions in a .npz file, and in the
+  schema's metadata of a .parquet file.
+  """
+  file = pathlib.Path(path)
+  with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+    whole = os.path.join(folder, file.name)
+    if file.suffix == '.npz':
+      np.savez(whole, **columns, layer=layer)
+    else:
+      _write_parquet(whole, columns, layer)
+    os.replace(whole, path)
+
+
+def _write_parquet(path: str, columns: Columns, layer: str) -> None:
+  import pyarrow
+  from pyarrow import parquet
+
+  arrays = {
+    name: values
+    if isinstance(values, list)
+    else pyarrow.FixedSizeListArray.from_arrays(
+      values.reshape(-1), values.shape[1]
+    )
+    for name, values in columns.items()
+  }
+  parquet.write_table(pyarrow.table(arrays, metadata={'layer': layer}), path)
+
+
+def nearest(vectors: np.ndarray) -> np.ndarray:
+  """Indices of the others nearest to each vector, by cosine [n, k]."""
+  index = neighbors.NearestNeighbors(
+    n_neighbors=min(NEAREST, len(vectors) - 1), metric='cosine'
+  ).fit(vectors)
+  return index.kneighbors(return_distance=False)
+
+
+def flatten(vectors: np.ndarray) -> np.ndarray:
+  """t-SNE of the directions of vectors [n, dim], repeatable: [n, 2]."""
+  directions = preprocessing.normalize(vectors)
+  fewer = min(DIMENSIONS, *directions.shape)
+  directions = decomposition.PCA(fewer, random_state=0).fit_transform(
+    directions
+  )
+  perplexity = min(30, (len(vectors) - 1) / 3)
+  tsne = manifold.TSNE(perplexity=perplexity, random_state=0)
+  # Its steps are so short that several threads mostly wait for each other.
+  with threadpoolctl.threadpool_limits(1):
+    return tsne.fit_transform(directions)
+
+
+def agreement(
+  nearest: np.ndarray, labels: np.ndarray
+) -> tuple[float, float] | None:
+  """The share of neighbours of the same class, and the share by chance.
+
+  Args:
+    nearest: indices of the neighbours of each image [n, k].
+    labels: classes [n], '' where unknown: such images do not count.
+
+  Returns:
+    The two shares, or None if no image and a neighbour of it have a class.
+  """
+  known = labels != ''
+  counted = known[:, None] & known[nearest]
+  if not counted.any():
+    return None
+  same = labels[nearest] == labels[:, None]
+  _, classes, counts = np.unique(
+    labels[known], return_inverse=True, return_counts=True
+  )
+  chance = (counts[classes] - 1).mean() / (known.sum() - 1)
+  return same[counted].mean(), chance
