@@ -138,11 +138,14 @@ def draw(
     missing['attention'] = f'{model.config.model.name} has no attention pooling'
   if len(pool.images) >= FEWEST:
     size = model.batch_size
-    batches = range(0, len(pool.images), size)
-    bar = tqdm.tqdm(batches, unit='batch', dynamic_ncols=True, disable=None)
-    vectors = model.compute_batches(
-      (pool.images[i : i + size] for i in bar), (layer,)
-    )[layer]
+    bar = tqdm.tqdm(
+      [pool.images[i : i + size] for i in range(0, len(pool.images), size)],
+      unit='batch',
+      dynamic_ncols=True,
+      disable=None,
+    )
+    rows = [model.compute_batch(batch, [layer])[layer] for batch in bar]
+    vectors = np.concatenate(rows)
     nearest = vectors_lib.nearest(vectors)
     figures['neighbours'] = embedding_figures.neighbours(
       pool.images, shown, nearest, pool.labels

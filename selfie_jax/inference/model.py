@@ -1,6 +1,5 @@
 """A trained run, ready for use: embeddings and predictions of any images."""
 
-from collections.abc import Iterable
 from collections.abc import Sequence
 import itertools
 import os
@@ -127,14 +126,9 @@ class Model:
   def compute(self, images: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Several of the layers, 'logits' and 'probabilities' in one pass."""
     each = images_lib.each(images, self.config)
-    batches = iter(lambda: list(itertools.islice(each, self.batch_size)), [])
-    return self.compute_batches(batches, names)
-
-  def compute_batches(
-    self, batches: Iterable[Sequence[np.ndarray]], names: Sequence[str]
-  ) -> dict[str, np.ndarray]:
-    """As `compute`, of batches as `compute_batch` takes them."""
-    rows = [self.compute_batch(batch, names) for batch in batches]
+    rows = []
+    while batch := list(itertools.islice(each, self.batch_size)):
+      rows.append(self.compute_batch(batch, names))
     if not rows:
       raise errors.UserError('there is no image; give at least one')
     return {name: np.concatenate([row[name] for row in rows]) for name in names}
