@@ -14,10 +14,12 @@ from absl import flags
 import ml_collections
 from ml_collections import config_flags
 
+from selfie_jax import command_line
 from selfie_jax import errors
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
+_PATHS = ('init_from', 'dataset.path', 'dataset.data_dir')
 _KINDS = {
   'int': 'a whole number',
   'float': 'a number',
@@ -71,6 +73,11 @@ def parse(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
     raise errors.UserError(f'no job given: {_what_to_type()}')
   from selfie_jax import config as config_lib  # JAX takes seconds to load
 
+  for field, value in config_lib.flatten(values.config).items():
+    if field in _PATHS:
+      values.config.update_from_flattened_dict(
+        {field: command_line.path(value)}
+      )
   config_lib.check(values.config, num_devices=1)
   return rest
 
