@@ -3,8 +3,9 @@
 import json
 import pathlib
 
+from selfie_jax import job_flags
+from selfie_jax.experiments import job as job_lib
 from selfie_jax.experiments import plan as plan_lib
-from selfie_jax.experiments import recipes
 from selfie_jax.experiments import results as results_lib
 
 
@@ -45,11 +46,12 @@ def accuracy(job):
   )
 
 
-def finish(job: plan_lib.Job, weights: str | None = 'ab12') -> pathlib.Path:
+def finish(job: job_lib.Job, weights: str | None = 'ab12') -> pathlib.Path:
   """Leaves what main.py leaves of a finished job, but for its checkpoints."""
   folder = pathlib.Path(job.folder)
   folder.mkdir(parents=True, exist_ok=True)
-  config = recipes.build(job.config, job.fields)
+  fields = [f'--config.{field}={value}' for field, value in job.fields]
+  config = job_flags.read([f'--config={job_lib.ROOT}/{job.file}', *fields])
   (folder / 'config.json').write_text(json.dumps(config.to_dict()))
   value = accuracy(job)
   if job.stage == 'pretrain':
@@ -91,7 +93,7 @@ def finish(job: plan_lib.Job, weights: str | None = 'ab12') -> pathlib.Path:
 def finish_all(plan: plan_lib.Plan, *stages: str, but: tuple[str, ...] = ()):
   """Finishes the jobs of these stages, all if none; returns the Results."""
   results = results_lib.Results(plan)
-  for stage in stages or plan_lib.STAGES:  # the cells' rates need the tuning
+  for stage in stages or plan_lib.STAGES:  # cells need the chosen rates
     for job in results.table().job:
       if job.stage == stage and job.name not in but:
         finish(job)
