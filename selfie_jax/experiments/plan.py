@@ -168,12 +168,7 @@ class Plan:
   def cells(
     self, rates: dict[tuple[str, str, float], float] | None = None
   ) -> list[job_lib.Job]:
-    """The runs of the report, seed by seed.
-
-    Args:
-      rates: the learning rates that are chosen already, by arm, network and
-        fraction.
-    """
+    """The runs of the report, seed by seed; `rates` are those chosen so far."""
     rates, starts = rates or {}, self.pretrainings()
     return [
       self._finetuning(
@@ -187,41 +182,31 @@ class Plan:
     ]
 
   def _finetuning(
-    self,
-    start: job_lib.Job,
-    stage: str,
-    group: Group,
-    fraction: float,
-    seed: int,
-    rate: float | None,
+    self, start, stage, group, fraction, seed, rate
   ) -> job_lib.Job:
     arm, network = group
     name = f'{arm}_{network}_{100 * fraction:g}pct_seed{seed}'
     name += start.name.removeprefix('pretrain')  # the choice of an ablation
     if stage == 'tune':
       name = f'tune_{name}_rate{rate:g}'
-    fields = [
-      *self.fields,
-      ('model.name', network),
-      ('label_fraction', f'{fraction:g}'),
-      ('seed', str(seed)),
-    ]
+    fields = {'model.name': network, 'label_fraction': f'{fraction:g}'}
+    fields['seed'] = str(seed)
     if rate is not None:
-      fields.append(('optimizer.learning_rate', f'{rate:g}'))
+      fields['optimizer.learning_rate'] = f'{rate:g}'
     if arm == 'selfie':
-      fields.append(('init_from', start.folder))
+      fields['init_from'] = start.folder
     return job_lib.Job(
       name,
       stage,
-      f'{self.workdir}/{name}',
-      self.file('finetune'),
-      tuple(fields),
-      start.choice,
-      start if arm == 'selfie' else None,
-      arm,
-      network,
-      fraction,
-      seed,
-      rate,
+      folder=f'{self.workdir}/{name}',
+      file=self.file('finetune'),
+      fields=(*self.fields, *fields.items()),
+      choice=start.choice,
+      start=start if arm == 'selfie' else None,
+      arm=arm,
+      network=network,
+      fraction=fraction,
+      seed=seed,
+      rate=rate,
       needs_rate=bool(self.grid) and rate is None,
     )

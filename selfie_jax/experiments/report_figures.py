@@ -11,8 +11,8 @@ from selfie_jax import figures as figures_lib
 from selfie_jax.experiments import plan as plan_lib
 from selfie_jax.experiments import statistics
 
-COLOURS = ('#d95f02', '#08519c')  # of the baseline and of the other
-PALETTE = ('black', *matplotlib.colormaps['tab20'].colors)  # of an ablation
+# Of the baseline and of what is compared with it.
+COLOURS = ('#d95f02', '#08519c', *matplotlib.colormaps['tab20'].colors)
 
 
 def accuracy(plan: plan_lib.Plan, compared: pd.DataFrame) -> mpl_figure.Figure:
@@ -66,19 +66,19 @@ def curves(plan: plan_lib.Plan, runs: pd.DataFrame) -> mpl_figure.Figure:
   fig = figures_lib.figure(max(8.5, 2.2 * columns), 3 + len(choices) / 10)
   first, *others = fig.subplots(1, columns)
   starts = runs[(runs.stage == 'pretrain') & runs.finished]
-  for choice, colour in zip(choices, PALETTE, strict=False):
-    chosen = starts[starts.choice == choice]
-    _draw_lines(first, chosen, 'test', 'patch_accuracy', colour)
+  for choice, colour in zip(choices, COLOURS, strict=False):
+    _draw_lines(
+      first, starts[starts.choice == choice], 'test', 'patch_accuracy', colour
+    )
   for chance in runs.chance.dropna().unique():
     first.axhline(100 * chance, color=figures_lib.CHANCE, linestyle=':')
   _finish(first, 'patch accuracy, %')
-  colours = PALETTE if plan.spec.is_ablation else COLOURS
+  cells = statistics.group_cells(runs)
   for axis, fraction in zip(others, plan.fractions, strict=True):
     kinds = itertools.product(plan.spec.groups.items(), choices)
-    for ((group, name), choice), colour in zip(kinds, colours, strict=False):
-      cells = statistics.select_cells(runs, group, fraction, choice)
-      name = choice or name
-      _draw_lines(axis, cells, 'validation', 'accuracy', colour, name)
+    for ((group, name), choice), colour in zip(kinds, COLOURS, strict=False):
+      found = cells.get((*group, fraction, choice), runs[:0])
+      _draw_lines(axis, found, 'validation', 'accuracy', colour, choice or name)
     _finish(axis, f'validation, {100 * fraction:g} % of labels')
   _add_legend(fig)
   return fig
@@ -106,13 +106,7 @@ def _add_legend(fig) -> None:
   """Each name once; a panel where runs are missing has not all of them."""
   shown = {}
   for axis in fig.axes:
-    for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
-      shown.setdefault(name, handle)
-  fig.legend(
-    shown.values(),
-    shown.keys(),
-    loc='outside lower center',
-    ncols=4,
-    frameon=False,
-    fontsize=8,
-  )
+    handles, names = axis.get_legend_handles_labels()
+    shown |= dict(zip(names, handles, strict=True))
+  place = {'loc': 'outside lower center', 'ncols': 4, 'frameon': False}
+  fig.legend(shown.values(), shown.keys(), fontsize=8, **place)

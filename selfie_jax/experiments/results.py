@@ -26,8 +26,10 @@ PRETRAINING = 'pretraining.json'  # checksum of the weights it started from
 MACHINE_FIELDS = ('init_from', 'dataset.data_dir', 'dataset.path')
 
 _OF_JOB = ('name', 'stage', 'arm', 'network', 'fraction', 'seed', 'choice')
-_OF_RUN = ('checkpoint', 'images_per_second', 'wall_seconds', 'devices')
-_OF_RUN += ('versions', 'weights', 'metrics')  # in results.json
+_OF_RUN = (
+  'checkpoint', 'images_per_second', 'wall_seconds', 'devices', 'versions',
+  'weights', 'metrics',
+)  # fmt: skip
 _METRICS = ('patch_accuracy', 'chance', 'validation_accuracy', 'test_accuracy')
 
 Row = dict[str, Any]
@@ -68,30 +70,21 @@ class Results:
 
   def save(self, runs: pd.DataFrame) -> None:
     """Adds those runs of a table that have ended to runs.jsonl."""
-    new = [
-      row for row in runs.row[runs.ended] if row['name'] not in self._stored
-    ]
-    if self._is_kept and new:
-      self._stored |= {row['name']: row for row in new}
+    if self._is_kept and {*runs.name[runs.ended]} - self._stored.keys():
+      self._stored |= {row['name']: row for row in runs.row[runs.ended]}
       _write_lines(self._path, self._stored.values())
 
   def _table_of(self, jobs: list[job_lib.Job]) -> pd.DataFrame:
-    rows = [self._row(job) for job in jobs]
-    table = pd.DataFrame([vars(job) for job in jobs])
-    table['job'], table['row'] = jobs, rows
-    table['finished'] = ['metrics' in row for row in rows]
-    table['ended'] = [_has_ended(row) for row in rows]
-    table['failure'] = [row.get('failure', {}).get('line') for row in rows]
-    table['rate'] = [
-      row['config']['optimizer.learning_rate'] if 'config' in row else job.rate
-      for job, row in zip(jobs, rows, strict=True)
-    ]
-    for name in ('checkpoint', 'images_per_second', 'wall_seconds', 'history'):
-      table[name] = [row.get(name) for row in rows]
-    for name in _METRICS:
-      values = [row.get('metrics', {}).get(name) for row in rows]
-      table[name] = pd.Series(values, dtype=float)
-    return table
+    empty = dict.fromkeys((*_METRICS, *_OF_RUN, 'history', 'failure'))
+    rows = []
+    for job in jobs:
+      row = self._row(job)
+      config, failure = row.get('config', {}), row.get('failure', {})
+      rows.append(empty | vars(job) | row | row.get('metrics', {}))
+      rows[-1] |= {'job': job, 'row': row, 'failure': failure.get('line')}
+      rows[-1] |= {'finished': 'metrics' in row, 'ended': _has_ended(row)}
+      rows[-1]['rate'] = config.get('optimizer.learning_rate', job.rate)
+    return pd.DataFrame(rows).astype(dict.fromkeys(_METRICS, float))
 
   def _row(self, job: job_lib.Job) -> Row:
     """The stored run of a job, or what is in its folder; {} for nothing.
@@ -102,10 +95,8 @@ class Results:
     if job.needs_rate:  # whatever an earlier grid has left there
       return {}
     stored, here = self._stored.get(job.name, {}), _read_run(job)
-    for place, row in (
-      (job.folder, here),
-      (f'{self._path}: {job.name}', stored),
-    ):
+    places = {job.folder: here, f'{self._path}: {job.name}': stored}
+    for place, row in places.items():
       if changed := self._differences(job, row):
         named = [f'{f} ({old} -> {new})' for f, (old, new) in changed.items()]
         raise errors.UserError(
@@ -135,12 +126,7 @@ class Results:
 
 
 def pending(runs: pd.DataFrame, stage: str = 'all') -> list[job_lib.Job]:
-  """What is left of a table; a pretraining also if only its weights are gone.
-
-  Args:
-    runs: see `Results.table`.
-    stage: one of plan.STAGES, or 'all'.
-  """
+  """What is left to run; a pretraining also if only its weights are gone."""
   left = [*runs.job[~runs.ended]]
   starts = [job.start for job in left if job.start]
   lost = [job for job in starts if not fingerprint(job.folder)]

@@ -41,19 +41,10 @@ def choose_rates(
   }
 
 
-def select_cells(
-  runs: pd.DataFrame, group: plan_lib.Group, fraction: float, choice: str = ''
-) -> pd.DataFrame:
-  """The finished cells of a group, a row a seed."""
-  arm, network = group
-  return runs[
-    (runs.stage == 'cell')
-    & runs.finished
-    & (runs.arm == arm)
-    & (runs.network == network)
-    & (runs.fraction == fraction)
-    & (runs.choice == choice)
-  ]
+def group_cells(runs: pd.DataFrame) -> dict[tuple, pd.DataFrame]:
+  """{(arm, network, fraction, choice): the finished cells, a row a seed}."""
+  cells = runs[(runs.stage == 'cell') & runs.finished]
+  return dict(list(cells.groupby([*_GROUP, 'choice'])))
 
 
 def compare(plan: plan_lib.Plan, runs: pd.DataFrame) -> pd.DataFrame:
@@ -66,11 +57,12 @@ def compare(plan: plan_lib.Plan, runs: pd.DataFrame) -> pd.DataFrame:
     paper_ahead; of an ablation patch_accuracy and chance, in percent.
   """
   starts = runs[runs.stage == 'pretrain'].set_index('choice')
-  missing, rows = (np.nan, np.nan), []
+  cells, missing, rows = group_cells(runs), (np.nan, np.nan), []
   for fraction, (group, name), choice in itertools.product(
     plan.fractions, plan.spec.groups.items(), starts.index
   ):
-    ours = 100 * select_cells(runs, group, fraction, choice).test_accuracy
+    found = cells.get((*group, fraction, choice), runs[:0])
+    ours = 100 * found.test_accuracy
     row = {'fraction': fraction, 'kind': choice or name, 'ours': ours}
     row |= {'count': len(ours), 'mean': ours.mean(), 'std': ours.std()}
     paper = plan.spec.published.get((*group, fraction), missing)

@@ -157,15 +157,6 @@ def test_no_curves_of_one_evaluation_and_no_rates_untuned(name, tmp_path):
   assert 'Not tuned' in text
 
 
-def test_report_is_the_same_again(labels):
-  plan, text = labels
-  folder = pathlib.Path(plan.workdir, 'report')
-  before = {path.name: path.read_bytes() for path in folder.iterdir()}
-  assert written(plan) == text
-  after = {path.name: path.read_bytes() for path in folder.iterdir()}
-  assert before == after
-
-
 def test_figures_show_the_numbers(labels):
   plan, _ = labels
   runs = table(plan)
@@ -181,12 +172,3 @@ def test_figures_show_the_numbers(labels):
   assert len(others[0].lines) == 2 * (2 + 1)
   mean = others[0].lines[-1].get_ydata()
   np.testing.assert_allclose(mean, 100 * np.array([0.4325, 0.4325]))
-
-
-def test_legend_names_what_only_some_panels_have(tmp_path):
-  plan = made_up_runs.plan(workdir=str(tmp_path))
-  names = tuple(f'selfie_resnet50_5pct_seed{seed}' for seed in range(2))
-  made_up_runs.finish_all(plan, but=names)
-  (legend,) = report_figures.curves(plan, table(plan)).legends
-  shown = [text.get_text() for text in legend.get_texts()]
-  assert shown == ['supervised', 'Selfie']

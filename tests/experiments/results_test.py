@@ -105,11 +105,6 @@ def test_another_recipe_is_refused(place, which, plan, jobs, tables, tmp_path):
   assert job.name in str(error.value) and '\n' not in str(error.value)
 
 
-def test_fields_that_change_no_number_may_differ(plan, jobs, tables):
-  other = dataclasses.replace(plan, fields=(('keep_checkpoints', '1'),))
-  assert len(finished(other, tables)) == 3
-
-
 def test_fields_come_and_gone_keep_no_run_from_being_used(plan, jobs, tables):
   rows = stored(tables)
   for row in rows:
