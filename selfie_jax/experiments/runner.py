@@ -40,12 +40,12 @@ class Runner:
     Raises:
       Preempted: SIGTERM or Ctrl-C came; the jobs have saved their state.
     """
-    signals = (signal.SIGINT, signal.SIGTERM)
-    handlers = {number: signal.signal(number, self._stop) for number in signals}
     runs = self._results.table()
     jobs = results_lib.pending(runs, self._stage)
     finished = sum(self._stage in ('all', s) for s in runs.stage) - len(jobs)
     logger.info('%d to run, %d finished', len(jobs), finished)
+    signals = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.signal(number, self._stop) for number in signals}
     try:
       self._start_ready(jobs)
       while self._active:
@@ -54,8 +54,9 @@ class Runner:
         self._results.save(runs)
         self._start_ready(results_lib.pending(runs, self._stage))
     finally:
-      if not self.signal:  # a second one would keep jobs from saving
-        self._stop(signal.SIGTERM)
+      for process in self._active:
+        if not self.signal:  # a second one would keep jobs from saving
+          process.terminate()
       for process in self._active:
         process.wait()
       for number, handler in handlers.items():
