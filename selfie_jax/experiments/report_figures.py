@@ -66,7 +66,8 @@ def curves(plan: plan_lib.Plan, runs: pd.DataFrame) -> mpl_figure.Figure:
   fig = figures_lib.figure(max(8.5, 2.2 * columns), 3 + len(choices) / 10)
   first, *others = fig.subplots(1, columns)
   starts = runs[(runs.stage == 'pretrain') & runs.finished]
-  for choice, colour in zip(choices, COLOURS, strict=False):
+  colours = COLOURS if plan.spec.is_ablation else ('black',)
+  for choice, colour in zip(choices, colours, strict=False):
     _draw_lines(
       first, starts[starts.choice == choice], 'test', 'patch_accuracy', colour
     )
