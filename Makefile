@@ -35,7 +35,7 @@ demo: $(VENV)/.run
 	$(BIN)/python -m selfie_jax.compare $(RUNS)/digits_pretrain \
 	  $(RUNS)/digits_finetune $(RUNS)/digits_supervised
 	@echo
-	@echo 'What it gains on CIFAR-10: docs/results/second_pretraining/cifar_labels_small/accuracy.png'
+	@echo 'What it gains on CIFAR-10: docs/results/cifar_labels_small/accuracy.png'
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile \

@@ -68,7 +68,7 @@ def main(argv: list[str]) -> None:
   if not distributed.is_primary():
     logging.getLogger('selfie_jax').setLevel(logging.WARNING)
   config = FLAGS.config
-  workdir = FLAGS.workdir or job_flags.default_workdir()
+  workdir = command_line.path(FLAGS.workdir or job_flags.default_workdir())
   with distributed.abort_all_on_error(), errors.as_disk_error():
     if config.mode == 'probe':
       from selfie_jax.probes import probe

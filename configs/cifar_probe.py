@@ -9,7 +9,7 @@ Time at full size: not yet measured.
 
 :small  the same as no variant; for runs of cifar_pretrain.py:small. With 8 % of
         the labels three minutes on one CPU core of an AMD EPYC.
-:tiny   a hundredth of the labels, to see that everything turns.
+:tiny   a hundredth of the labels, a smoke test.
 """
 
 from configs import common
@@ -17,10 +17,12 @@ from configs import variants
 
 
 def get_config(variant: str = ''):
-  variants.check_variant(variant, 'small', 'tiny')
-  config = common.probe()
-  if variant == 'tiny':
-    config.label_fraction = 0.01
-    config.probe.strengths = (1e-3, 1e-1)
-    config.probe.max_iter = 50
-  return config
+  return variants.choose(
+    common.probe(),
+    variant,
+    tiny={
+      'label_fraction': 0.01,
+      'probe.strengths': (1e-3, 1e-1),
+      'probe.max_iter': 50,
+    },
+  )

@@ -1,17 +1,43 @@
 """What several jobs change alike: ImageNet and photos, :small and :tiny."""
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from selfie_jax import errors
 
 
-def check_variant(variant: str, *valid: str) -> None:
-  """Refuses a variant that a job does not have; '' is always there."""
-  if variant and variant not in valid:
+def choose(
+  config: ConfigDict,
+  variant: str,
+  small: dict[str, Any] | None = None,
+  tiny: dict[str, Any] | None = None,
+) -> ConfigDict:
+  """Changes a job to one of its variants and returns it.
+
+  Args:
+    config: the job without a variant, '' (the paper's setting).
+    variant: '', 'small' or 'tiny'.
+    small: fields that :small changes beside those of `make_small`; without
+      them :small is the same as no variant.
+    tiny: likewise for :tiny and `make_tiny`.
+
+  Raises:
+    UserError: there is no such variant.
+  """
+  if variant not in ('', 'small', 'tiny'):
     raise errors.UserError(
       f"no variant {variant!r}; this config has none (the paper's setting) "
-      f'and {", ".join(":" + name for name in valid)}'
+      'and :small, :tiny'
     )
+  if variant == 'small' and small:
+    make_small(config)
+    config.update_from_flattened_dict(small)
+  if variant == 'tiny':
+    if config.mode != 'probe':
+      make_tiny(config)
+    config.update_from_flattened_dict(tiny or {})
+  return config
 
 
 def use_imagenet32(config: ConfigDict) -> None:
@@ -28,26 +54,18 @@ def use_imagenet(config: ConfigDict) -> None:
   _use_224_pixels(config, batch_size=1024)
 
 
-def use_photos(config: ConfigDict, variant: str) -> None:
-  """Your own photos at 224x224, or 64x64 for CPUs; in 7x7 or 4x4 patches."""
+def use_photos(config: ConfigDict) -> None:
+  """Your own photos at 224x224 in 7x7 patches."""
   config.dataset.name = 'folder'
   _use_224_pixels(config, batch_size=256)
-  if variant == 'small':
-    make_small(config, stem='patch4')
-    config.image_size = 64
-    config.patch_size = 16
-  elif variant == 'tiny':
-    make_tiny(config)
-    config.image_size = 32
-    config.patch_size = 8
 
 
-def make_small(config: ConfigDict, stem: str) -> None:
+def make_small(config: ConfigDict) -> None:
   """The network and batch of :small, chosen on CIFAR-10 (docs/results.md).
 
   The stem is to leave a patch 4x4 pixels, so that block 2 sees 2x2.
   """
-  shrink_network(config, width=24, stem=stem)
+  shrink_network(config, width=24, stem='patch2')
   config.model.depths = (2, 2, 2, 2)
   config.model.closing_norm = False
   config.model.attention.dropout = 0.0
@@ -57,7 +75,7 @@ def make_small(config: ConfigDict, stem: str) -> None:
 
 
 def make_tiny(config: ConfigDict) -> None:
-  """A run of seconds, to see that everything turns."""
+  """A smoke test of seconds."""
   shrink_network(config, width=4, stem='patch4')
   config.model.depths = (1, 1, 1, 1)
   config.model.attention.num_layers = 1

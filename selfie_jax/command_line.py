@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Iterator
 import contextlib
 import logging
+import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -19,18 +21,30 @@ class Parser(argparse.ArgumentParser):
     raise errors.UserError(f'{said}; {self.prog} --help has all flags')
 
 
+def path(text: str) -> str:
+  """A path as typed, with ~ for the home folder; for buckets (gs://) too."""
+  return os.path.expanduser(text)
+
+
 @contextlib.contextmanager
 def exit_cleanly(
   stopped: str = 'stopped; nothing was written',
 ) -> Iterator[None]:
-  """Ends a command in one line for whatever is no fault of the code.
+  """Ends a command in one line unless the code itself has failed.
 
   Args:
     stopped: what to say after Ctrl-C.
   """
+  if sys.stderr is None:  # closed, as by 2>&-
+    sys.stderr = open(os.devnull, 'w')
   try:
     with errors.as_disk_error():
       yield
+    if sys.stdout is not None:
+      sys.stdout.flush()
+  except BrokenPipeError:  # the reader has ended, such as head
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + signal.SIGPIPE)
   except errors.UserError as mistake:
     sys.stderr.write(f'error: {mistake}\n')
     sys.exit(mistake.exit_code)

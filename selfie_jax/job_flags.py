@@ -1,11 +1,9 @@
 """A job's flags: --config=FILE.py[:variant] and --config.FIELD=VALUE.
 
-main.py, the benchmarks, reproduce.py and the tests read them here, all alike.
+main.py, the benchmarks, reproduce.py and the tests read them here.
 """
 
-from collections.abc import Iterator
 import difflib
-import importlib
 import importlib.util
 import pathlib
 import re
@@ -16,19 +14,16 @@ from absl import flags
 import ml_collections
 from ml_collections import config_flags
 
+from selfie_jax import command_line
 from selfie_jax import errors
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
+_PATHS = ('init_from', 'dataset.path', 'dataset.data_dir')
 _KINDS = {
   'int': 'a whole number',
   'float': 'a number',
   'bool': 'True or False',
-}
-_MODES = {
-  'pretrain': 'pretraining',
-  'finetune': 'finetuning',
-  'probe': 'probing',
 }
 
 
@@ -48,7 +43,7 @@ def define(
 
 
 def parse(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
-  """Parses flags, for absl's app.run; the job is whole and checked after it.
+  """Parses flags, for absl's app.run, and checks the job.
 
   Args:
     argv: the program's name, then the flags.
@@ -62,9 +57,7 @@ def parse(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
   """
   name = _find_job(argv)
   if name is not None:
-    config = _load(name)
-    for field in _find_fields(argv):
-      _check_field(field, config)
+    _check_fields(argv, _load(name))
   try:
     rest = values(argv)
   except flags.IllegalFlagValueError as error:
@@ -80,6 +73,11 @@ def parse(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
     raise errors.UserError(f'no job given: {_what_to_type()}')
   from selfie_jax import config as config_lib  # JAX takes seconds to load
 
+  for field, value in config_lib.flatten(values.config).items():
+    if field in _PATHS:
+      values.config.update_from_flattened_dict(
+        {field: command_line.path(value)}
+      )
   config_lib.check(values.config, num_devices=1)
   return rest
 
@@ -114,33 +112,20 @@ def _find_job(argv: list[str]) -> str | None:
   return name
 
 
-def _find_fields(argv: list[str]) -> Iterator[str]:
-  for word in argv:
-    if match := re.match(r'--?(?:no)?config\.([^=]*)', word):
-      yield match[1]
-
-
 def _load(name: str) -> ml_collections.ConfigDict:
   """The config of FILE.py[:variant] as it is before any field is changed."""
   path, _, variant = name.partition(':')
   file = pathlib.Path(path)
-  if not file.exists() and not file.is_absolute() and (ROOT / file).is_file():
-    raise errors.UserError(
-      f'there is no {path} in {pathlib.Path.cwd()}: type '
-      f'--config={ROOT / name}, or go to the folder of the project first: '
-      f'cd {ROOT}'
-    )
-  if not file.is_file() or file.suffix != '.py':
-    what = f'{path} is no config' if file.exists() else f'there is no {path}'
-    raise errors.UserError(f'{what}: {_what_to_type()}')
+  if file.suffix != '.py' or not file.is_file():
+    raise errors.UserError(f'{path!r} is not a job: {_what_to_type()}')
   if str(ROOT) not in sys.path:  # for `from configs import common`
     sys.path.insert(0, str(ROOT))
   spec = importlib.util.spec_from_file_location('job', file)
   module = importlib.util.module_from_spec(spec)
   try:
     spec.loader.exec_module(module)
-    if hasattr(module, 'get_config'):
-      config = module.get_config(*([variant] if ':' in name else []))
+    make = getattr(module, 'get_config', lambda: None)
+    config = make(*([variant] if ':' in name else []))
   except errors.UserError:
     raise
   except Exception as error:  # a config of one's own can do anything
@@ -149,16 +134,10 @@ def _load(name: str) -> ml_collections.ConfigDict:
     raise errors.UserError(
       f'{name} cannot be read: {type(error).__name__}: {text} (line {line})'
     ) from error
-  if not hasattr(module, 'get_config'):
+  if not isinstance(config, ml_collections.ConfigDict) or 'mode' not in config:
     raise errors.UserError(
-      f'{path} is no job, it has no get_config(): {_what_to_type()}'
-    )
-  if not isinstance(config, ml_collections.ConfigDict) or not config.get(
-    'mode'
-  ):
-    raise errors.UserError(
-      f'get_config() of {path} has to return a job; begin with '
-      'config = common.pretrain(), as the files of configs/ do'
+      f'{path} is not a job: it needs a get_config() that returns one; begin '
+      'with config = common.pretrain(), as the files of configs/ do'
     )
   return config
 
@@ -171,34 +150,29 @@ def _what_to_type() -> str:
   )
 
 
-def _check_field(field: str, config: ml_collections.ConfigDict) -> None:
-  """Says where a field is, or what it may be called, if it is not here."""
+def _check_fields(argv: list[str], config: ml_collections.ConfigDict) -> None:
+  """Raises UserError for a --config.FIELD that the job does not have."""
   from selfie_jax import config as config_lib  # JAX takes seconds to load
 
   known = sorted(config_lib.flatten(config))
-  if field in known:
-    return
-  common = importlib.import_module('configs.common')
-  elsewhere = [
-    mode
-    for mode in _MODES
-    if field in config_lib.flatten(getattr(common, mode)())
-  ]
-  refused = f'a {_MODES[config.mode]} job has no field {field!r}; '
-  if elsewhere:
+  for word in argv:
+    match = re.match(r'--?(?:no)?config\.([^=]*)', word)
+    if not match or match[1] in known:
+      continue
+    field = match[1]
+    name = field.rpartition('.')[2]
+    similar = [other for other in known if name in other.split('.')]
+    similar = similar or difflib.get_close_matches(field, known)
+    if field in config_lib.FIELDS:
+      said = 'jobs of another mode have it'
+    elif similar:
+      said = f'did you mean {", ".join(similar)}?'
+    else:
+      said = f'the fields are {", ".join(known)}'
     raise errors.UserError(
-      f'{refused}it belongs to {" and ".join(_MODES[m] for m in elsewhere)} '
-      f'jobs ({", ".join(f"configs/*_{m}.py" for m in elsewhere)})'
+      f'a job of mode={config.mode} has no field {field!r}: {said} '
+      '(configs/common.py explains every field)'
     )
-  # In another group, or a group itself; else what is spelt alike.
-  last = field.rpartition('.')[2]
-  similar = [name for name in known if last in name.split('.')]
-  similar = similar or difflib.get_close_matches(field, known)
-  raise errors.UserError(
-    f'{refused}did you mean {", ".join(similar)}? configs/common.py has all'
-    if similar
-    else f'{refused}the fields are {", ".join(known)}'
-  )
 
 
 def _explain(text: str, values: flags.FlagValues) -> str:

@@ -15,8 +15,8 @@ import sys
 
 from selfie_jax import command_line
 from selfie_jax import errors
+from selfie_jax.experiments import job as job_lib
 from selfie_jax.experiments import plan as plan_lib
-from selfie_jax.experiments import recipes
 from selfie_jax.experiments import report
 from selfie_jax.experiments import results as results_lib
 from selfie_jax.experiments import runner
@@ -29,19 +29,17 @@ GRID = '0.01,0.03,0.1,0.3'  # the paper tunes in [0.01, 0.4]
 def main() -> None:
   command_line.log_to_terminal()
   with command_line.exit_cleanly():
-    given, plan = parse()
-    results = results_lib.Results(plan, given.results)
-    runs = results.table()
-    if given.list:
-      print_commands(pending(runs, given.stage))
+    flags, plan = parse()
+    results = results_lib.Results(plan, flags.results)
+    if flags.list:
+      print_commands(results_lib.pending(results.table(), flags.stage))
       sys.exit(0)
-    failed = not given.report and run(results, given)
+    is_unfinished = not flags.report and run(results, flags)
     runs = results.table()
-    for job in runs[~runs.waits].job:
-      results.store(job)
+    results.save(runs)
     path = report.write(plan, runs, results.folder, command())
     logger.info('Report: %s', path)
-    sys.exit(failed)
+    sys.exit(is_unfinished)
 
 
 def parse() -> tuple[argparse.Namespace, plan_lib.Plan]:
@@ -59,42 +57,46 @@ def parse() -> tuple[argparse.Namespace, plan_lib.Plan]:
   add('--fractions', "such as 0.05,0.08; all the paper's", (), type=_numbers)
   add('--seeds', 'how many; or 5,5,5,2, one a fraction', '5', type=_numbers)
   add('--workdir', 'for the runs; runs/reproduce/DATA_VARIANT')
-  add('--results', 'a folder of tables to add to, such as docs/results')
+  add('--results', 'a folder for the table of runs, such as docs/results')
   add('--pretrained', 'the folder of a finished pretraining to use')
-  add('--tune', "choose each arm's learning rate", False, action='store_true')
+  add('--tune', 'choose the learning rates', False, action='store_true')
   add('--tune_seeds', 'how many try a learning rate', '1', type=_numbers)
   add('--grid', 'learning rates for --tune', GRID, type=_numbers)
-  add('--set', 'for the finetuning of both arms; may be repeated', [], **field)
+  add('--set', 'for all finetuning; may be repeated', [], **field)
   add('--pretrain_set', 'for the pretraining', [], **field)
-  add('--parallel', 'jobs at a time, each on its share of cores', 1, type=int)
+  add('--parallel', 'how many jobs at a time', 1, type=int)
   add('--stage', 'only this', 'all', choices=stages)
   add('--list', 'print commands, run nothing', False, action='store_true')
   add('--report', 'write it, run nothing', False, action='store_true')
-  given = parser.parse_args()
-  spec = plan_lib.EXPERIMENTS[given.experiment]
-  fractions = tuple(dict.fromkeys(given.fractions or spec.fractions))
+  flags = parser.parse_args()
+  spec = plan_lib.EXPERIMENTS[flags.experiment]
+  fractions = tuple(dict.fromkeys(flags.fractions or spec.fractions))
   if max(fractions) > 1:
     raise errors.UserError(
       f'--fractions={max(fractions):g} is not valid: above 1'
     )
+  if flags.parallel < 1:
+    raise errors.UserError(
+      f'--parallel={flags.parallel} is not valid; it must be at least 1'
+    )
   # One for all experiments on the same data, which share runs.
-  folder = f'runs/reproduce/{spec.data}_{given.variant}'.rstrip('_')
-  return given, plan_lib.Plan(
-    given.experiment,
-    given.variant,
+  folder = f'runs/reproduce/{spec.data}_{flags.variant}'.rstrip('_')
+  return flags, plan_lib.Plan(
+    flags.experiment,
+    flags.variant,
     fractions,
-    _counts('--seeds', given.seeds, len(fractions)),
-    _counts('--tune_seeds', given.tune_seeds, len(fractions)),
-    tuple(dict.fromkeys(given.grid)) if given.tune else (),
-    tuple(given.set),
-    tuple(given.pretrain_set),
-    given.workdir or folder,
-    given.pretrained,
+    _counts('--seeds', flags.seeds, len(fractions)),
+    _counts('--tune_seeds', flags.tune_seeds, len(fractions)),
+    tuple(dict.fromkeys(flags.grid)) if flags.tune else (),
+    tuple(flags.set),
+    tuple(flags.pretrain_set),
+    flags.workdir or folder,
+    flags.pretrained,
   )
 
 
 def _counts(flag: str, numbers: tuple[float, ...], fractions: int) -> tuple:
-  """One whole number for each of so many fractions."""
+  """A whole number for each fraction."""
   each = tuple(map(int, numbers)) * (fractions if len(numbers) == 1 else 1)
   if len(each) != fractions or any(n % 1 for n in numbers):
     raise errors.UserError(
@@ -122,48 +124,26 @@ def _field(text: str) -> tuple[str, ...]:
   return tuple(text.split('=', 1))
 
 
-def pending(runs, stage: str) -> list[plan_lib.Job]:
-  """What is to be run, a pretraining also if only its weights are missing."""
-  left = [*runs[~runs.ended].job]
-  starts = [job.start for job in left if job.start]
-  lost = [job for job in starts if not results_lib.fingerprint(job.folder)]
-  jobs = [job for job in runs.job if job in left + lost]
-  return [job for job in jobs if stage in ('all', job.stage)]
-
-
-def run(results: results_lib.Results, given) -> bool:
+def run(results: results_lib.Results, flags: argparse.Namespace) -> bool:
   """Runs what is not finished; returns whether something is left."""
-  runs = results.table()
-  jobs = pending(runs, given.stage)
-  finished = sum(given.stage in ('all', stage) for stage in runs.stage)
-  finished -= len(jobs)
+  running = runner.Runner(results, flags.stage, flags.parallel)
   try:
-    with runner.open_runner(results, jobs, given.parallel) as running:
-      logger.info('%d to run, %d finished', len(jobs), finished)
-      while True:
-        # Asked anew each time, since the cells' rates follow from the tuning.
-        for job in (jobs := pending(results.table(), given.stage)):
-          is_ready = not job.waits and job.start not in running.active.values()
-          if is_ready and job not in running.started and running.has_room():
-            running.start(job)
-        if not running.active:  # a job may have its results and not be over
-          break
-        running.wait()
+    running.run()
   except errors.Preempted:
     sys.stderr.write(f'stopped; to go on: {command()}\n')
     sys.exit(128 + (running.signal or 15))
   for name, line in running.failures.items():
     sys.stderr.write(f'failed: {name}: {line}\n')
-  if jobs:
-    sys.stderr.write(f'{len(jobs)} jobs are left; again: {command()}\n')
-  return bool(jobs)
+  if left := results_lib.pending(results.table(), flags.stage):
+    sys.stderr.write(f'{len(left)} jobs are left; again: {command()}\n')
+  return bool(left)
 
 
-def print_commands(jobs: list[plan_lib.Job]) -> None:
+def print_commands(jobs: list[job_lib.Job]) -> None:
   for job in jobs:
-    if not job.waits:
-      print(recipes.command(job.config, job.fields, job.folder))
-  if later := sum(job.waits for job in jobs):
+    if not job.needs_rate:
+      print(job.command())
+  if later := sum(job.needs_rate for job in jobs):
     sys.stderr.write(
       f'{later} cells follow when their learning rates are chosen: run '
       'these, then type the same command again\n'
@@ -171,8 +151,9 @@ def print_commands(jobs: list[plan_lib.Job]) -> None:
 
 
 def command() -> str:
-  """What was typed."""
-  return shlex.join(['python', '-m', 'selfie_jax.reproduce', *sys.argv[1:]])
+  """What was typed, to run it again."""
+  flags = [word for word in sys.argv[1:] if word != '--report']
+  return shlex.join(['python', '-m', 'selfie_jax.reproduce', *flags])
 
 
 if __name__ == '__main__':

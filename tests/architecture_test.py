@@ -23,7 +23,7 @@ ARROWS = {
   'data': {'errors', 'cache'},
   'distributed': {'errors'},
   'command_line': {'errors', 'cache'},
-  'job_flags': {'config', 'errors'},
+  'job_flags': {'config', 'command_line', 'errors'},
   'config': {'models', 'errors'},
   'tasks': {'models', 'errors'},
   'storage': {'config', 'models', 'distributed', 'errors'},

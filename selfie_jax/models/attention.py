@@ -1,7 +1,7 @@
-"""Attention pooling A: Transformer layers that sum a set of vectors up in one.
+"""Attention pooling A: Transformer layers that pool a set of vectors to one.
 
-Paper, section 3.2: a learned vector u0 goes in front of the patch vectors, and
-what stands in its place after the last layer is the summary u.
+Paper, section 3.2: a learned vector u0 goes in front of the patch vectors; its
+output of the last layer is the summary u.
 """
 
 from typing import Any
@@ -16,8 +16,8 @@ POSITIONS = ('flat', 'row_column')
 class Dropout(nn.Module):
   """flax.linen.Dropout, bit for bit, with the mask drawn once.
 
-  Left to itself the TPU compiler draws it again for every use in the backward
-  pass, which was a quarter of A's cost (docs/performance.md).
+  Otherwise the TPU compiler draws it again for every use in the backward pass,
+  which was a quarter of A's cost (docs/performance.md).
   """
 
   rate: float
@@ -91,7 +91,7 @@ class AttentionPooling(nn.Module):
         self.dtype,
         name=f'layer{i + 1}',
       )
-      # Of the last layer only the first output is wanted.
+      # Only the first output of the last layer is used.
       queries = x[..., :1, :] if i == self.num_layers - 1 else x
       x = layer(queries, x, deterministic)
     return x[..., 0, :]
@@ -121,10 +121,10 @@ def per_example(
 
 
 class PositionEmbedding(nn.Module):
-  """Learned vectors of the places of a square grid.
+  """Learned vectors for the positions of a square grid.
 
-  flat: one for each place (paper, 32 px). row_column: a row's plus a column's
-  (paper, 224 px).
+  flat: one for each position (paper, 32 px). row_column: a row's plus a
+  column's (paper, 224 px).
   """
 
   kind: str

@@ -24,7 +24,7 @@ LAYERS = {
   'resnet50': ('block3', 'block4'),
   'resnet36_attention': ('block3', 'attention'),
 }
-_SEEN = ('block3', 'block3_norm', 'block4_norm', 'attention_pooling')
+CAPTURED_LAYERS = ('block3', 'block3_norm', 'block4_norm', 'attention_pooling')
 
 
 def outputs(
@@ -135,19 +135,19 @@ def _of_classifier(config, variables, x, names):
     variables,
     x,
     train=False,
-    capture_intermediates=lambda module, _: module.name in _SEEN,
+    capture_intermediates=lambda module, _: module.name in CAPTURED_LAYERS,
     mutable='intermediates',
   )
-  seen = {k: v['__call__'][0] for k, v in state['intermediates'].items()}
+  captured = {k: v['__call__'][0] for k, v in state['intermediates'].items()}
   values = {'logits': logits, 'probabilities': jax.nn.softmax(logits)}
-  features = seen['block3']
-  if 'block3_norm' in seen:
-    features = jax.nn.relu(seen['block3_norm'])
+  features = captured['block3']
+  if 'block3_norm' in captured:
+    features = jax.nn.relu(captured['block3_norm'])
   values['block3'] = features.mean(axis=(1, 2))
-  if 'block4_norm' in seen:
-    values['block4'] = jax.nn.relu(seen['block4_norm']).mean(axis=(1, 2))
-  if 'attention_pooling' in seen:
-    values['attention'] = seen['attention_pooling']
+  if 'block4_norm' in captured:
+    values['block4'] = jax.nn.relu(captured['block4_norm']).mean(axis=(1, 2))
+  if 'attention_pooling' in captured:
+    values['attention'] = captured['attention_pooling']
   return values
 
 

@@ -16,8 +16,13 @@ def grid_size(image_size: int, patch_size: int) -> int:
   if patch_size < 1 or image_size % patch_size:
     fits = [p for p in range(2, image_size // 2 + 1) if image_size % p == 0]
     raise errors.UserError(
-      f'image_size={image_size} is not divisible by patch_size={patch_size};'
-      f' patch sizes that fit: {", ".join(map(str, fits))}'
+      f'image_size={image_size} is not divisible by patch_size={patch_size}; '
+      + (
+        f'patch sizes that fit: {", ".join(map(str, fits))}'
+        if fits
+        else 'no patch size fits a prime number: type another '
+        '--config.image_size, such as 32'
+      )
     )
   return image_size // patch_size
 

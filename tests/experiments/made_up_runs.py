@@ -3,8 +3,9 @@
 import json
 import pathlib
 
+from selfie_jax import job_flags
+from selfie_jax.experiments import job as job_lib
 from selfie_jax.experiments import plan as plan_lib
-from selfie_jax.experiments import recipes
 from selfie_jax.experiments import results as results_lib
 
 
@@ -45,22 +46,19 @@ def accuracy(job):
   )
 
 
-def finish(job: plan_lib.Job, weights: str | None = 'ab12') -> pathlib.Path:
+def finish(job: job_lib.Job, weights: str | None = 'ab12') -> pathlib.Path:
   """Leaves what main.py leaves of a finished job, but for its checkpoints."""
   folder = pathlib.Path(job.folder)
   folder.mkdir(parents=True, exist_ok=True)
-  config = recipes.build(job.config, job.fields)
+  fields = [f'--config.{field}={value}' for field, value in job.fields]
+  config = job_flags.read([f'--config={job_lib.ROOT}/{job.file}', *fields])
   (folder / 'config.json').write_text(json.dumps(config.to_dict()))
   value = accuracy(job)
   if job.stage == 'pretrain':
     metrics = {'loss': 1.2, 'patch_accuracy': value, 'chance': 0.25}
     evaluated = {'part': 'test'} | metrics
   else:
-    metrics = {
-      'test_accuracy': value,
-      'validation_accuracy': value + 0.01,
-      'loss': 1.5,
-    }
+    metrics = {'test_accuracy': value, 'validation_accuracy': value + 0.01}
     evaluated = {'part': 'validation', 'loss': 1.5, 'accuracy': value}
   history = [
     {'step': 3, 'part': 'train', 'loss': 2.0},
@@ -69,14 +67,8 @@ def finish(job: plan_lib.Job, weights: str | None = 'ab12') -> pathlib.Path:
   ]
   results = {
     'mode': config.mode,
-    'dataset': config.dataset.name,
-    'step': 12,
-    'total_steps': 12,
     'checkpoint': 6,
     'weights': weights,
-    'seed': job.seed,
-    'label_fraction': config.label_fraction,
-    'initialised_from': dict(job.fields).get('init_from'),
     'metrics': metrics,
     'images_per_second': 100.0,
     'wall_seconds': 60.0,
@@ -91,7 +83,7 @@ def finish(job: plan_lib.Job, weights: str | None = 'ab12') -> pathlib.Path:
 def finish_all(plan: plan_lib.Plan, *stages: str, but: tuple[str, ...] = ()):
   """Finishes the jobs of these stages, all if none; returns the Results."""
   results = results_lib.Results(plan)
-  for stage in stages or plan_lib.STAGES:  # the cells' rates need the tuning
+  for stage in stages or plan_lib.STAGES:  # cells need the chosen rates
     for job in results.table().job:
       if job.stage == stage and job.name not in but:
         finish(job)

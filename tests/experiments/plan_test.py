@@ -6,10 +6,9 @@ import itertools
 import made_up_runs
 import pytest
 
-from selfie_jax import config as config_lib
 from selfie_jax import errors
 from selfie_jax.experiments import plan as plan_lib
-from selfie_jax.experiments import recipes
+from selfie_jax.storage import run_metadata
 
 GRID = (0.03, 0.1, 0.3)
 
@@ -39,35 +38,21 @@ def test_every_job_is_valid_and_has_a_folder_of_its_own(name, variant):
   assert len({job.folder for job in jobs}) == len(jobs)
   starts = {job for job in jobs if job.stage == 'pretrain'}
   for job in jobs:
-    config = recipes.build(job.config, job.fields)  # as main.py checks it
-    assert config.mode == 'pretrain' if not job.arm else 'finetune'
+    config = job.config()  # as main.py checks it
+    assert config['mode'] == 'finetune' if job.arm else 'pretrain'
     assert (job.start in starts) == (job.arm == 'selfie')
     assert job.name.replace('.', '').replace('-', '').replace('_', '').isalnum()
 
 
-@pytest.mark.parametrize(
-  'name, cells, tunings',
-  [
-    ('cifar_labels', 4 * 2 * 5, 4 * 2 * 3),
-    ('imagenet32_labels', 4 * 2 * 5, 4 * 2 * 3),
-    ('imagenet_labels', 4 * 2 * 5, 4 * 2 * 3),
-    ('cifar_attention', 2 * 2 * 5, 2 * 2 * 3),
-    ('cifar_attention_labels', 4 * 2 * 5, 4 * 2 * 3),
-    ('imagenet_attention', 2 * 2 * 5, 2 * 2 * 3),
-  ],
-)
-def test_number_of_jobs(name, cells, tunings):
+@pytest.mark.parametrize('name, spec', plan_lib.EXPERIMENTS.items())
+def test_number_of_jobs(name, spec):
+  """Five seeds and three rates; every published number has its cells."""
   plan = whole_plan(name, grid=GRID)
-  assert len(plan.pretrainings()) == 1
-  assert (len(plan.cells()), len(plan.tunings())) == (cells, tunings)
-
-
-@pytest.mark.parametrize(
-  'name', [n for n, e in plan_lib.EXPERIMENTS.items() if e.paper]
-)
-def test_every_published_number_has_its_cells(name):
-  keys = {key(job) for job in whole_plan(name).cells()}
-  assert keys == set(plan_lib.EXPERIMENTS[name].published)
+  cells = [job for job in plan.cells() if not job.choice]
+  kinds = len(spec.fractions) * len(spec.groups)
+  assert (len(cells), len(plan.tunings())) == (5 * kinds, 3 * kinds)
+  assert spec.is_ablation or len(plan.pretrainings()) == 1
+  assert not spec.paper or {key(job) for job in cells} == set(spec.published)
 
 
 def test_published_numbers_are_those_of_the_paper():
@@ -85,10 +70,12 @@ def test_published_numbers_are_those_of_the_paper():
   assert not plan_lib.EXPERIMENTS['cifar_ablations'].published
 
 
-def test_as_many_runs_try_each_rate_as_asked_for():
+def test_as_many_runs_as_asked_for():
   plan = made_up_runs.plan(
-    fractions=(0.05, 1.0), seeds=(5, 1), grid=GRID, tune_seeds=(3, 1)
+    fractions=(0.05, 1.0), seeds=(3, 1), grid=GRID, tune_seeds=(3, 1)
   )
+  cells = [job.fraction for job in plan.cells() if job.arm == 'selfie']
+  assert cells == [0.05, 1.0, 0.05, 0.05]  # seed by seed
   tried = collections.Counter(
     (key(job), job.name[-7:]) for job in plan.tunings()
   )
@@ -104,7 +91,7 @@ def test_arms_differ_in_the_start_alone():
   for jobs in (plan.cells(), plan.tunings()):
     arms = [
       {
-        (job.config, tuple(f for f in job.fields if f[0] != 'init_from'))
+        (job.file, tuple(f for f in job.fields if f[0] != 'init_from'))
         for job in jobs
         if job.arm == arm and job.fraction == 0.08
       }
@@ -117,30 +104,18 @@ def test_tuning_runs_are_no_runs_of_the_report():
   plan = whole_plan('cifar_labels', grid=GRID)
   assert not {j.seed for j in plan.tunings()} & {j.seed for j in plan.cells()}
   rates = {key(job): 0.3 for job in plan.cells() if job.fraction == 0.05}
-  cells = [job for job in plan.cells(rates) if not job.waits]
+  cells = [job for job in plan.cells(rates) if not job.needs_rate]
   assert {key(job) for job in cells} == set(rates)
   assert {dict(j.fields)['optimizer.learning_rate'] for j in cells} == {'0.3'}
-
-
-def test_seeds_of_each_fraction():
-  plan = made_up_runs.plan(fractions=(0.05, 1.0), seeds=(3, 1))
-  assert [j.fraction for j in plan.cells() if j.arm == 'selfie'] == [
-    0.05,
-    1.0,
-    0.05,
-    0.05,
-  ]
 
 
 @pytest.mark.parametrize('variant', ['', 'small'])
 def test_ablation_changes_one_field_of_the_pretraining(variant):
   plan = whole_plan('cifar_ablations', variant)
-  default, *others = (
-    recipes.fields_of(job.config, job.fields) for job in plan.pretrainings()
-  )
+  default, *others = (job.config() for job in plan.pretrainings())
   tried = []
   for config in others:
-    ((field, values),) = config_lib.differences(default, config).items()
+    ((field, values),) = run_metadata.differences(default, config).items()
     tried.append((field, values[1]))
   every = {(f, v) for f, vs in plan_lib.CHOICES.items() for v in vs}
   assert set(tried) == {(f, v) for f, v in every if default[f] != v}
@@ -157,8 +132,7 @@ def test_overrides_reach_both_arms():
     pretrain_fields=(('total_steps', '9'),),
   )
   for job in all_jobs(plan):
-    steps = recipes.fields_of(job.config, job.fields)['total_steps']
-    assert steps == (9 if job.stage == 'pretrain' else 7)
+    assert job.config()['total_steps'] == (9 if job.stage == 'pretrain' else 7)
 
 
 @pytest.mark.parametrize(
@@ -167,13 +141,3 @@ def test_overrides_reach_both_arms():
 def test_fields_of_the_experiment_cannot_be_set(field):
   with pytest.raises(errors.UserError, match='--seeds=5'):
     made_up_runs.plan(grid=GRID, fields=((field, '1'),))
-
-
-def test_wrong_field_and_value_are_explained():
-  job = made_up_runs.plan().cells()[0]
-  with pytest.raises(errors.UserError, match="no field 'x'; .*batch_size"):
-    recipes.build(job.config, (('x', '1'),))
-  with pytest.raises(errors.UserError, match='total_steps'):
-    recipes.build(job.config, (('total_steps', 'many'),))
-  with pytest.raises(errors.UserError, match='at least 1'):
-    recipes.build(job.config, (('batch_size', '0'),))

@@ -1,4 +1,4 @@
-"""The report: its numbers, what it owns up to, and its figures."""
+"""The report: its numbers, what is missing, and its figures."""
 
 import itertools
 import json
@@ -8,11 +8,8 @@ import re
 import made_up_runs
 from matplotlib.backends import backend_agg
 import numpy as np
-from PIL import Image
 import pytest
 
-from selfie_jax.experiments import plan as plan_lib
-from selfie_jax.experiments import recipes
 from selfie_jax.experiments import report
 from selfie_jax.experiments import report_figures
 from selfie_jax.experiments import results as results_lib
@@ -70,26 +67,6 @@ def test_table_has_the_papers_numbers_beside_ours(labels):
   assert cells[1][4] == '+0.0'  # the paper, at 5 %
 
 
-def test_report_says_what_differs_from_the_paper(labels):
-  _, text = labels
-  changed = rows(text, 'What differs from the paper')
-  assert ['`model.width`', '64', '4', '64', '4'] in changed
-  assert ['`total_steps`', '120000', '12', '120000', '12'] in changed
-  assert ['`batch_size`', '512', '32', '512', '32'] in changed
-  assert not any(row[0] in ('`seed`', '`log_every`') for row in changed)
-  assert 'five seeds and 5 %, 8 %, 20 %, 100 % of the labels' in text
-
-
-def test_paper_setting_differs_in_nothing(tmp_path):
-  plan = plan_lib.Plan(
-    *('cifar_labels', '', (0.05, 0.08, 0.2, 1.0), (5,) * 4),
-    workdir=str(tmp_path),
-  )
-  text = written(plan)
-  assert 'Every field of the configs has the value for the paper' in text
-  assert '0 of 40 cells' in text
-
-
 def test_report_has_the_whole_grid_and_the_choice(labels):
   _, text = labels
   cells = rows(text, 'Learning rates')
@@ -98,29 +75,14 @@ def test_report_has_the_whole_grid_and_the_choice(labels):
   assert 'may do better: supervised at 5 %' in text  # 0.1 is the highest
 
 
-def test_report_says_that_nothing_was_tuned(tmp_path):
-  plan = made_up_runs.plan(
-    fields=(('total_steps', '12'),), workdir=str(tmp_path)
-  )
-  made_up_runs.finish_all(plan)
-  text = written(plan)
-  assert 'Not tuned' in text and '`--set total_steps=12`' in text
-
-
-def test_report_has_runs_machines_and_commands(labels):
-  plan, text = labels
+def test_report_has_runs_and_the_command(labels):
+  _, text = labels
   cells = {row[0]: row[1:] for row in rows(text, 'Runs')}
   assert len(cells) == 1 + 8
   assert cells['selfie_resnet50_5pct_seed1'] == [
-    *('0.1', '6', '-', '-', '44.5', '43.5', '100', '0:01:00')
+    *('0.1', '6', '-', '44.5', '43.5', '100', '1.0')
   ]
-  machines = rows(text, 'Machines, time and versions')
-  where = ['2 x cpu (cpu)', 'python 3.11, jax 0.10.2']
-  assert ['cell', *where, '8', '0:08:00'] in machines
-  assert machines[-1][-2:] == ['17', '0:17:00']
   assert COMMAND in text
-  for job in table(plan).job:
-    assert recipes.command(job.config, job.fields, job.folder) in text
 
 
 def test_report_names_what_is_missing_and_why(tmp_path):
@@ -138,7 +100,6 @@ def test_cells_without_a_rate_are_missing(tmp_path):
   plan = made_up_runs.plan(grid=(0.03, 0.1), workdir=str(tmp_path))
   text = written(plan)
   assert '**0 of 8 cells are finished.**' in text
-  assert 'over its runs (1 for each share' in text
   (line,) = re.findall(r'- (.*): `no learning rate chosen yet`', text)
   assert len(line.split(', ')) == 8
   (line,) = re.findall(r'- (.*): `not finished`', text)
@@ -161,89 +122,53 @@ def test_ablations_are_compared_with_the_default(tmp_path):
     )
 
 
-@pytest.mark.parametrize(
-  'name',
-  [
-    'cifar_labels',
-    'cifar_attention',
-    'cifar_attention_labels',
-    'cifar_ablations',
-  ],
-)
-def test_figures_lie_beside_the_text(name, tmp_path):
+@pytest.mark.parametrize('name', ['cifar_labels', 'cifar_ablations'])
+def test_figures_are_beside_the_text_and_their_labels_apart(name, tmp_path):
   plan = made_up_runs.plan(name, workdir=str(tmp_path))
   made_up_runs.finish_all(plan)
   names = re.findall(r'\]\((\w+\.png)\)', written(plan))
-  folder = tmp_path / 'report'
-  assert {*names, 'report.md'} == {path.name for path in folder.iterdir()}
-  for figure in names:
-    assert Image.open(folder / figure).width >= 1200
+  files = {path.name for path in (tmp_path / 'report').iterdir()}
+  assert files == {*names, 'report.md'} and len(names) == 2
+  runs = table(plan)
+  for figure in (
+    report_figures.accuracy(plan, statistics.compare(plan, runs)),
+    report_figures.curves(plan, runs),
+  ):
+    backend_agg.FigureCanvasAgg(figure).draw()
+    whole = figure.bbox
+    (legend,) = figure.legends
+    for text in (legend, *(axis.title for axis in figure.axes)):
+      box = text.get_window_extent()
+      assert whole.x0 <= box.x0 and box.x1 <= whole.x1
+    for axis in figure.axes:
+      for ticks in (axis.get_xticklabels(), axis.get_yticklabels()):
+        boxes = [t.get_window_extent() for t in ticks if t.get_text()]
+        assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
 
 
-def test_one_evaluation_is_no_curve(tmp_path):
-  plan = made_up_runs.plan(workdir=str(tmp_path))
+@pytest.mark.parametrize('name', ['cifar_attention', 'cifar_attention_labels'])
+def test_no_curves_of_one_evaluation_and_no_rates_untuned(name, tmp_path):
+  plan = made_up_runs.plan(name, workdir=str(tmp_path))
   made_up_runs.finish_all(plan)
   for path in tmp_path.rglob('history.json'):
     path.write_text(json.dumps(json.loads(path.read_text())[-1:]))
-  assert 'curves.png' not in written(plan)
-
-
-def test_report_is_the_same_again(labels):
-  plan, text = labels
-  folder = pathlib.Path(plan.workdir, 'report')
-  before = {path.name: path.read_bytes() for path in folder.iterdir()}
-  assert written(plan) == text
-  after = {path.name: path.read_bytes() for path in folder.iterdir()}
-  assert before == after
+  text = written(plan)
+  assert 'accuracy.png' in text and 'curves.png' not in text
+  assert 'Not tuned' in text
 
 
 def test_figures_show_the_numbers(labels):
   plan, _ = labels
   runs = table(plan)
   compared = statistics.compare(plan, runs)
-  ours, paper, ahead = report_figures.accuracy(plan, compared).axes
-  drawn = {c.get_label(): c.lines[0].get_ydata() for c in paper.containers}
-  np.testing.assert_allclose(np.float64(drawn['Selfie']), [75.9, 80.3])
-  drawn = {c.get_label(): c.lines[0].get_ydata() for c in ours.containers}
   means = compared[compared.kind == 'Selfie']['mean']
-  np.testing.assert_allclose(np.float64(drawn['Selfie']), means)
-  drawn = {c.get_label(): c.lines[0].get_ydata() for c in ahead.containers}
-  np.testing.assert_allclose(np.float64(drawn['Selfie']), [2, 2])
+  axes = report_figures.accuracy(plan, compared).axes
+  for axis, values in zip(axes, (means, [75.9, 80.3], [2, 2]), strict=True):
+    drawn = {c.get_label(): c.lines[0].get_xdata() for c in axis.containers}
+    np.testing.assert_allclose(np.float64(drawn['Selfie']), values)
   first, *others = report_figures.curves(plan, runs).axes
   assert len(others) == 2
   # For each arm a line a seed and their mean.
   assert len(others[0].lines) == 2 * (2 + 1)
   mean = others[0].lines[-1].get_ydata()
   np.testing.assert_allclose(mean, 100 * np.array([0.4325, 0.4325]))
-
-
-@pytest.mark.parametrize('name', ['cifar_labels', 'cifar_ablations'])
-def test_texts_of_the_figures_lie_apart(name, tmp_path):
-  plan = made_up_runs.plan(name, workdir=str(tmp_path))
-  made_up_runs.finish_all(plan)
-  runs = table(plan)
-  compared = statistics.compare(plan, runs)
-  for figure in (
-    report_figures.accuracy(plan, compared),
-    report_figures.curves(plan, runs),
-  ):
-    backend_agg.FigureCanvasAgg(figure).draw()
-    whole = figure.bbox
-    for legend in figure.legends:
-      assert legend.get_window_extent().x0 >= whole.x0
-      assert legend.get_window_extent().x1 <= whole.x1
-    for axis in figure.axes:
-      title = axis.title.get_window_extent()
-      assert whole.x0 <= title.x0 and title.x1 <= whole.x1
-      for ticks in (axis.get_xticklabels(), axis.get_yticklabels()):
-        boxes = [t.get_window_extent() for t in ticks if t.get_text()]
-        assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
-
-
-def test_legend_names_what_only_some_panels_have(tmp_path):
-  plan = made_up_runs.plan(workdir=str(tmp_path))
-  names = tuple(f'selfie_resnet50_5pct_seed{seed}' for seed in range(2))
-  made_up_runs.finish_all(plan, but=names)
-  (legend,) = report_figures.curves(plan, table(plan)).legends
-  shown = [text.get_text() for text in legend.get_texts()]
-  assert shown == ['supervised', 'Selfie']

@@ -1,10 +1,15 @@
-"""Means, deviations, differences and Welch's interval."""
+"""Means, Welch's interval, and the choice of learning rates."""
+
+import dataclasses
+import json
+import pathlib
 
 import made_up_runs
 import numpy as np
 import pytest
 from scipy import stats
 
+from selfie_jax.experiments import results as results_lib
 from selfie_jax.experiments import statistics
 
 SELFIE = [52.1, 53.0, 51.7, 52.6, 53.4]
@@ -40,14 +45,113 @@ def test_interval_is_welchs():
   assert (low, high) == pytest.approx((difference - reach, difference + reach))
 
 
-def test_interval_excludes_zero_when_the_test_says_so():
-  p = stats.ttest_ind(SELFIE, SUPERVISED, equal_var=False).pvalue
-  low, _ = statistics.welch_interval(SELFIE, SUPERVISED, confidence=1 - p)
-  assert low == pytest.approx(0, abs=1e-9)
-
-
 @pytest.mark.parametrize(
   'ours, others', [([1.0], [1.0, 2.0]), ([1.0, 1.0], [2.0, 2.0])]
 )
 def test_no_interval_without_spread(ours, others):
   assert np.isnan(statistics.welch_interval(ours, others)).all()
+
+
+@pytest.fixture
+def plan(tmp_path):
+  return made_up_runs.plan(
+    fractions=(0.05,),
+    seeds=(2,),
+    tune_seeds=(1,),
+    grid=(0.03, 0.1, 0.3),
+    workdir=str(tmp_path),
+  )
+
+
+@pytest.fixture
+def tried(plan):
+  """The tuning's jobs, finished; the first three are of one group."""
+  made_up_runs.finish_all(plan, 'pretrain', 'tune')
+  return plan.tunings()
+
+
+def choose(plan, results=''):
+  """The chosen rate of each arm."""
+  runs = results_lib.Results(plan, results).table()
+  chosen = statistics.choose_rates(plan, runs)
+  return {arm: rate for (arm, _, _), rate in chosen.items()}
+
+
+def set_accuracy(job, **metrics):
+  path = pathlib.Path(job.folder) / 'results.json'
+  results = json.loads(path.read_text())
+  results['metrics'] |= metrics
+  path.write_text(json.dumps(results))
+
+
+def end(job, code):
+  """The run has failed."""
+  (pathlib.Path(job.folder) / 'results.json').unlink()
+  results_lib.fail(job, code, 'the loss (nan) is not finite at step 3')
+
+
+def test_validation_accuracy_decides_and_not_the_test(plan, tried):
+  set_accuracy(tried[2], test_accuracy=0.99)
+  assert choose(plan) == {'supervised': 0.1, 'selfie': 0.1}
+  set_accuracy(tried[2], test_accuracy=0.0, validation_accuracy=0.9)
+  assert choose(plan) == {'supervised': 0.3, 'selfie': 0.1}
+
+
+def test_mean_over_the_seeds_decides(plan):
+  plan = dataclasses.replace(plan, tune_seeds=(2,))
+  made_up_runs.finish_all(plan, 'pretrain', 'tune')
+  one, other = (job for job in plan.tunings()[:6] if job.rate == 0.3)
+  set_accuracy(one, validation_accuracy=0.9)
+  set_accuracy(other, validation_accuracy=0.1)
+  assert choose(plan)['supervised'] == 0.3  # 0.5 on average
+  set_accuracy(one, validation_accuracy=0.5)
+  assert choose(plan)['supervised'] == 0.1
+
+
+def test_lower_of_two_equals(plan, tried):
+  for job in tried:
+    set_accuracy(job, validation_accuracy=0.5)
+  assert set(choose(plan).values()) == {0.03}
+
+
+def test_no_choice_before_the_grid_is_finished(plan, tried):
+  end(tried[0], code=1)  # it is run again
+  assert choose(plan) == {'selfie': 0.1}
+  assert choose(dataclasses.replace(plan, grid=())) == {}
+
+
+def test_rate_that_diverges_loses_and_is_not_tried_again(plan, tried, tmp_path):
+  end(tried[1], code=3)
+  kept = results_lib.Results(plan, tmp_path / 'results')
+  kept.save(kept.table())
+  fresh = dataclasses.replace(plan, workdir=str(tmp_path / 'new'))
+  runs = results_lib.Results(fresh, tmp_path / 'results').table()
+  runs = runs[runs.stage == 'tune']
+  assert runs.ended.all() and [*runs.name[~runs.finished]] == [tried[1].name]
+  for each, results in ((plan, ''), (fresh, tmp_path / 'results')):
+    assert choose(each, results)['supervised'] == 0.03
+
+
+def test_no_choice_where_all_diverge(plan, tried):
+  for job in tried[:3]:
+    end(job, code=3)
+  assert choose(plan) == {'selfie': 0.1}
+
+
+@pytest.mark.parametrize('place', ['work', 'results'])
+def test_cells_wait_for_a_wider_grid_and_are_kept(plan, place, tmp_path):
+  """They have a rate that no config has by default."""
+  plan = dataclasses.replace(plan, grid=(0.2, 0.3))
+  made_up_runs.finish_all(plan)
+  runs = results_lib.Results(plan, tmp_path / 'results')
+  runs.save(runs.table())
+  wider = dataclasses.replace(plan, grid=(0.2, 0.3, 0.4))
+  if place == 'results':
+    wider = dataclasses.replace(wider, workdir=str(tmp_path / 'new'))
+  runs = results_lib.Results(wider, tmp_path / 'results')
+  cells = runs.table().query('stage == "cell"')
+  assert len(cells) == 4 and cells.needs_rate.all() and not cells.ended.any()
+  for job in wider.tunings():
+    made_up_runs.finish(job)
+  cells = runs.table().query('stage == "cell"')
+  assert cells.finished.all() and set(cells.rate) == {0.2}
