@@ -5,7 +5,7 @@ python -m selfie_jax.export --checkpoint=RUN --format=timm --out=DIR
 timm       safetensors for PyTorch, by the names of timm's resnetv2_50.
 stablehlo  the compiled network, which runs with jax alone.
 numpy      all parameters as plain arrays.
-run        the run itself without the optimizer's state, to be handed on.
+run        the run itself without the optimizer's state, to be shared.
 
 Each comes with a README.md that says how to use it.
 """
@@ -68,7 +68,7 @@ def export(run: str, kind: str, out: str) -> list[pathlib.Path]:
   folder = pathlib.Path(out)
   if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
     raise errors.UserError(
-      f'{out} is there and not empty; give a new folder with --out=DIR'
+      f'{out} exists and is not empty; give a new folder with --out=DIR'
     )
   model = model_lib.load(run)
   if kind == 'timm':  # asked before anything is written

@@ -40,10 +40,10 @@ def initial(model: model_lib.Model, images: np.ndarray) -> model_lib.Model:
     num_classes = len(model.class_names)
     variables = finetune.create_state(config, num_classes).variables
   frozen = ml_collections.FrozenConfigDict(config)
-  whole = min(len(images), IMAGES) // BATCH * BATCH
+  used = min(len(images), IMAGES) // BATCH * BATCH
   each = [
     _batch_statistics(frozen, variables, images[i : i + BATCH])
-    for i in range(0, max(whole, 1), BATCH)
+    for i in range(0, max(used, 1), BATCH)
   ]
   means = jax.tree.map(lambda *values: jnp.stack(values).mean(axis=0), *each)
   return model_lib.Model(
