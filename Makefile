@@ -12,6 +12,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUNS ?= runs
+# Whatever the caller has set: each start would compile all that it imports.
+export PYTHONDONTWRITEBYTECODE =
 # Most of what comes along is never imported; Python compiles what is.
 QUICKLY := --quiet --disable-pip-version-check --no-compile
 

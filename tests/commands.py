@@ -2,27 +2,34 @@
 
 A comment in the line before a block is its mark. Readers do not see it:
 
-<!-- run: fast -->           its commands are run by every run of the tests
-<!-- run: slow -->           by the tests that are marked slow
+<!-- run: fast -->           every run of the tests runs it, in their process
+<!-- run: slow -->           those that are marked slow do, with bash or python
 <!-- run: slow, tiny -->     likewise, with the variant :tiny of every job
 <!-- run: slow, needs SET --> likewise, where TFDS_DATA_DIR has this data set
 <!-- not run: REASON -->     they cannot be run here
 <!-- output -->              what the block before prints, numbers apart
 
-Blocks of shell commands (sh, or no language) and of python need one of them. A
+Blocks of shell commands (sh, or no language) and of python need one of them.
+Every line of a fast shell block is `python main.py ...` or `python -m ...`. A
 comment may hold a whole block that readers need not see, to prepare the next:
 
-<!-- run: fast
+<!-- run: slow
 mkdir DIR
 -->
 """
 
 from collections.abc import Iterator
 import dataclasses
+import importlib
 import pathlib
 import re
 import shlex
 import textwrap
+from unittest import mock
+
+from absl import flags
+
+from selfie_jax import job_flags as job_flags_lib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob('*.md'), *(ROOT / 'docs').glob('*.md')])
@@ -98,12 +105,50 @@ def blocks(document: pathlib.Path) -> list[Block]:
   return found
 
 
+def shell_commands(block: Block) -> Iterator[list[str]]:
+  """The words of each command of a shell block."""
+  for line in block.program.replace('\\\n', ' ').splitlines():
+    if words := shlex.split(line, comments=True):
+      yield words
+
+
 def job_flags(block: Block) -> Iterator[list[str]]:
   """The flags --config=... and --config.FIELD=... of each command of a job."""
   for line in block.text.replace('\\\n', ' ').splitlines():
     if _JOB.search(line):
       words = shlex.split(line, comments=True)
       yield [w for w in words if w.startswith(('--config=', '--config.'))]
+
+
+def run_in_process(block: Block) -> None:
+  """Runs a fast block in the current folder."""
+  if block.language == 'python':
+    exec(block.program, {})
+    return
+  for words in shell_commands(block):
+    match words:
+      case ['python', 'main.py', *given]:
+        main(*given)
+      case ['python', '-m', module, *given]:
+        with mock.patch('sys.argv', [module, *given]):
+          importlib.import_module(module).main()
+      case _:
+        raise AssertionError(f'{block.place}: mark it slow: {words}')
+
+
+def main(*given: str) -> None:
+  """main.py with these flags, but for the handlers that end a program."""
+  import main as main_module
+
+  values, argv = flags.FLAGS, ['main.py', *given]
+  for name in [name for name in values if name.startswith('config')]:
+    delattr(values, name)  # those of the job before
+  values.unparse_flags()
+  for flag in values.flags_by_module_dict()['main']:
+    flag.unparse()
+  job_flags_lib.define(values, argv)
+  job_flags_lib.parse(argv, values)
+  main_module.main(argv[:1])
 
 
 def _tiny_job(match: re.Match[str]) -> str:
