@@ -68,6 +68,7 @@ def make(tmp_path):
   return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'pythons, taken',
   [
@@ -86,6 +87,7 @@ def test_make_takes_a_python_that_fits(make, pythons, taken):
   assert calls[1].startswith('python -m pip install ')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'pythons, words, says',
   [

@@ -1,5 +1,7 @@
 """Attention pooling: its size, u0, positions, and dropout per example."""
 
+import functools
+
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -80,9 +82,10 @@ def test_dropout_follows_the_examples_key_and_not_the_batch(small):
 def test_dropout_zeroes_a_tenth():
   layer = attention.TransformerLayer(1, 4, 0.1, jnp.float32)
   x = jnp.zeros((1, 200, 64))
-  variables = layer.init(jax.random.key(0), x, x, True)
+  init = functools.partial(layer.init, deterministic=True)
+  variables = jax.eval_shape(init, jax.random.key(0), x, x)
   # With all biases 1 the dense sub-layer gives ones before dropout.
-  variables = jax.tree.map(jnp.zeros_like, variables)
+  variables = jax.tree.map(lambda x: jnp.zeros(x.shape), variables)
   params = variables['params']
   params['dense2']['bias'] = jnp.arange(64.0) + 1
   _, captured = layer.apply(
