@@ -40,8 +40,7 @@ demo: $(VENV)/.run
 	@echo 'What it gains on CIFAR-10: docs/results/second_pretraining/cifar_labels_small/accuracy.png'
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile \
-	  --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
 
 slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow

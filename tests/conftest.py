@@ -29,34 +29,6 @@ import small_jobs
 from configs import digits_finetune
 from configs import digits_pretrain
 
-# The files that take longest, in this order: they come first, so that none of
-# them runs alone at the end.
-LONG = (
-  'training/distributed_test.py',
-  'training/reliability_test.py',
-  'training/train_test.py',
-  'tasks/pretrain_test.py',
-  'tasks/finetune_test.py',
-  'export_test.py',
-  'experiments/reproduce_test.py',
-  'probes/probe_test.py',
-  'inference/model_test.py',
-  'docs/readme_test.py',
-  'embed_test.py',
-  'data/photos/folder_test.py',
-  'data/unreadable_test.py',
-  'benchmarks/benchmarks_test.py',
-)
-
-
-def pytest_collection_modifyitems(items):
-  def place(item):
-    name = item.path.relative_to(TESTS).as_posix()
-    return LONG.index(name) if name in LONG else len(LONG)
-
-  items.sort(key=place)
-
-
 @pytest.fixture
 def pretrain_config():
   return digits_pretrain.get_config('tiny')

@@ -172,9 +172,3 @@ def test_the_same_ruff_before_a_commit_as_in_make_lint():
   (repository,) = yaml.safe_load(path.read_text())['repos']
   (ruff,) = (r for r in read('requirements-test.txt') if r.name == 'ruff')
   assert repository['rev'].removeprefix('v') in ruff.specifier
-
-
-def test_the_files_that_come_first_are_there(request):
-  path = ROOT / 'tests' / 'conftest.py'
-  names = request.config.pluginmanager.get_plugin(str(path)).LONG
-  assert all((path.parent / name).exists() for name in names)
