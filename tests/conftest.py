@@ -29,6 +29,7 @@ import small_jobs
 from configs import digits_finetune
 from configs import digits_pretrain
 
+
 @pytest.fixture
 def pretrain_config():
   return digits_pretrain.get_config('tiny')

@@ -93,14 +93,15 @@ def test_evaluation_masks_are_fixed_for_an_image(config, state, batch):
   np.testing.assert_array_equal(targets(5, 100, half), targets(0, 0, batch)[8:])
 
 
-def test_two_devices_give_the_losses_of_one(config, state, batch, shard):
+def test_two_devices_give_the_losses_of_one(
+  config, state, step_on_one, batch, shard
+):
   """With BatchNorm synchronised; local statistics are known to differ."""
-  other = config.copy_and_resolve_references()
-  other.model.logit_scale = 'none'  # else they differ by less
-  one = run(compile_step(other, 1), state, shard(batch, 1))[1]
+  one = run(step_on_one, state, shard(batch, 1))[1]
   for sync in (True, False):
-    other = other.copy_and_resolve_references()
+    other = config.copy_and_resolve_references()
     other.model.sync_batch_norm = sync
+    state = pretrain.create_state(other, 10)
     two = run(compile_step(other, 2), state, shard(batch, 2))[1]
     close = [
       np.allclose(a[name], b[name], rtol=1e-3)
@@ -125,8 +126,11 @@ def test_bfloat16_step_is_near_the_float32_step(
   half = config.copy_and_resolve_references()
   half.dtype = 'bfloat16'
   losses = []
-  for step in (step_on_one, compile_step(half, 1)):
-    after, (metrics,) = run(step, state, shard(batch, 1), 1)
+  for step, before in (
+    (step_on_one, state),
+    (compile_step(half, 1), pretrain.create_state(half, 10)),
+  ):
+    after, (metrics,) = run(step, before, shard(batch, 1), 1)
     losses.append(metrics['loss'])
     leaves = jax.tree.leaves((after.params, after.batch_stats))
     assert {x.dtype for x in leaves} == {jnp.dtype('float32')}
