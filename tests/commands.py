@@ -105,19 +105,10 @@ def blocks(document: pathlib.Path) -> list[Block]:
   return found
 
 
-def shell_commands(block: Block) -> Iterator[list[str]]:
-  """The words of each command of a shell block."""
-  for line in block.program.replace('\\\n', ' ').splitlines():
-    if words := shlex.split(line, comments=True):
-      yield words
-
-
 def job_flags(block: Block) -> Iterator[list[str]]:
   """The flags --config=... and --config.FIELD=... of each command of a job."""
-  for line in block.text.replace('\\\n', ' ').splitlines():
-    if _JOB.search(line):
-      words = shlex.split(line, comments=True)
-      yield [w for w in words if w.startswith(('--config=', '--config.'))]
+  for words in _commands(block.text, _JOB):
+    yield [w for w in words if w.startswith(('--config=', '--config.'))]
 
 
 def run_in_process(block: Block) -> None:
@@ -125,7 +116,7 @@ def run_in_process(block: Block) -> None:
   if block.language == 'python':
     exec(block.program, {})
     return
-  for words in shell_commands(block):
+  for words in _commands(block.program):
     match words:
       case ['python', 'main.py', *given]:
         main(*given)
@@ -138,17 +129,32 @@ def run_in_process(block: Block) -> None:
 
 def main(*given: str) -> None:
   """main.py with these flags, but for the handlers that end a program."""
+  values, argv = flags.FLAGS, ['main.py', *given]
+  _forget_job(values)  # benchmarks/ define one too
   import main as main_module
 
-  values, argv = flags.FLAGS, ['main.py', *given]
-  for name in [name for name in values if name.startswith('config')]:
-    delattr(values, name)  # those of the job before
-  values.unparse_flags()
+  _forget_job(values)
   for flag in values.flags_by_module_dict()['main']:
     flag.unparse()
   job_flags_lib.define(values, argv)
   job_flags_lib.parse(argv, values)
-  main_module.main(argv[:1])
+  # That would last until the tests' process ends.
+  with mock.patch('selfie_jax.cache.keep_memory_of_steps'):
+    main_module.main(argv[:1])
+
+
+def _forget_job(values: flags.FlagValues) -> None:
+  for name in [name for name in values if name.startswith('config')]:
+    delattr(values, name)
+  values.unparse_flags()
+
+
+def _commands(text: str, pattern: re.Pattern | str = '') -> Iterator[list[str]]:
+  """The words of each command in whose line there is a pattern."""
+  for line in text.replace('\\\n', ' ').splitlines():
+    if re.search(pattern, line):
+      if words := shlex.split(line, comments=True):
+        yield words
 
 
 def _tiny_job(match: re.Match[str]) -> str:

@@ -10,6 +10,7 @@ import jax
 import pytest
 import xla_flags
 
+from selfie_jax import cache
 from selfie_jax import command_line
 from selfie_jax import compare
 from selfie_jax import distributed
@@ -107,6 +108,7 @@ def test_a_device_that_is_not_there_is_one_line(monkeypatch):
     raise RuntimeError("Unknown backend: 'cuda' (set JAX_PLATFORMS='')\nmore")
 
   monkeypatch.setattr(jax, 'devices', devices)
+  monkeypatch.setattr(cache, 'keep_memory_of_steps', lambda: None)
   with pytest.raises(errors.UserError) as caught:
     command_line.start_jax()
   said = str(caught.value)

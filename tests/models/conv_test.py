@@ -144,33 +144,6 @@ def test_works_without_jit_and_under_vmap(shape):
   assert_close(actual, expected, 2e-6)
 
 
-@one_of_each
-def test_works_under_pmap_with_averaged_gradients(shape):
-  ours, xlas = functions(shape)
-  x, kernel = arguments(shape)
-
-  def step(f, kernel, x):
-    gradient = values_and_gradients(f)(x, kernel)[2]
-    return lax.pmean(gradient, 'batch')
-
-  xs = jnp.stack([x, x + 1])
-  actual = jax.pmap(
-    functools.partial(step, ours),
-    axis_name='batch',
-    in_axes=(None, 0),
-    out_axes=None,
-  )(kernel, xs)
-  expected = jax.jit(
-    jax.vmap(
-      functools.partial(step, xlas),
-      axis_name='batch',
-      in_axes=(None, 0),
-      out_axes=None,
-    )
-  )(kernel, xs)
-  assert_close([actual], [expected], 2e-6)
-
-
 def test_module_pads_to_keep_the_grid_and_names_its_float32_kernel():
   x = jnp.ones((2, 8, 8, 3))
   module = conv.Conv(64, 3, dtype=jnp.bfloat16)
