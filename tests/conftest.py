@@ -6,8 +6,7 @@ import sys
 
 import xla_flags
 
-TESTS = pathlib.Path(__file__).resolve().parent
-ROOT = TESTS.parent
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ['XLA_FLAGS'] = xla_flags.TWO_DEVICES
