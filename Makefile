@@ -12,6 +12,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUNS ?= runs
+# Whatever the caller has set: each start would compile all that it imports.
+export PYTHONDONTWRITEBYTECODE =
 # Most of what comes along is never imported; Python compiles what is.
 QUICKLY := --quiet --disable-pip-version-check --no-compile
 
@@ -38,8 +40,7 @@ demo: $(VENV)/.run
 	@echo 'What it gains on CIFAR-10: docs/results/cifar_labels_small/accuracy.png'
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile \
-	  --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
 
 slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow

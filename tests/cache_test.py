@@ -4,61 +4,64 @@ import os
 import platform
 import subprocess
 import sys
+import warnings
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache
+import jax.numpy as jnp
 import pytest
 
 from selfie_jax import cache
 
-CODE = """
-import jax
-from selfie_jax import command_line
-command_line.start_jax()
-jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
-hits = []
-jax.monitoring.register_event_listener(lambda event, **_: hits.append(event))
-print(jax.jit(lambda x: (x @ x).sum())(jax.numpy.ones((3, 3))))
-print(hits.count('/jax/compilation_cache/cache_hits'))
-"""
-
 
 @pytest.fixture
-def run(tmp_path):
-  """Compiles in a new process: (result, hits, stderr)."""
-  environment = os.environ | {'XDG_CACHE_HOME': str(tmp_path)}
-  environment.pop('JAX_COMPILATION_CACHE_DIR')
+def compile_anew(tmp_path, monkeypatch):
+  """Computes by a new function, the same each time: (result, hits)."""
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  own = jax.config.jax_compilation_cache_dir
+  jax.config.update('jax_compilation_cache_dir', None)
+  compilation_cache.reset_cache()
+  ones = jnp.ones((3, 3))
+  hits = []
 
-  def compile_once(**variables):
-    done = subprocess.run(
-      [sys.executable, '-c', CODE],
-      env=environment | variables,
-      capture_output=True,
-      text=True,
-      check=True,
-    )
-    result, hits = done.stdout.split()
-    return float(result), int(hits), done.stderr
+  def listen(event, **_):
+    hits.append(event == '/jax/compilation_cache/cache_hits')
 
-  return compile_once
+  jax.monitoring.register_event_listener(listen)
+
+  def compute():
+    hits.clear()
+    with warnings.catch_warnings():
+      warnings.simplefilter('error')
+      cache.keep_compiled()
+      return float(jax.jit(lambda x: (x @ x).sum())(ones)), sum(hits)
+
+  yield compute
+  jax.monitoring.unregister_event_listener(listen)
+  jax.config.update('jax_compilation_cache_dir', own)
+  compilation_cache.reset_cache()
 
 
-def test_what_was_compiled_is_found_again(run, tmp_path):
-  assert run() == (27, 0, '')
-  result, hits, _ = run()
-  assert result == 27 and hits > 0
+def test_what_was_compiled_is_found_again(compile_anew, tmp_path):
+  assert compile_anew() == (27, 0)
+  assert compile_anew() == (27, 1)
   for path in (tmp_path / 'selfie_jax' / 'compiled').iterdir():
     path.write_bytes(path.read_bytes()[:-20])
-  assert run() == (27, 0, '')
+  assert compile_anew() == (27, 0)
 
 
-def test_it_can_be_turned_off(run, tmp_path):
-  assert run(JAX_ENABLE_COMPILATION_CACHE='false') == (27, 0, '')
+def test_it_can_be_turned_off(compile_anew, tmp_path):
+  jax.config.update('jax_enable_compilation_cache', False)
+  try:
+    assert [compile_anew(), compile_anew()] == [(27, 0), (27, 0)]
+  finally:
+    jax.config.update('jax_enable_compilation_cache', True)
   assert not (tmp_path / 'selfie_jax').exists()
 
 
-def test_a_folder_that_cannot_be_made_is_no_hindrance(run, tmp_path):
+def test_a_folder_that_cannot_be_made_is_no_hindrance(compile_anew, tmp_path):
   (tmp_path / 'selfie_jax').write_text('')
-  assert run() == (27, 0, '')
+  assert compile_anew() == (27, 0)
 
 
 def test_the_users_own_folder_stays():
@@ -68,6 +71,7 @@ def test_the_users_own_folder_stays():
   assert jax.config.jax_compilation_cache_dir == own
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
   'glibc' not in platform.libc_ver(), reason="mallopt's effect is glibc's"
 )

@@ -2,27 +2,34 @@
 
 A comment in the line before a block is its mark. Readers do not see it:
 
-<!-- run: fast -->           its commands are run by every run of the tests
-<!-- run: slow -->           by the tests that are marked slow
+<!-- run: fast -->           every run of the tests runs it, in their process
+<!-- run: slow -->           those that are marked slow do, with bash or python
 <!-- run: slow, tiny -->     likewise, with the variant :tiny of every job
 <!-- run: slow, needs SET --> likewise, where TFDS_DATA_DIR has this data set
 <!-- not run: REASON -->     they cannot be run here
 <!-- output -->              what the block before prints, numbers apart
 
-Blocks of shell commands (sh, or no language) and of python need one of them. A
+Blocks of shell commands (sh, or no language) and of python need one of them.
+Every line of a fast shell block is `python main.py ...` or `python -m ...`. A
 comment may hold a whole block that readers need not see, to prepare the next:
 
-<!-- run: fast
+<!-- run: slow
 mkdir DIR
 -->
 """
 
 from collections.abc import Iterator
 import dataclasses
+import importlib
 import pathlib
 import re
 import shlex
 import textwrap
+from unittest import mock
+
+from absl import flags
+
+from selfie_jax import job_flags as job_flags_lib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob('*.md'), *(ROOT / 'docs').glob('*.md')])
@@ -100,10 +107,54 @@ def blocks(document: pathlib.Path) -> list[Block]:
 
 def job_flags(block: Block) -> Iterator[list[str]]:
   """The flags --config=... and --config.FIELD=... of each command of a job."""
-  for line in block.text.replace('\\\n', ' ').splitlines():
-    if _JOB.search(line):
-      words = shlex.split(line, comments=True)
-      yield [w for w in words if w.startswith(('--config=', '--config.'))]
+  for words in _commands(block.text, _JOB):
+    yield [w for w in words if w.startswith(('--config=', '--config.'))]
+
+
+def run_in_process(block: Block) -> None:
+  """Runs a fast block in the current folder."""
+  if block.language == 'python':
+    exec(block.program, {})
+    return
+  for words in _commands(block.program):
+    match words:
+      case ['python', 'main.py', *given]:
+        main(*given)
+      case ['python', '-m', module, *given]:
+        with mock.patch('sys.argv', [module, *given]):
+          importlib.import_module(module).main()
+      case _:
+        raise AssertionError(f'{block.place}: mark it slow: {words}')
+
+
+def main(*given: str) -> None:
+  """main.py with these flags, but for the handlers that end a program."""
+  values, argv = flags.FLAGS, ['main.py', *given]
+  _forget_job(values)  # benchmarks/ define one too
+  import main as main_module
+
+  _forget_job(values)
+  for flag in values.flags_by_module_dict()['main']:
+    flag.unparse()
+  job_flags_lib.define(values, argv)
+  job_flags_lib.parse(argv, values)
+  # That would last until the tests' process ends.
+  with mock.patch('selfie_jax.cache.keep_memory_of_steps'):
+    main_module.main(argv[:1])
+
+
+def _forget_job(values: flags.FlagValues) -> None:
+  for name in [name for name in values if name.startswith('config')]:
+    delattr(values, name)
+  values.unparse_flags()
+
+
+def _commands(text: str, pattern: re.Pattern | str = '') -> Iterator[list[str]]:
+  """The words of each command in whose line there is a pattern."""
+  for line in text.replace('\\\n', ' ').splitlines():
+    if re.search(pattern, line):
+      if words := shlex.split(line, comments=True):
+        yield words
 
 
 def _tiny_job(match: re.Match[str]) -> str:

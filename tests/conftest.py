@@ -6,8 +6,7 @@ import sys
 
 import xla_flags
 
-TESTS = pathlib.Path(__file__).resolve().parent
-ROOT = TESTS.parent
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ['XLA_FLAGS'] = xla_flags.TWO_DEVICES
@@ -28,33 +27,6 @@ import small_jobs
 
 from configs import digits_finetune
 from configs import digits_pretrain
-
-# The files that take longest, in this order: they come first, so that none of
-# them runs alone at the end.
-LONG = (
-  'training/distributed_test.py',
-  'training/reliability_test.py',
-  'training/train_test.py',
-  'tasks/pretrain_test.py',
-  'tasks/finetune_test.py',
-  'export_test.py',
-  'experiments/reproduce_test.py',
-  'probes/probe_test.py',
-  'inference/model_test.py',
-  'docs/readme_test.py',
-  'embed_test.py',
-  'data/photos/folder_test.py',
-  'data/unreadable_test.py',
-  'benchmarks/benchmarks_test.py',
-)
-
-
-def pytest_collection_modifyitems(items):
-  def place(item):
-    name = item.path.relative_to(TESTS).as_posix()
-    return LONG.index(name) if name in LONG else len(LONG)
-
-  items.sort(key=place)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A job's flags: what they make, and mistakes in them as one line."""
 
-import pathlib
 import shutil
 
 from absl import flags
@@ -148,10 +147,3 @@ def test_a_value_that_cannot_be(flag, says):
 
 def test_words_that_are_no_flags():
   assert "'extra' is no flag" in refused(f'--config={TINY}', 'extra')
-
-
-def test_the_jobs_that_are_named_are_there():
-  names = refused().partition('one of ')[2].split(', ')
-  assert len(names) > 10
-  for name in names:
-    assert pathlib.Path(f'configs/{name}.py').is_file()

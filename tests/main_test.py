@@ -1,140 +1,140 @@
-"""The command: flags, default folders, and mistakes as one line."""
+"""The command: flags, default folders, and how it ends."""
 
 import json
 import os
-import pathlib
 import subprocess
 import sys
 
+import commands
+import jax
 import pytest
 import xla_flags
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-TINY = '--config=configs/digits_pretrain.py:tiny'
+from selfie_jax import cache
+from selfie_jax import command_line
+from selfie_jax import compare
+from selfie_jax import distributed
+from selfie_jax import errors
+
+ROOT = commands.ROOT
+TINY = f'--config={ROOT}/configs/digits_pretrain.py:tiny'
 
 
-def call(*flags, cwd, code):
-  """Runs main.py on one device; returns what it wrote to stderr."""
+def start(*flags, cwd, code, **variables):
+  """Starts main.py; returns what it wrote to stderr."""
   done = subprocess.run(
     [sys.executable, ROOT / 'main.py', *flags],
     cwd=cwd,
     text=True,
     capture_output=True,
-    env=os.environ | {'XLA_FLAGS': xla_flags.UNOPTIMISED},
-  )
-  assert done.returncode == code, done.stderr
-  return done.stderr
-
-
-def test_pretrain_then_finetune_then_compare(tmp_path):
-  pretrain = f'--config={ROOT}/configs/digits_pretrain.py:tiny'
-  finetune = f'--config={ROOT}/configs/digits_finetune.py:tiny'
-  printed = call(pretrain, '--config.total_steps=4', cwd=tmp_path, code=0)
-  run = tmp_path / 'runs' / 'digits_pretrain_tiny'
-  assert json.loads((run / 'config.json').read_text())['total_steps'] == 4
-  assert json.loads((run / 'results.json').read_text())['step'] == 4
-  assert 'Total: ' in printed and '1 x cpu' in printed  # parameters and devices
-  assert 'Compiling the first step' in printed
-  assert (
-    'patch_accuracy' in printed and 'images_per_second_per_device' in printed
-  )
-
-  printed = call(
-    finetune,
-    '--config.init_from=runs/digits_pretrain_tiny',
-    '--config.total_steps=4',
-    '--workdir=tuned',
-    cwd=tmp_path,
-    code=0,
-  )
-  assert 'Loaded from runs/digits_pretrain_tiny' in printed
-  results = json.loads((tmp_path / 'tuned' / 'results.json').read_text())
-  assert results['initialised_from'] == 'runs/digits_pretrain_tiny'
-
-  compared = subprocess.run(
-    [sys.executable, '-m', 'selfie_jax.compare', run, tmp_path / 'tuned'],
-    cwd=ROOT,
-    text=True,
-    capture_output=True,
-    check=True,
-  ).stdout
-  assert 'chance 25.0%' in compared and 'patches.png' in compared
-  assert f'{results["metrics"]["test_accuracy"]:.1%}' in compared
-
-
-def test_fallen_back_to_cpu_is_said_loudly(tmp_path):
-  environment = os.environ | {'XLA_FLAGS': xla_flags.UNOPTIMISED}
-  del environment['JAX_PLATFORMS']
-  done = subprocess.run(
-    [
-      sys.executable,
-      '-c',
-      'import logging; logging.basicConfig(); '
-      'from selfie_jax import distributed; distributed.log_devices()',
-    ],
-    cwd=ROOT,
-    text=True,
-    capture_output=True,
-    env=environment,
-    check=True,
-  )
-  assert 'RUNNING ON THE CPU' in done.stderr
-
-
-def fails(*flags, code=2, **variables):
-  """What main.py writes when it ends with this exit code."""
-  done = subprocess.run(
-    [sys.executable, ROOT / 'main.py', *flags],
-    cwd=ROOT,
-    text=True,
-    capture_output=True,
-    env=os.environ | variables,
+    env=os.environ | {'XLA_FLAGS': xla_flags.UNOPTIMISED} | variables,
   )
   assert done.returncode == code, done.stderr
   assert done.stdout == ''
   return done.stderr
 
 
-def test_a_mistake_is_one_line_and_nothing_else():
-  printed = fails(TINY, '--config.batchsize=3')
+def fails(capsys, *flags):
+  """The exit code and stderr of a command that ends in this process."""
+  with pytest.raises(SystemExit) as ended, command_line.exit_cleanly():
+    commands.main(*flags)
+  return ended.value.code, capsys.readouterr().err
+
+
+def test_pretrain_then_finetune_then_compare(tmp_path, monkeypatch, capsys):
+  """Pretraining is a program of its own; it takes other ways to its end."""
+  printed = start(TINY, '--config.total_steps=4', cwd=tmp_path, code=0)
+  run = tmp_path / 'runs' / 'digits_pretrain_tiny'
+  assert json.loads((run / 'config.json').read_text())['total_steps'] == 4
+  assert json.loads((run / 'results.json').read_text())['step'] == 4
+  assert 'Total: ' in printed and '1 x cpu' in printed  # parameters and devices
+  assert 'Compiling the first step' in printed
+  assert 'patch_accuracy' in printed
+  assert 'images_per_second_per_device' in printed
+
+  monkeypatch.chdir(tmp_path)
+  commands.main(
+    f'--config={ROOT}/configs/digits_finetune.py:tiny',
+    '--config.init_from=runs/digits_pretrain_tiny',
+    '--config.total_steps=4',
+    '--workdir=tuned',
+  )
+  results = json.loads((tmp_path / 'tuned' / 'results.json').read_text())
+  assert results['initialised_from'] == 'runs/digits_pretrain_tiny'
+
+  capsys.readouterr()
+  compare.compare([str(run), 'tuned'])
+  compared = capsys.readouterr().out
+  assert 'chance 25.0%' in compared and 'patches.png' in compared
+  assert f'{results["metrics"]["test_accuracy"]:.1%}' in compared
+
+
+def test_fallen_back_to_cpu_is_said_loudly(log_messages):
+  asked = jax.config.jax_platforms
+  jax.config.update('jax_platforms', None)
+  try:
+    distributed.log_devices()
+  finally:
+    jax.config.update('jax_platforms', asked)
+  assert 'RUNNING ON THE CPU' in log_messages.text
+
+
+def test_a_mistake_is_one_line_and_nothing_else(capsys):
+  code, printed = fails(capsys, TINY, '--config.batchsize=3')
+  assert code == 2
   assert printed.startswith('error: ') and printed.count('\n') == 1
   assert 'did you mean batch_size' in printed
 
 
-def test_a_run_that_diverged_has_an_exit_code_of_its_own(tmp_path):
-  printed = fails(
-    TINY,
-    '--config.optimizer.learning_rate=1e30',
-    f'--workdir={tmp_path}',
-    code=3,
-    XLA_FLAGS=xla_flags.UNOPTIMISED,
-  )
-  last = printed.splitlines()[-1]
-  assert last.startswith('error: the loss') and 'is not finite at step' in last
-  assert 'Traceback' not in printed
+def test_each_end_has_an_exit_code_of_its_own(capsys):
+  """What raises Diverged and Preempted: tests/training."""
+  for raised, code in {
+    errors.Diverged('the loss is nan at step 3'): 3,
+    errors.Preempted('stopped by SIGTERM at step 3'): 143,
+    KeyboardInterrupt(): 130,
+  }.items():
+    with pytest.raises(SystemExit) as ended, command_line.exit_cleanly('bye'):
+      raise raised
+    assert ended.value.code == code
+    printed = capsys.readouterr().err
+    assert printed.count('\n') == 1 and 'Traceback' not in printed
+    assert (str(raised) or 'bye') in printed
 
 
+def test_a_device_that_is_not_there_is_one_line(monkeypatch):
+  """As jax says it; below is the real one."""
+
+  def devices():
+    raise RuntimeError("Unknown backend: 'cuda' (set JAX_PLATFORMS='')\nmore")
+
+  monkeypatch.setattr(jax, 'devices', devices)
+  monkeypatch.setattr(cache, 'keep_memory_of_steps', lambda: None)
+  with pytest.raises(errors.UserError) as caught:
+    command_line.start_jax()
+  said = str(caught.value)
+  assert said.startswith('jax finds no device for JAX_PLATFORMS=cpu (Unknown')
+  assert 'set JAX' not in said and '\n' not in said
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('platform', ['cuda', 'tpu'])
-def test_a_device_that_is_not_there_is_one_line(platform):
-  printed = fails(TINY, JAX_PLATFORMS=platform)
+def test_jax_without_a_device_is_one_line(platform):
+  printed = start(TINY, cwd=ROOT, code=2, JAX_PLATFORMS=platform)
   assert printed.startswith('error: jax finds no device for JAX_PLATFORMS=')
   assert f'requirements-{"gpu" if platform == "cuda" else "tpu"}.txt' in printed
   assert printed.count('\n') == 1
 
 
+@pytest.mark.slow
 def test_libtpu_without_a_tpu_is_no_cluster(tmp_path):
   (tmp_path / 'libtpu').mkdir()
   (tmp_path / 'libtpu' / '__init__.py').write_text(
     "def get_library_path():\n  return '/nowhere/libtpu.so'\n"
   )
-  printed = fails(
-    TINY,
-    '--config.dataset.train_split=everything',
-    f'--workdir={tmp_path / "run"}',
-    PYTHONPATH=str(tmp_path),
-  )
-  assert (
-    "'train' (1,497 images), 'test' (300 images)" in printed.splitlines()[-1]
-  )
-  printed = fails(TINY, '--distributed', PYTHONPATH=str(tmp_path))
+  settings = {'cwd': tmp_path, 'code': 2, 'PYTHONPATH': str(tmp_path)}
+  printed = start(
+    TINY, '--config.dataset.train_split=everything', **settings
+  ).splitlines()
+  assert "'train' (1,497 images), 'test' (300 images)" in printed[-1]
+  printed = start(TINY, '--distributed', **settings)
   assert printed.startswith('error: --distributed finds nothing here')

@@ -68,6 +68,7 @@ def make(tmp_path):
   return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'pythons, taken',
   [
@@ -86,6 +87,7 @@ def test_make_takes_a_python_that_fits(make, pythons, taken):
   assert calls[1].startswith('python -m pip install ')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'pythons, words, says',
   [
@@ -170,9 +172,3 @@ def test_the_same_ruff_before_a_commit_as_in_make_lint():
   (repository,) = yaml.safe_load(path.read_text())['repos']
   (ruff,) = (r for r in read('requirements-test.txt') if r.name == 'ruff')
   assert repository['rev'].removeprefix('v') in ruff.specifier
-
-
-def test_the_files_that_come_first_are_there(request):
-  path = ROOT / 'tests' / 'conftest.py'
-  names = request.config.pluginmanager.get_plugin(str(path)).LONG
-  assert all((path.parent / name).exists() for name in names)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from benchmarks import input_pipeline
 from selfie_jax.data import digits
@@ -50,6 +51,7 @@ def test_setting_up_is_no_part_of_a_rate(monkeypatch):
     assert rates.tolist() == [0.5, 2]
 
 
+@pytest.mark.slow
 def test_the_stream_beside_gathering():
   said, found = _run('input_pipeline', '--rounds=2', '--seconds=0.05')
   assert found['in_memory'] and 'gathering alone' in said
@@ -58,6 +60,7 @@ def test_the_stream_beside_gathering():
   assert _are_positive(found['ratios'], 2)
 
 
+@pytest.mark.slow
 def test_a_bucket_beside_the_disk(tmp_path):
   digits.Digits(data_dir=tmp_path).download_and_prepare()
   done = subprocess.run(

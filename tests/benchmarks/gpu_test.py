@@ -17,6 +17,7 @@ def _read(path):
   return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_what_fails_is_said_and_nothing_is_measured_twice(
   one_job, tmp_path, capsys, monkeypatch
 ):

@@ -22,34 +22,28 @@ ALL = [block for blocks in BLOCKS.values() for block in blocks]
 NUMBER = re.compile(r'\d[\d,.]*')
 
 
-@pytest.fixture(scope='module')
-def copy(tmp_path_factory):
-  """Makes fresh copies of the project, with its environment as .venv."""
+@pytest.fixture
+def copy(tmp_path):
+  """A fresh copy of the project, with its environment as .venv."""
+  folder = tmp_path / 'project'
+  left_out = shutil.ignore_patterns('.git', '.venv*', '.*cache', '__pycache__')
 
-  def make(name: str) -> pathlib.Path:
-    folder = tmp_path_factory.mktemp(name.replace('.', '_')) / 'project'
-    left_out = shutil.ignore_patterns(
-      '.git', '.venv*', '.*cache', '__pycache__'
-    )
+  def ignore(parent, names):
+    own = {'runs', 'data'} if pathlib.Path(parent) == ROOT else set()
+    return left_out(parent, names) | own & set(names)
 
-    def ignore(parent, names):
-      own = {'runs', 'data'} if pathlib.Path(parent) == ROOT else set()
-      return left_out(parent, names) | own & set(names)
-
-    shutil.copytree(ROOT, folder, ignore=ignore)
-    python = folder / '.venv' / 'bin' / 'python'
-    python.parent.mkdir(parents=True)
-    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-    python.chmod(0o755)
-    for stamp in ('.run', '.test'):  # for make: all is installed
-      (folder / '.venv' / stamp).touch()
-    return folder
-
-  return make
+  shutil.copytree(ROOT, folder, ignore=ignore)
+  python = folder / '.venv' / 'bin' / 'python'
+  python.parent.mkdir(parents=True)
+  python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+  python.chmod(0o755)
+  for stamp in ('.run', '.test'):  # for make: all is installed
+    (folder / '.venv' / stamp).touch()
+  return folder
 
 
 def run(blocks: list[commands.Block], folder: pathlib.Path) -> None:
-  """Runs blocks one after the other; each has to end well."""
+  """Runs blocks one after the other, as programs; each has to end well."""
   printed = ''
   for block in blocks:
     if block.is_output:
@@ -88,8 +82,13 @@ def documents(speed: str) -> list[str]:
 
 
 @pytest.mark.parametrize('name', documents('fast'))
-def test_quick_commands_work(name, copy):
-  run([block for block in BLOCKS[name] if block.speed == 'fast'], copy(name))
+def test_quick_commands_work(name, tmp_path, monkeypatch):
+  for folder in ('configs', 'docs'):
+    (tmp_path / folder).symlink_to(ROOT / folder)
+  monkeypatch.chdir(tmp_path)
+  for block in BLOCKS[name]:
+    if block.speed == 'fast':
+      commands.run_in_process(block)
 
 
 @pytest.mark.slow
@@ -100,26 +99,22 @@ def test_all_commands_work(name, copy):
   absent = {
     b.needs for b in runnable if b.needs and not (sets / b.needs).exists()
   }
-  run([b for b in runnable if b.needs not in absent], copy(name))
+  run([b for b in runnable if b.needs not in absent], copy)
   if absent:
     pytest.skip(f'all but what needs {absent} in TFDS_DATA_DIR worked')
 
 
-@pytest.mark.parametrize('block', ALL, ids=lambda block: block.place)
-def test_block_is_marked(block):
-  assert block.is_marked or not block.is_code, (
-    f'{block.place}: say in a comment above the block whether it is run, such '
-    'as <!-- run: slow -->, <!-- not run: needs a TPU --> or <!-- output -->, '
-    'see tests/commands.py; or give its language, such as ```text'
-  )
-
-
-@pytest.mark.parametrize(
-  'block', [b for b in ALL if [*commands.job_flags(b)]], ids=lambda b: b.place
-)
-def test_jobs_of_a_block_are_valid(block):
-  for given in commands.job_flags(block):
-    job_flags.read(given)
+@pytest.mark.parametrize('name', BLOCKS)
+def test_blocks_are_marked_and_their_jobs_valid(name):
+  for block in BLOCKS[name]:
+    assert block.is_marked or not block.is_code, (
+      f'{block.place}: say in a comment above the block whether it is run, '
+      'such as <!-- run: slow -->, <!-- not run: needs a TPU --> or '
+      '<!-- output -->, see tests/commands.py; or give its language, such as '
+      '```text'
+    )
+    for given in commands.job_flags(block):
+      job_flags.read(given)
 
 
 @pytest.mark.parametrize('path', commands.DOCUMENTS, ids=lambda path: path.name)
@@ -160,20 +155,18 @@ def test_marks_are_read(tmp_path):
   assert not words.is_code
 
 
+@pytest.mark.slow
 def test_a_command_that_fails_is_seen(tmp_path):
   document = tmp_path / 'page.md'
-  document.write_text('<!-- run: fast -->\n```\nfalse | true\n```\n')
+  document.write_text('<!-- run: slow -->\n```\nfalse | true\n```\n')
   with pytest.raises(AssertionError, match='page.md:1'):
     run(commands.blocks(document), tmp_path)
 
 
 def test_output_that_differs_is_seen(tmp_path):
   document = tmp_path / 'page.md'
-  page = (
-    '<!-- run: fast -->\n```\necho 12 dogs\n```\n<!-- output -->\n```\n{}\n```'
-  )
-  document.write_text(page.format('7 dogs'))
-  run(commands.blocks(document), tmp_path)
-  document.write_text(page.format('12 cats'))
-  with pytest.raises(AssertionError, match='page.md:5'):
-    run(commands.blocks(document), tmp_path)
+  document.write_text('<!-- output -->\n```\n7 dogs\n```')
+  (block,) = commands.blocks(document)
+  same_but_for_numbers(block, 'first\n12 dogs\n')
+  with pytest.raises(AssertionError, match='page.md:1'):
+    same_but_for_numbers(block, '7 cats\n')

@@ -46,6 +46,7 @@ def test_sky_starts_again_what_was_told_to_stop_and_nothing_else():
   assert 'max_restarts_on_errors' not in recovery  # it would be after any code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('data', ['', 'gs://bucket/t f'])
 def test_sky_runs_main_with_what_it_is_given(tmp_path, data):
   python = tmp_path / '.venv' / 'bin' / 'python'

@@ -9,6 +9,7 @@ import sysconfig
 
 import pytest
 
+pytestmark = pytest.mark.slow  # each test starts programs
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ODD = '--config.note=a "b" $HOME `c` \'d\''
 JOB = ('--config=configs/x.py', '--workdir=gs://bucket/run', ODD)

@@ -1,15 +1,22 @@
 """Attention pooling: its size, u0, positions, and dropout per example."""
 
+import functools
+
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from selfie_jax.models import attention
 
 
+@pytest.fixture(scope='module')
 def small():
-  return attention.AttentionPooling(num_layers=2, num_heads=4, hidden=8)
+  """Two layers, their variables, and two examples of five vectors each."""
+  pooling = attention.AttentionPooling(num_layers=2, num_heads=4, hidden=8)
+  h = jax.random.normal(jax.random.key(1), (2, 5, 16))
+  return pooling, jax.jit(pooling.init)(jax.random.key(0), h), h
 
 
 def test_has_the_papers_size():
@@ -22,31 +29,24 @@ def test_has_the_papers_size():
   assert total == 16_545_664
 
 
-def test_u0_is_learned_not_a_fixed_zero():
-  h = jax.random.normal(jax.random.key(1), (2, 5, 16))
-  pooling = small()
-  variables = pooling.init(jax.random.key(0), h)
+def test_u0_is_learned_not_a_fixed_zero(small):
+  pooling, variables, h = small
   assert jnp.abs(variables['params']['u0']).max() > 0
-  gradient = jax.grad(lambda v: pooling.apply(v, h).std())(variables)['params'][
-    'u0'
-  ]
-  assert jnp.abs(gradient).max() > 0
+  loss = jax.jit(jax.grad(lambda v: pooling.apply(v, h).std()))
+  assert jnp.abs(loss(variables)['params']['u0']).max() > 0
 
 
-def test_a_set_has_no_order():
-  h = jax.random.normal(jax.random.key(1), (2, 5, 16))
-  pooling = small()
-  variables = pooling.init(jax.random.key(0), h)
+def test_a_set_has_no_order(small):
+  pooling, variables, h = small
+  apply = jax.jit(pooling.apply)
   np.testing.assert_allclose(
-    pooling.apply(variables, h), pooling.apply(variables, h[:, ::-1]), atol=1e-5
+    apply(variables, h), apply(variables, h[:, ::-1]), atol=1e-5
   )
 
 
-def test_last_layer_computes_the_first_output_of_all():
+def test_last_layer_computes_the_first_output_of_all(small):
   """Leaving the others out must not change it."""
-  h = jax.random.normal(jax.random.key(1), (2, 5, 16))
-  pooling = small()
-  variables = pooling.init(jax.random.key(0), h)
+  pooling, variables, h = small
   x = jnp.concatenate(
     [jnp.tile(variables['params']['u0'], (2, 1, 1)), h], axis=1
   )
@@ -56,7 +56,7 @@ def test_last_layer_computes_the_first_output_of_all():
   np.testing.assert_allclose(pooling.apply(variables, h), x[:, 0], atol=1e-5)
 
 
-class Holder(attention.nn.Module):
+class Holder(nn.Module):
   """A model with A in it, as the real ones have."""
 
   pooling: attention.AttentionPooling
@@ -65,25 +65,27 @@ class Holder(attention.nn.Module):
     return attention.per_example(self.pooling, dropout_keys, h)
 
 
-def test_dropout_follows_the_examples_key_and_not_the_batch():
-  h = jnp.tile(jax.random.normal(jax.random.key(1), (1, 5, 16)), (4, 1, 1))
-  model = Holder(small())
-  variables = model.init(jax.random.key(0), h)
+def test_dropout_follows_the_examples_key_and_not_the_batch(small):
+  pooling, variables, h = small
+  h = jnp.tile(h[:1], (4, 1, 1))
+  variables = {'params': {'pooling': variables['params']}}
+  apply = jax.jit(Holder(pooling).apply)
   keys = jax.random.split(jax.random.key(2), 4)
-  out = model.apply(variables, h, keys)
+  out = apply(variables, h, keys)
   assert not np.allclose(out[0], out[1])  # same vectors, other keys
   np.testing.assert_allclose(
-    model.apply(variables, h[2:], keys[2:]), out[2:], atol=1e-5
+    apply(variables, h[2:], keys[2:]), out[2:], atol=1e-5
   )
-  np.testing.assert_array_equal(*[model.apply(variables, h) for _ in range(2)])
+  np.testing.assert_array_equal(*[apply(variables, h) for _ in range(2)])
 
 
 def test_dropout_zeroes_a_tenth():
   layer = attention.TransformerLayer(1, 4, 0.1, jnp.float32)
   x = jnp.zeros((1, 200, 64))
-  variables = layer.init(jax.random.key(0), x, x, True)
+  init = functools.partial(layer.init, deterministic=True)
+  variables = jax.eval_shape(init, jax.random.key(0), x, x)
   # With all biases 1 the dense sub-layer gives ones before dropout.
-  variables = jax.tree.map(jnp.zeros_like, variables)
+  variables = jax.tree.map(lambda x: jnp.zeros(x.shape), variables)
   params = variables['params']
   params['dense2']['bias'] = jnp.arange(64.0) + 1
   _, captured = layer.apply(

@@ -1,5 +1,6 @@
 """The pretext task: what a query may see, and what logits mean."""
 
+import functools
 import pkgutil
 import subprocess
 import sys
@@ -9,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import digits_pretrain
 from selfie_jax import models
 from selfie_jax.models import build
 from selfie_jax.models import patches
 
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def puzzle():
   """Patches [2, 16, 8, 8, 3], context and targets of two images."""
   x = jax.random.normal(jax.random.key(0), (2, 16, 8, 8, 3))
@@ -22,57 +24,66 @@ def puzzle():
   return (x, *jax.vmap(lambda k: patches.split(k, 16, 4))(keys))
 
 
-def make(config, puzzle):
+def make(**fields):
+  """The tiny network, `fields` of it changed, and its compiled evaluation."""
+  config = digits_pretrain.get_config('tiny')
+  config.model.update(fields)
   model = build.selfie(config)
-  return model, model.init(jax.random.key(2), *puzzle, train=False)
+  return model, jax.jit(functools.partial(model.apply, train=False))
 
 
-def test_logits_are_raw_scores_not_probabilities(pretrain_config, puzzle):
-  model, variables = make(pretrain_config, puzzle)
-  logits = model.apply(variables, *puzzle, train=False)
+@pytest.fixture(scope='module')
+def variables(puzzle):
+  """No field that is changed here changes the parameters."""
+  init = functools.partial(make()[0].init, train=False)
+  return jax.jit(init)(jax.random.key(2), *puzzle)
+
+
+@pytest.fixture(scope='module')
+def logits(puzzle, variables):
+  return make(logit_scale='none')[1](variables, *puzzle)
+
+
+def test_logits_are_raw_scores_not_probabilities(logits):
   assert logits.shape == (2, 4, 4) and logits.dtype == jnp.float32
   assert not np.allclose(logits.sum(axis=-1), 1)
 
 
-def test_logit_is_query_times_patch_vector(pretrain_config, puzzle):
-  pretrain_config.model.logit_scale = 'none'
-  model, variables = make(pretrain_config, puzzle)
+def test_logit_is_query_times_patch_vector(puzzle, variables, logits):
   x, context, targets = puzzle
-  logits = model.apply(variables, *puzzle, train=False)
 
-  bound = model.bind(variables)
-  h = bound.patch_network(x[1], False)
-  u = bound.attention_pooling(h[context[1]][None])[0]
-  query = u + bound.positions(h.shape[-1])[targets[1, 2]]
+  @jax.jit
+  def by_hand(variables):
+    bound = make()[0].bind(variables)
+    h = bound.patch_network(x[1], False)
+    u = bound.attention_pooling(h[context[1]][None])[0]
+    query = u + bound.positions(h.shape[-1])[targets[1, 2]]
+    return query @ h[targets[1, 3]]
+
+  np.testing.assert_allclose(logits[1, 2, 3], by_hand(variables), rtol=1e-4)
+
+
+def test_scaled_logits_are_smaller_by_the_root_of_dim(
+  puzzle, variables, logits
+):
+  model, apply = make(logit_scale='inverse_sqrt')
+  dim = 16 * model.patch_network.width
   np.testing.assert_allclose(
-    logits[1, 2, 3], query @ h[targets[1, 3]], rtol=1e-4
-  )
-
-
-def test_scaled_logits_are_smaller_by_the_root_of_dim(pretrain_config, puzzle):
-  logits = {}
-  for scale in ('none', 'inverse_sqrt'):
-    pretrain_config.model.logit_scale = scale
-    model, variables = make(pretrain_config, puzzle)
-    logits[scale] = model.apply(variables, *puzzle, train=False)
-  dim = 16 * pretrain_config.model.width
-  np.testing.assert_allclose(
-    logits['none'], logits['inverse_sqrt'] * dim**0.5, rtol=1e-5
+    logits, apply(variables, *puzzle) * dim**0.5, rtol=1e-5
   )
 
 
 @pytest.mark.parametrize('context_positions', [False, True])
 def test_targets_do_not_leak_into_the_query(
-  pretrain_config, puzzle, context_positions
+  puzzle, variables, context_positions
 ):
   """Of logit [i, j], only patch j among the targets may have a gradient."""
-  pretrain_config.model.context_positions = context_positions
-  model, variables = make(pretrain_config, puzzle)
+  _, apply = make(context_positions=context_positions)
   x, context, targets = puzzle
-  gradient = jax.grad(
-    lambda x: model.apply(variables, x, context, targets, train=False)[0, 1, 2]
+  gradient = jax.jit(
+    jax.grad(lambda x: apply(variables, x, context, targets)[0, 1, 2])
   )(x)
-  size = jnp.abs(gradient).sum(axis=(2, 3, 4))
+  size = np.abs(gradient).sum(axis=(2, 3, 4))
   assert size[0, targets[0, 2]] > 0
   for other in (0, 1, 3):  # 1 is the right one
     assert size[0, targets[0, other]] == 0
@@ -80,30 +91,29 @@ def test_targets_do_not_leak_into_the_query(
   assert (size[1] == 0).all()  # nor another image's patches
 
 
-def test_context_positions_change_the_query(pretrain_config, puzzle):
-  model, variables = make(pretrain_config, puzzle)
-  pretrain_config.model.context_positions = True
-  other = build.selfie(pretrain_config)
-  assert not np.allclose(
-    model.apply(variables, *puzzle, train=False),
-    other.apply(variables, *puzzle, train=False),
+def test_context_positions_change_the_query(puzzle, variables, logits):
+  _, apply = make(context_positions=True, logit_scale='none')
+  assert not np.allclose(logits, apply(variables, *puzzle))
+
+
+@pytest.mark.slow
+def test_importing_the_networks_loads_networks():
+  """No other room; the fast test of the arrows: tests/architecture_test.py."""
+  names = [module.name for module in pkgutil.iter_modules(models.__path__)]
+  assert {'selfie', 'classifier', 'features', 'build'} <= set(names)
+  networks = 'selfie_jax.models.selfie', 'selfie_jax.models.classifier'
+  code = (
+    f'import sys, {", ".join(networks)}\n'
+    'print("ml_collections" in sys.modules)\n'
+    f'import {", ".join(f"selfie_jax.models.{name}" for name in names)}\n'
+    'print(*sys.modules)'
   )
-
-
-def _loaded(*modules):
-  """Names of all modules that a process has after it imported these."""
-  code = f'import sys, {", ".join(modules)}; print(*sys.modules)'
   done = subprocess.run(
     [sys.executable, '-c', code], capture_output=True, text=True, check=True
   )
-  return set(done.stdout.split())
-
-
-def test_importing_the_networks_loads_networks():
-  """Neither TensorFlow, orbax or matplotlib nor another room of ours."""
-  names = [module.name for module in pkgutil.iter_modules(models.__path__)]
-  assert {'selfie', 'classifier', 'features', 'build'} <= set(names)
-  loaded = _loaded(*(f'selfie_jax.models.{name}' for name in names))
+  needs_config, loaded = done.stdout.splitlines()
+  assert needs_config == 'False'
+  loaded = set(loaded.split())
   assert 'flax' in loaded
   assert not loaded & {
     'tensorflow', 'tensorflow_datasets', 'orbax', 'matplotlib', 'clu'
@@ -112,8 +122,3 @@ def test_importing_the_networks_loads_networks():
   assert {name for name in ours if '.models' not in name} == {
     'selfie_jax.errors'
   }
-
-
-def test_the_networks_themselves_need_no_config():
-  loaded = _loaded('selfie_jax.models.selfie', 'selfie_jax.models.classifier')
-  assert 'ml_collections' not in loaded

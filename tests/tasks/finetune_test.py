@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import cifar_finetune
+from configs import digits_finetune
 from selfie_jax import errors
 from selfie_jax.models import build
 from selfie_jax.tasks import finetune
@@ -16,31 +18,45 @@ from selfie_jax.tasks import transfer
 MODELS = ('resnet50', 'resnet36_attention')
 
 
-def parameters(tree):
-  return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(tree))
+@functools.cache
+def start(name):
+  """The tiny job with this network and its state; neither may be changed."""
+  config = digits_finetune.get_config('tiny')
+  config.model.name = name
+  config.model.context_positions = True
+  return config, finetune.create_state(config, 10)
+
+
+def compile_step(step, config, devices):
+  """(state, batch) -> what a step gives on the first devices."""
+  return jax.pmap(
+    functools.partial(step, config=config),
+    train_state.AXIS,
+    in_axes=(None, 0),
+    out_axes=None,
+    devices=jax.devices()[:devices],
+  )
 
 
 @pytest.mark.parametrize(
   'name, count', [('resnet50', 23_513_162), ('resnet36_attention', 25_087_946)]
 )
 def test_paper_size_is_about_25_million(name, count):
-  from configs import cifar_finetune
-
   config = cifar_finetune.get_config()
   config.model.name = name
   state = jax.eval_shape(lambda: finetune.create_state(config, 10))
-  assert parameters(state.params) == count
+  assert sum(x.size for x in jax.tree.leaves(state.params)) == count
 
 
-def test_a_missing_part_is_an_error_not_a_silent_skip(finetune_config):
-  state = finetune.create_state(finetune_config, 10)
+def test_a_missing_part_is_an_error_not_a_silent_skip():
+  config, state = start('resnet50')
 
   def copy(params):
     pretrained = {
       'params': {'patch_network': params},
       'batch_stats': {'patch_network': state.batch_stats},
     }
-    transfer.copy_pretrained(pretrained, state, finetune_config)
+    transfer.copy_pretrained(pretrained, state, config)
 
   without = {k: v for k, v in state.params.items() if k != 'block2'}
   with pytest.raises(errors.UserError, match='block2/.* is missing'):
@@ -51,20 +67,11 @@ def test_a_missing_part_is_an_error_not_a_silent_skip(finetune_config):
 
 
 @pytest.mark.parametrize('name', MODELS)
-def test_two_devices_give_the_losses_of_one(
-  finetune_config, batch, shard, name
-):
-  finetune_config.model.name = name
-  state = finetune.create_state(finetune_config, 10)
+def test_two_devices_give_the_losses_of_one(batch, shard, name):
+  config, state = start(name)
   losses = {}
   for devices in (1, 2):
-    step = jax.pmap(
-      functools.partial(finetune.train_step, config=finetune_config),
-      train_state.AXIS,
-      in_axes=(None, 0),
-      out_axes=None,
-      devices=jax.devices()[:devices],
-    )
+    step = compile_step(finetune.train_step, config, devices)
     current, losses[devices] = state, []
     for _ in range(3):
       current, metrics = step(current, shard(batch, devices))
@@ -72,14 +79,9 @@ def test_two_devices_give_the_losses_of_one(
   np.testing.assert_allclose(losses[1], losses[2], rtol=2e-3)
 
 
-def test_padding_counts_for_nothing(finetune_config, batch, shard):
-  state = finetune.create_state(finetune_config, 10)
-  step = jax.pmap(
-    functools.partial(finetune.eval_step, config=finetune_config),
-    train_state.AXIS,
-    in_axes=(None, 0),
-    out_axes=None,
-  )
+def test_padding_counts_for_nothing(batch, shard):
+  config, state = start('resnet50')
+  step = compile_step(finetune.eval_step, config, 2)
   batch['mask'][10:] = 0
   some = step(state, shard(batch, 2))
   batch['image'][10:] = 0
@@ -100,27 +102,26 @@ def test_patch_positions_lie_over_the_feature_map(
   finetune_config.patch_size = patch
   model = build.classifier(finetune_config, 10)
   images = jnp.zeros((1, size, size, 3))
-  variables = model.init(jax.random.key(0), images, train=False)
-  assert variables['params']['positions']['places'].shape == (16, 64)
-  moved = jax.tree.map(lambda x: x, variables)
-  places = moved['params']['positions']['places']
-  moved['params']['positions']['places'] = places + jnp.arange(64.0)
-  assert not np.allclose(
-    model.apply(variables, images, train=False),
-    model.apply(moved, images, train=False),
+  variables = jax.jit(functools.partial(model.init, train=False))(
+    jax.random.key(0), images
   )
+  places = variables['params']['positions']['places']
+  assert places.shape == (16, 64)
+  apply = jax.jit(functools.partial(model.apply, train=False))
+  before = apply(variables, images)
+  variables['params']['positions']['places'] = places + jnp.arange(64.0)
+  assert not np.allclose(before, apply(variables, images))
 
 
 @pytest.mark.parametrize('name', MODELS)
-def test_bfloat16_logits_are_near_float32_logits(finetune_config, batch, name):
-  finetune_config.model.name = name
-  finetune_config.model.context_positions = True
-  state = finetune.create_state(finetune_config, 10)
+def test_bfloat16_logits_are_near_float32_logits(batch, name):
+  config, state = start(name)
+  config = config.copy_and_resolve_references()
   logits = {}
   for dtype in ('float32', 'bfloat16'):
-    finetune_config.dtype = dtype
-    model = build.classifier(finetune_config, 10)
-    images = build.normalise(batch['image'], finetune_config)
+    config.dtype = dtype
+    model = build.classifier(config, 10)
+    images = build.normalise(batch['image'], config)
     assert images.dtype == dtype
     logits[dtype] = jax.jit(functools.partial(model.apply, train=False))(
       {'params': state.params, 'batch_stats': state.batch_stats}, images
