@@ -25,8 +25,8 @@ from selfie_jax.probes import networks as networks_lib
 from selfie_jax.probes import report
 from selfie_jax.storage import run_metadata
 from selfie_jax.training import evaluation
-from selfie_jax.training import job
 from selfie_jax.training import results as results_lib
+from selfie_jax.training import start
 
 logger = logging.getLogger(__name__)
 
@@ -50,10 +50,8 @@ def run(
     UserError: as train_and_evaluate; or init_from is no run of a network, has
       no such checkpoint, or the data set has too few labels.
   """
-  if results := job.finished(config, workdir):
-    return results
-  with job.claim(workdir) as folder:
-    return _run(config, folder)
+  with start.open_workdir(config, workdir) as (folder, results):
+    return results or _run(config, folder)
 
 
 def _run(

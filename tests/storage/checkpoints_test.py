@@ -15,7 +15,6 @@ import pytest
 
 from selfie_jax import errors
 from selfie_jax.storage import checkpoints
-from selfie_jax.storage import restoring
 from selfie_jax.storage import weights
 from selfie_jax.storage import workdir as workdir_lib
 
@@ -174,7 +173,7 @@ def test_an_error_of_the_disk_that_passes_is_none(fails, run, monkeypatch):
       if len(pauses) == fails + 1:
         disk.close()
 
-    monkeypatch.setattr(restoring.time, 'sleep', sleep)
+    monkeypatch.setattr(workdir_lib.time, 'sleep', sleep)
     assert resumed(run) == 6
   assert len(pauses) == fails + 1
   assert not (run / 'damaged').exists()

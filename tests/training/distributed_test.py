@@ -127,6 +127,7 @@ pathlib.Path(sys.argv[3]).write_text(json.dumps(results))
 """
 
 
+@pytest.mark.slow
 def test_one_process_looks_for_both(tmp_path):
   port = free_port()
   files = [tmp_path / str(i) for i in range(2)]
