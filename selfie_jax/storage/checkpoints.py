@@ -93,22 +93,14 @@ def save(
 
 
 def wait(manager: ocp.CheckpointManager) -> None:
-  """Returns when what was saved is on the disk.
-
-  Raises:
-    UserError: it cannot be written.
-  """
+  """Returns when what was saved is on the disk; UserError if it cannot be."""
   with _writing(manager):
     manager.wait_until_finished()
 
 
 @errors.as_disk_error()
 def saved_steps(manager: ocp.CheckpointManager) -> list[int]:
-  """The steps of all checkpoints, the newest first.
-
-  Raises:
-    UserError: the disk cannot tell, several times.
-  """
+  """The steps of all checkpoints, newest first; UserError of the disk."""
   for _ in workdir_lib.attempts():
     names = [path.name for path in manager.directory.iterdir()]
     on_disk = {int(name) for name in names if name.isdigit()}

@@ -73,17 +73,10 @@ def choose_splits(
   if not needs_labels:
     labels = np.where(labels < 0, train_source.num_classes, labels)
   train, validation = splits_lib.split(
-    labels,
-    config.label_fraction,
-    config.validation_fraction,
-    config.seed,
+    labels, config.label_fraction, config.validation_fraction, config.seed
   )
-  logger.info(
-    '%d images to train on, %d to validate on, of %d',
-    len(train),
-    len(validation),
-    train_source.size,
-  )
+  counts = len(train), len(validation), train_source.size
+  logger.info('%d images to train on, %d to validate on, of %d', *counts)
   if len(validation):
     splits['validation'] = (train_source, validation)
   return train, splits
@@ -128,9 +121,8 @@ class Evaluation:
   def prepare(self, state: train_state.TrainState) -> None:
     """Starts to compile for states like this one, in a thread.
 
-    The first evaluation compiles in one of several processes, where jax's
-    lowering does not know the others' part of a batch, and on a GPU, whose
-    kernels are chosen by their times.
+    Not in one of several processes, where jax's lowering does not know the
+    others' share of a batch, nor on a GPU, whose kernels are chosen by time.
     """
     is_gpu = jax.local_devices()[0].platform == 'gpu'
     if not (self._compiled or is_gpu or jax.process_count() > 1):

@@ -36,11 +36,7 @@ class PreemptionHandler:
     return self._is_received
 
   def requested(self, step: int) -> bool:
-    """Whether all processes are to save and stop; to be asked after each step.
-
-    Args:
-      step: steps done.
-    """
+    """Whether all processes must stop; to be asked after each step."""
     return self._is_received or self._manager.reached_preemption(step)
 
   def _receive(self, signum, frame) -> None:

@@ -24,6 +24,7 @@ from selfie_jax.training import throughput
 
 logger = logging.getLogger(__name__)
 
+FIRST = ('loss', 'accuracy', 'patch_accuracy', 'chance')  # in a row, in order
 _KERAS_CALLBACK = 'tensorboard.plugins.hparams._keras'
 
 
@@ -37,7 +38,6 @@ class Reporter:
   Attributes:
     history: rows {'step', 'part', metric: value, ...} in the order made; 'part'
       is a split ('train', 'validation', 'test') or an evaluator's name ('knn').
-    throughput: the run's clock.
   """
 
   def __init__(self, config: ml_collections.ConfigDict, workdir: epath.Path):
@@ -61,11 +61,7 @@ class Reporter:
 
   @property
   def progress(self) -> dict[str, Any]:
-    """All that a checkpoint keeps of this object, as JSON.
-
-    Raises:
-      NonFinite: the last steps must not be kept.
-    """
+    """What a checkpoint keeps; NonFinite if a step must not be kept."""
     self._fetch_window()
     # Copies, for they are written in the background while the run continues.
     return {
@@ -104,11 +100,7 @@ class Reporter:
     self._bar.update()
 
   def train_row(self, step: int) -> None:
-    """Makes a row of the means over the steps since the last such row.
-
-    Raises:
-      NonFinite: a loss or a gradient of them is not finite.
-    """
+    """Makes a row of the means over the steps since the last such row."""
     self._fetch_window()
     rows, self._window = self._window, []
     values = {
@@ -122,33 +114,24 @@ class Reporter:
   def row(
     self, step: int, part: str, values: dict[str, float], **timing: float
   ) -> None:
-    """Adds a row to the history and shows it, the latter with `timing`.
+    """Adds a row to the history, and shows it with `timing`.
 
-    The log's record has the row of the history as its attribute `row`. With
-    an evaluation history.json is written anew, to be read meanwhile.
-
-    Raises:
-      NonFinite: a value is not finite.
+    The log's record has the row as its attribute `row`. An evaluation's row is
+    written to history.json at once. Raises NonFinite for a value that is not.
     """
-    values = {name: values[name] for name in sorted(values, key=_place)}
+    first = [name for name in FIRST if name in values]
+    values = {name: values[name] for name in [*first, *sorted(values)]}
     for name, value in values.items():
       if not math.isfinite(value):
         raise NonFinite(
           f'{part} {name} ({value:.4g}) is not finite at step {step}'
         )
     self.history.append({'step': step, 'part': part} | values)
-    shown = values | timing
-    logger.info(
-      'step %d %s: %s',
-      step,
-      part,
-      line(shown),
-      extra={'row': self.history[-1]},
-    )
+    shown, extra = values | timing, {'row': self.history[-1]}
+    logger.info('step %d %s: %s', step, part, line(shown), extra=extra)
+    scalars = {f'{part}/{name}': value for name, value in shown.items()}
     with workdir_lib.writing(self._workdir):
-      self._writer.write_scalars(
-        step, {f'{part}/{name}': value for name, value in shown.items()}
-      )
+      self._writer.write_scalars(step, scalars)
       if part != 'train':
         self.write_history()
 
@@ -182,9 +165,7 @@ class Reporter:
       for row in jax.device_get(self._window)
     ]
     for row in self._window:
-      if not (
-        math.isfinite(row['loss']) and math.isfinite(row['gradient_norm'])
-      ):
+      if not np.isfinite([row['loss'], row['gradient_norm']]).all():
         raise NonFinite(
           f'the loss ({row["loss"]:.4g}) or its gradient (norm '
           f'{row["gradient_norm"]:.4g}) is not finite at step {row["step"]}, '
@@ -203,9 +184,8 @@ class Writer:
     """Starts to load, if it has not; what is written first waits for it."""
     if self._opened is None:
       pool = futures.ThreadPoolExecutor(1, 'writer')
-      self._opened = pool.submit(
-        _create_writer, self._workdir, self._just_logging
-      )
+      arguments = self._workdir, self._just_logging
+      self._opened = pool.submit(_create_writer, *arguments)
       pool.shutdown(wait=False)
     return self._opened
 
@@ -222,11 +202,7 @@ class Writer:
 
 
 def _create_writer(workdir: epath.Path, just_logging: bool):
-  """Loads clu's writers without Keras.
-
-  With them comes TensorBoard's hparams, whose callback for Keras loads Keras,
-  and that scikit-learn and pyplot.
-  """
+  """Loads clu's writers without TensorBoard's callback, which loads Keras."""
   data.load_tensorflow()
   stub = types.ModuleType(_KERAS_CALLBACK)
   vars(stub)['Callback'] = None
@@ -238,12 +214,6 @@ def _create_writer(workdir: epath.Path, just_logging: bool):
   return metric_writers.create_default_writer(
     workdir, just_logging=just_logging
   )
-
-
-def _place(name: str) -> tuple[int, str]:
-  """Sorts what is looked at first to the front."""
-  first = ('loss', 'accuracy', 'patch_accuracy', 'chance')
-  return first.index(name) if name in first else len(first), name
 
 
 def line(values: dict[str, float | None]) -> str:

@@ -31,15 +31,15 @@ def write(
   arrays: dict[str, Any],
   state: train_state.TrainState,
 ) -> dict[str, Any]:
-  """Writes the end of a training; returns its results.
+  """Writes figures and results.json of a training; returns the results.
 
   Args:
     config: the job.
     workdir: the run's folder.
     reporter: has the history and the times.
-    metrics: of the end, from `state`.
-    arrays: of a puzzle, to draw; see tasks.pretrain.summary.
-    state: the one to keep.
+    metrics: of `state`, and the arrays to draw; see tasks.pretrain.summary.
+    arrays: likewise.
+    state: that was tested.
   """
   results = describe(config) | {
     'step': config.total_steps,
@@ -94,11 +94,7 @@ def save(
   figures: dict[str, Any],
   workdir: epath.Path,
 ) -> None:
-  """Writes figures/NAME.png (matplotlib's) and results.json, in one process.
-
-  Raises:
-    UserError: they cannot be written.
-  """
+  """Writes figures/NAME.png (matplotlib's) and results.json, in one process."""
   folder, path = workdir / 'figures', workdir / 'results.json'
   with workdir_lib.writing(folder):
     folder.mkdir(exist_ok=True)

@@ -82,9 +82,8 @@ def open_data(
 ) -> tuple[sources.Source, sources.Source, run_metadata.Data]:
   """5. The training and test images, and what data.json says of them.
 
-  Raises:
-    UserError: they cannot be read, or differ between the processes or from
-      those that the run was started on.
+  UserError if they cannot be read, or differ between the processes or from
+  those that the run was started on.
   """
   train, test = input_pipeline.open_sources(
     config, distributed.broadcast_from_primary
@@ -105,8 +104,7 @@ def restore_or_create(
     that they are compiled once; the progress, or None.
 
   Raises:
-    UserError: no checkpoint of the run can be read; or init_from cannot be
-      read, or does not fit the model.
+    UserError: no checkpoint of the run, or no init_from, can be used.
   """
   # From the newest checkpoint of the run itself,
   shapes = jax.eval_shape(lambda: task.create_state(config, num_classes))
@@ -144,11 +142,9 @@ def read_pretrained(
 def _check_same_model(config: ml_collections.ConfigDict) -> None:
   pretraining = run_metadata.load_config(workdir_lib.run_path(config.init_from))
   if pretraining is None or pretraining.mode != 'pretrain':
-    what = (
-      'is not a run: no config.json there'
-      if pretraining is None
-      else f'is a run of mode={pretraining.mode}'
-    )
+    what = 'is not a run: no config.json there'
+    if pretraining is not None:
+      what = f'is a run of mode={pretraining.mode}'
     raise errors.UserError(
       f'init_from={config.init_from} {what}; give the folder of a pretraining '
       'run, such as --config.init_from=runs/cifar_pretrain'

@@ -46,12 +46,7 @@ class Throughput:
   """Runs a job's training steps and times them.
 
   Compilation with the first step, evaluation and saving are not counted.
-
-  Attributes:
-    first_step_seconds: of tracing, compiling and running the first step.
   """
-
-  first_step_seconds: float | None = None
 
   def __init__(
     self, batch_size: int, clock: Callable[[], float] = time.perf_counter
@@ -62,6 +57,7 @@ class Throughput:
     # Of earlier processes of the run.
     self._before = {'steps': 0, 'seconds': 0.0, 'wall_seconds': 0.0}
     self._compiled: Callable[..., Any] | None = None
+    self._first_step_seconds: float | None = None  # with compilation
     self._flops: float | None = None  # of a step, on each device
     self._ended: futures.Future[float] | None = None  # when the last step did
     self._watch = futures.ThreadPoolExecutor(1, 'steps')
@@ -115,14 +111,15 @@ class Throughput:
   @property
   def summary(self) -> dict[str, float | None]:
     """Since the last start, for results.json; None for what is not known."""
+    shares = self._shares(self._total) if self._total.steps else {}
     memory = jax.local_devices()[0].memory_stats() or {}
-    unknown = ('waiting_share', 'teraflops_per_device', 'share_of_peak')
-    return (
-      dict.fromkeys(unknown)
-      | {'first_step_seconds': self.first_step_seconds}
-      | (self._shares(self._total) if self._total.steps else {})
-      | {'peak_memory_bytes': memory.get('peak_bytes_in_use')}
-    )
+    return {
+      'waiting_share': shares.get('waiting_share'),
+      'first_step_seconds': self._first_step_seconds,
+      'teraflops_per_device': shares.get('teraflops_per_device'),
+      'share_of_peak': shares.get('share_of_peak'),
+      'peak_memory_bytes': memory.get('peak_bytes_in_use'),
+    }
 
   @property
   def progress(self) -> dict[str, float]:
@@ -135,16 +132,13 @@ class Throughput:
     }
 
   def restore(self, progress: dict[str, float]) -> None:
-    """Continues from what `progress` was when a checkpoint was saved."""
     self._before = progress
 
   @property
   def images_per_second(self) -> float | None:
     """Of the whole run; None before the first row."""
-    counted = self.progress
-    if not counted['seconds']:
-      return None
-    return counted['steps'] * self._batch_size / counted['seconds']
+    steps, seconds = self.progress['steps'], self.progress['seconds']
+    return steps * self._batch_size / seconds if seconds else None
 
   def _run_first(self, train_step, state, batch) -> tuple[Any, Any]:
     begun = self._clock()
@@ -156,7 +150,7 @@ class Throughput:
     self._ended = self._watch.submit(self._wait, outputs)
     jax.block_until_ready(outputs)
     self._running_since = self._clock()
-    self.first_step_seconds = self._running_since - begun
+    self._first_step_seconds = self._running_since - begun
     return outputs
 
   def _wait(self, outputs: Any) -> float:
@@ -187,10 +181,7 @@ class Throughput:
 
 
 def count_flops(train_step) -> float | None:
-  """FLOPs of a compiled step on each device, as XLA counts them.
-
-  None where XLA does not say, or where no peak is known to compare with.
-  """
+  """FLOPs of a compiled step on each device; None if no peak is known there."""
   if find_peak(jax.local_devices()[0].device_kind) is None:
     return None
   return (train_step.cost_analysis() or {}).get('flops')
