@@ -90,7 +90,7 @@ def load_results(workdir: epath.Path) -> dict[str, Any] | None:
 def load_class_names(workdir: epath.Path) -> list[str] | None:
   """The classes that data.json names; None without that file."""
   data = _load_data(workdir)
-  return data and data['train']['classes']
+  return data['train']['classes'] if data else None
 
 
 def check_config(

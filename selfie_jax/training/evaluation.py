@@ -1,7 +1,6 @@
 """Exact evaluation: every example of a split, once."""
 
 from collections.abc import Callable
-from collections.abc import Sequence
 from concurrent import futures
 import dataclasses
 import functools
@@ -20,7 +19,6 @@ from selfie_jax.data import splits as splits_lib
 from selfie_jax.storage import checkpoints
 from selfie_jax.tasks import train_state
 from selfie_jax.training import reporting
-from selfie_jax.training import results
 
 logger = logging.getLogger(__name__)
 
@@ -168,30 +166,6 @@ class Evaluation:
     )
     devices = jax.local_device_count()
     return (input_pipeline.shard(batch, devices) for batch in batches)
-
-
-def is_due(step: int, every: int, config: ml_collections.ConfigDict) -> bool:
-  return step % every == 0 or step == config.total_steps
-
-
-def evaluate_if_due(
-  step: int,
-  state: train_state.TrainState,
-  config: ml_collections.ConfigDict,
-  evaluators: Sequence[Evaluator | Evaluation],
-  reporter: reporting.Reporter,
-  is_stopped: Callable[[], bool],
-) -> bool:
-  """Makes the rows that are due and missing; False if it was stopped."""
-  for evaluator in evaluators:
-    done = step in reporter.rows(evaluator.name)
-    if is_due(step, evaluator.every, config) and not done:
-      values = evaluator.evaluate(state, is_stopped)
-      if values is None:
-        return False
-      reporter.row(step, evaluator.name, values)
-      results.warn_at_chance(config, reporter.history)
-  return True
 
 
 def test_best(

@@ -46,7 +46,7 @@ class Reporter:
     self.throughput = throughput.Throughput(config.batch_size)
     self._window: list[dict[str, Any]] = []  # metrics of steps since a row
     self._writer = Writer(workdir, not distributed.is_primary())
-    self._bar: tqdm.tqdm | None = None
+    self._bar = self._profile = None
 
   def __enter__(self) -> 'Reporter':
     return self
@@ -77,8 +77,11 @@ class Reporter:
     self.throughput.restore(progress['timing'])
 
   @contextlib.contextmanager
-  def progress_bar(self, first_step: int) -> Iterator[None]:
-    """Shows a bar of the steps in a terminal, log lines above it."""
+  def follow_steps(self, first_step: int) -> Iterator[None]:
+    """Shows a bar in a terminal, log lines above it; may trace some steps."""
+    self._profile = throughput.create_profile(
+      self._config, first_step, self._workdir
+    )
     self._bar = tqdm.tqdm(
       total=self._config.total_steps,
       initial=first_step,
@@ -98,6 +101,7 @@ class Reporter:
     self._window.append({'step': step} | metrics)
     self._writer.open()
     self._bar.update()
+    self._profile(step)
 
   def train_row(self, step: int) -> None:
     """Makes a row of the means over the steps since the last such row."""

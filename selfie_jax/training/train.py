@@ -29,7 +29,6 @@ from selfie_jax.training import preemption as preemption_lib
 from selfie_jax.training import reporting
 from selfie_jax.training import results as results_lib
 from selfie_jax.training import start
-from selfie_jax.training import throughput as throughput_lib
 
 logger = logging.getLogger(__name__)
 
@@ -93,12 +92,10 @@ def _run(config, workdir: epath.Path, create_evaluators) -> dict[str, Any]:
       process_index=jax.process_index(),
       process_count=jax.process_count(),
     )
-    profile = throughput_lib.create_profile(config, int(state.step), workdir)
     with reporter, _explain_divergence(manager):
       state = _train(
-        task, config, state, batches, profile, evaluation, others, manager,
-        reporter,
-      )  # fmt: skip
+        task, config, state, batches, evaluation, others, manager, reporter
+      )
       state, means = evaluation_lib.test_best(
         state, evaluation, manager, reporter
       )
@@ -113,7 +110,7 @@ def _run(config, workdir: epath.Path, create_evaluators) -> dict[str, Any]:
 
 
 def _train(
-  task, config, state, batches, profile, evaluation, others, manager, reporter
+  task, config, state, batches, evaluation, others, manager, reporter
 ) -> train_state.TrainState:
   """Steps to config.total_steps, with evaluations and checkpoints between.
 
@@ -123,15 +120,16 @@ def _train(
   train_step = train_state.parallel_train_step(task, config)
   throughput = reporter.throughput
   evaluators = [evaluation, *others]
+  saves_evaluated = evaluation.name == 'validation'
   first_step = int(state.step)
   with (
-    reporter.progress_bar(first_step),
+    reporter.follow_steps(first_step),
     preemption_lib.PreemptionHandler(manager) as preemption,
   ):
-    if first_step and not evaluation_lib.evaluate_if_due(
-      first_step, state, config, evaluators, reporter, preemption.received
-    ):
-      _save_and_stop(state, config, manager, reporter)
+    if first_step:
+      _evaluate_if_due(
+        first_step, state, config, evaluators, preemption, manager, reporter
+      )
     logger.info('Compiling the first step; on CPUs this takes up to a minute')
     for step, batch in enumerate(throughput.batches(batches), first_step + 1):
       batch = input_pipeline.shard(batch, jax.local_device_count())
@@ -139,40 +137,52 @@ def _train(
       reporter.step(step, metrics)
       if step == first_step + 1:
         evaluation.prepare(state)
-      profile(step)
-      if evaluation_lib.is_due(step, config.log_every, config):
+      if _is_due(step, config.log_every, config):
         reporter.train_row(step)
       if preemption.requested(step):
         _save_and_stop(state, config, manager, reporter)
-      is_evaluated = any(
-        evaluation_lib.is_due(step, e.every, config) for e in evaluators
-      )
+      is_evaluated = any(_is_due(step, e.every, config) for e in evaluators)
       # One of the steps evaluated on the validation split is to be tested.
-      is_saved = evaluation_lib.is_due(
-        step, config.checkpoint_every, config
-      ) or (
-        evaluation.name == 'validation'
-        and evaluation_lib.is_due(step, evaluation.every, config)
+      is_saved = _is_due(step, config.checkpoint_every, config) or (
+        saves_evaluated and _is_due(step, evaluation.every, config)
       )
       if is_saved or is_evaluated:
         jax.block_until_ready(state)
         with throughput.paused():
           if is_saved:
             checkpoints.save(manager, state, reporter.progress)
-          if not evaluation_lib.evaluate_if_due(
-            step, state, config, evaluators, reporter, preemption.received
-          ):
-            _save_and_stop(state, config, manager, reporter)
+          _evaluate_if_due(
+            step, state, config, evaluators, preemption, manager, reporter
+          )
     checkpoints.wait(manager)
   return state
+
+
+def _is_due(step: int, every: int, config: ml_collections.ConfigDict) -> bool:
+  return step % every == 0 or step == config.total_steps
+
+
+def _evaluate_if_due(
+  step, state, config, evaluators, preemption, manager, reporter
+) -> None:
+  """Adds the rows that are due and missing; SIGTERM stops it."""
+  for evaluator in evaluators:
+    is_done = step in reporter.rows(evaluator.name)
+    if is_done or not _is_due(step, evaluator.every, config):
+      continue
+    values = evaluator.evaluate(state, preemption.received)
+    if values is None:
+      _save_and_stop(state, config, manager, reporter)
+    reporter.row(step, evaluator.name, values)
+    results_lib.warn_at_chance(config, reporter.history)
 
 
 def _save_and_stop(state, config, manager, reporter) -> NoReturn:
   checkpoints.save(manager, state, reporter.progress)
   checkpoints.wait(manager)
   raise errors.Preempted(
-    f'stopped by SIGTERM: saved step {state.step} of {config.total_steps}; '
-    'the same command continues from there'
+    f'stopped by SIGTERM: saved step {int(state.step)} of '
+    f'{config.total_steps}; the same command continues from there'
   )
 
 
