@@ -116,7 +116,7 @@ class Reporter:
       self.row(step, 'train', values, **self.throughput.measure())
 
   def row(
-    self, step: int, part: str, values: dict[str, float], **timing: float
+    self, step: int, split: str, values: dict[str, float], **timing: float
   ) -> None:
     """Adds a row to the history, and shows it with `timing`.
 
@@ -128,23 +128,23 @@ class Reporter:
     for name, value in values.items():
       if not math.isfinite(value):
         raise NonFinite(
-          f'{part} {name} ({value:.4g}) is not finite at step {step}'
+          f'{split} {name} ({value:.4g}) is not finite at step {step}'
         )
-    self.history.append({'step': step, 'part': part} | values)
+    self.history.append({'step': step, 'part': split} | values)
     shown, extra = values | timing, {'row': self.history[-1]}
-    logger.info('step %d %s: %s', step, part, line(shown), extra=extra)
-    scalars = {f'{part}/{name}': value for name, value in shown.items()}
+    logger.info('step %d %s: %s', step, split, line(shown), extra=extra)
+    scalars = {f'{split}/{name}': value for name, value in shown.items()}
     with workdir_lib.writing(self._workdir):
       self._writer.write_scalars(step, scalars)
-      if part != 'train':
+      if split != 'train':
         self.write_history()
 
-  def rows(self, part: str) -> dict[int, dict[str, float]]:
+  def rows(self, split: str) -> dict[int, dict[str, float]]:
     """The rows of a split or an evaluator: values by step."""
     return {
       row['step']: {k: v for k, v in row.items() if k not in ('step', 'part')}
       for row in self.history
-      if row['part'] == part
+      if row['part'] == split
     }
 
   def write_figures(self, figures: dict[str, Any]) -> None:
