@@ -1,5 +1,6 @@
 """What a run reports while it trains: log, TensorBoard, history.json."""
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from concurrent import futures
 import contextlib
@@ -46,7 +47,8 @@ class Reporter:
     self.throughput = throughput.Throughput(config.batch_size)
     self._window: list[dict[str, Any]] = []  # metrics of steps since a row
     self._writer = Writer(workdir, not distributed.is_primary())
-    self._bar = self._profile = None
+    self._bar: tqdm.tqdm | None = None
+    self._profile: Callable[[int], Any] | None = None
 
   def __enter__(self) -> 'Reporter':
     return self

@@ -1,4 +1,4 @@
-"""Whatever ends a run, it goes on from its last checkpoint, bit for bit."""
+"""Whatever ends a run, it resumes from its last checkpoint, bit for bit."""
 
 import os
 import resource
