@@ -78,7 +78,7 @@ def main(argv: list[str]) -> None:
       from selfie_jax.probes import online
       from selfie_jax.training import train
 
-      train.train_and_evaluate(config, workdir, online.monitors(config))
+      train.train_and_evaluate(config, workdir, online.evaluators(config))
 
 
 if __name__ == '__main__':

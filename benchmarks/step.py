@@ -23,7 +23,7 @@ from selfie_jax import cache
 from selfie_jax import command_line
 from selfie_jax import config as config_lib
 from selfie_jax import job_flags
-from selfie_jax.training import utilisation
+from selfie_jax.training import throughput
 
 FLAGS = flags.FLAGS
 job_flags.define()
@@ -75,7 +75,7 @@ def measure(config) -> dict[str, float | str]:
 
 def _peak(device: jax.Device) -> tuple[float, str]:
   """FLOP/s of one device, and where the number is from."""
-  if peak := utilisation.find_peak(device.device_kind):
+  if peak := throughput.find_peak(device.device_kind):
     return peak, 'data sheet, bfloat16'
   side = 2048
   x = jnp.ones((side, side))

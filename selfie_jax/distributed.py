@@ -30,16 +30,16 @@ def initialize(
 ) -> None:
   """Joins the processes of a job; to be called before any computation.
 
-  What is None of the first three is read from JAX_COORDINATOR_ADDRESS,
-  JAX_NUM_PROCESSES and JAX_PROCESS_ID, if they are set.
+  The first three, if None, are read from JAX_COORDINATOR_ADDRESS,
+  JAX_NUM_PROCESSES and JAX_PROCESS_ID.
 
   Args:
-    coordinator: host:port of process 0; with it go the next two.
+    coordinator: host:port of process 0.
     num_processes: how many processes there are.
     process_id: which of them this is, 0 to num_processes - 1.
     automatic: without a coordinator, whether jax finds all three by itself,
-      as it does on TPU pods, with Slurm and with Open MPI. None is: where jax
-      sees a TPU, and no error if that is no part of a pod.
+      as it does on TPU pods, with Slurm and with Open MPI. None: only where jax
+      sees a TPU, and without an error if that TPU is not part of a pod.
     heartbeat_seconds: how long a process may be silent before all others end.
 
   Raises:
@@ -118,9 +118,9 @@ def abort_all_on_error() -> Iterator[None]:
     else:
       traceback.print_exc()
       sys.stderr.write(
-        'error: this process cannot go on, perhaps because another one of the '
-        'job has died. Start all of them again; the run goes on from its last '
-        'checkpoint\n'
+        'error: this process cannot continue, perhaps because another one of '
+        'the job has died. Start all of them again; the run continues from its '
+        'last checkpoint\n'
       )
     sys.stderr.flush()
     os._exit(getattr(error, 'exit_code', 1))
@@ -132,12 +132,12 @@ def is_primary() -> bool:
 
 
 def broadcast_from_primary(make: Callable[[], Any]) -> Any:
-  """What `make` gives in the primary process, in all of them.
+  """Calls `make` in the primary process and returns its result in all.
 
-  All of them must call it; the others do not call `make`.
+  All processes must call this; the others do not call `make`.
 
   Args:
-    make: gives what can be pickled.
+    make: returns something that can be pickled.
 
   Raises:
     UserError: `make` raised it in the primary process.
@@ -160,33 +160,34 @@ def broadcast_from_primary(make: Callable[[], Any]) -> Any:
 
 
 def check_equal(value: Any, what: str) -> None:
-  """Raises UserError where `value` is not what it is in the primary process.
+  """Raises UserError where `value` differs from the primary process's.
 
-  All of them must call it.
+  All processes must call this.
 
   Args:
-    value: what is compared.
-    what: it describes, in words.
+    value: can be pickled.
+    what: names it in the message.
   """
   if broadcast_from_primary(lambda: value) != value:
     raise errors.UserError(
-      f'process {jax.process_index()} of the job sees other {what} than the '
-      'first one; let all of them see the same files and start all again'
+      f'process {jax.process_index()} of the job sees other {what} than '
+      'process 0; make sure that all of them see the same files, then start '
+      'all again'
     )
 
 
 def local_sharding(*axes: str) -> jax.sharding.NamedSharding:
-  """How arrays lie on the local devices: split over the first axis, or whole.
+  """Of an array on the local devices: a copy on each of them.
 
   Args:
-    *axes: 'batch' to split the first axis; nothing for a copy on each device.
+    *axes: 'batch' to split the first axis over them instead.
   """
   mesh = jax.sharding.Mesh(jax.local_devices(), ('batch',))
   return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
 
 
 def log_devices() -> None:
-  """Says what there is to compute on, and loudly if it is a CPU by mistake."""
+  """Logs the devices, with a warning if it is a CPU by mistake."""
   devices = jax.devices()
   processes = jax.process_count()
   logger.info(

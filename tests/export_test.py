@@ -143,7 +143,7 @@ def test_run_is_used_as_the_run_itself_but_not_trained_further(
   results = json.loads((run / 'results.json').read_text())
   assert train.train_and_evaluate(config, out) == results
   (out / 'results.json').unlink()
-  with pytest.raises(errors.UserError, match='cannot be gone on with'):
+  with pytest.raises(errors.UserError, match='cannot be resumed'):
     train.train_and_evaluate(config, out)
 
 

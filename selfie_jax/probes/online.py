@@ -20,9 +20,9 @@ LAYER = 'patches'  # as training sees them; block3 has other statistics
 QUERIES = 5  # one image of five is classified, the others vote
 
 
-def monitors(
+def evaluators(
   config: ml_collections.ConfigDict,
-) -> list[evaluation.CreateMonitor]:
+) -> list[evaluation.CreateEvaluator]:
   """What train_and_evaluate is to take for this config."""
   is_asked_for = config.mode == 'pretrain' and config.knn.every
   return [create] if is_asked_for else []
@@ -30,8 +30,8 @@ def monitors(
 
 def create(
   config: ml_collections.ConfigDict, source: sources.Source
-) -> evaluation.Monitor:
-  """A monitor that classifies training images by their neighbours.
+) -> evaluation.Evaluator:
+  """An evaluator that classifies training images by their neighbours.
 
   The images are the same for every seed and at every step, whole and not
   augmented. No weight and no random number of the run is touched, and no test
@@ -91,4 +91,4 @@ def create(
       )
     }
 
-  return evaluation.Monitor(PART, config.knn.every, evaluate)
+  return evaluation.Evaluator(PART, config.knn.every, evaluate)

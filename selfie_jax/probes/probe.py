@@ -22,8 +22,8 @@ from selfie_jax.probes import nearest_neighbours
 from selfie_jax.probes import networks as networks_lib
 from selfie_jax.storage import run_metadata
 from selfie_jax.training import evaluation
-from selfie_jax.training import job
 from selfie_jax.training import results as results_lib
+from selfie_jax.training import start
 
 logger = logging.getLogger(__name__)
 
@@ -49,10 +49,10 @@ def run(
     UserError: as train_and_evaluate; or init_from is no run of a network, has
       no such checkpoint, or the data set has too few labels.
   """
-  if results := job.finished(config, workdir):
-    return results
-  started = time.perf_counter()
-  with job.claim(workdir) as folder:
+  with start.open_workdir(config, workdir) as (folder, results):
+    if results:
+      return results
+    started = time.perf_counter()
     models = [
       model_lib.load(config.init_from, config.eval_batch_size, step)
       for step in sorted(config.init_steps) or (-1,)

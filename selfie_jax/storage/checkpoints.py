@@ -1,9 +1,9 @@
 """Everything orbax: what is saved, which steps are kept, what is read back.
 
-A checkpoint has two items: `state` (all that training needs to go on, and all
-that others need of a network) and `progress` (JSON: the history of the
-metrics, and the checksums by which damage is known). Arrays go in and come out
-as those of the host, so each process reads what another number wrote.
+A checkpoint has two items: `state` (all that training needs to continue, and
+all that others need of a network) and `progress` (JSON: the history of the
+metrics, and the checksums that show damage). Arrays go in and come out as
+arrays of the host, so any number of processes can read them.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 import logging
-import time
 from typing import Any
 
 from etils import epath
@@ -25,7 +24,6 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.storage import checksums
-from selfie_jax.storage import restoring
 from selfie_jax.storage import workdir as workdir_lib
 
 logger = logging.getLogger(__name__)
@@ -75,7 +73,7 @@ def save(
 
   Args:
     manager: of the folder.
-    state: of the training, or a part of it with the step.
+    state: of the training, or some of its fields, the step among them.
     progress: JSON.
 
   Raises:
@@ -88,34 +86,25 @@ def save(
   arrays = jax.tree.map(np.asarray, jax.device_get(arrays))
   args = ocp.args.Composite(
     state=ocp.args.PyTreeSave(arrays),
-    progress=ocp.args.JsonSave(checksums.seal(progress, arrays)),
+    progress=ocp.args.JsonSave(checksums.add_checksums(progress, arrays)),
   )
   with _writing(manager):
     manager.save(step, args=args, force=True)
 
 
 def wait(manager: ocp.CheckpointManager) -> None:
-  """Returns when what was saved is on the disk.
-
-  Raises:
-    UserError: it cannot be written.
-  """
+  """Returns when what was saved is on the disk; UserError if it cannot be."""
   with _writing(manager):
     manager.wait_until_finished()
 
 
 @errors.as_disk_error()
 def saved_steps(manager: ocp.CheckpointManager) -> list[int]:
-  """The steps of all checkpoints, the newest first.
-
-  Raises:
-    UserError: the disk cannot tell, several times.
-  """
-  for pause in (0.0, *workdir_lib.PAUSES):
-    time.sleep(pause)
+  """The steps of all checkpoints, newest first; UserError of the disk."""
+  for _ in workdir_lib.attempts():
     names = [path.name for path in manager.directory.iterdir()]
     on_disk = {int(name) for name in names if name.isdigit()}
-    # Orbax takes what cannot be looked at for no checkpoint.
+    # Orbax passes over a checkpoint whose folder it cannot look at.
     hidden = on_disk.difference(manager.all_steps())
     if not hidden:
       break
@@ -128,18 +117,18 @@ def saved_steps(manager: ocp.CheckpointManager) -> list[int]:
 def resume(
   manager: ocp.CheckpointManager, state: train_state.TrainState
 ) -> tuple[train_state.TrainState, dict[str, Any]] | None:
-  """The newest checkpoint that is whole, and its progress; None for none.
+  """The newest valid checkpoint and its progress; None if there is none.
 
-  Newer ones that are damaged are named and put aside.
+  Newer ones that are damaged are named and moved to workdir/damaged.
 
   Raises:
-    UserError: there are checkpoints, but not one of them is whole; or the disk
-      cannot be read; or they are of another version of the program.
+    UserError: there are checkpoints, but none is valid; or the disk cannot be
+      read; or they are of another version of the program.
   """
   steps = distributed.broadcast_from_primary(lambda: saved_steps(manager))
   if not steps:
     return None
-  step, arrays, progress = restoring.first_whole(
+  step, arrays, progress = checksums.newest_valid(
     manager.directory,
     steps,
     'put back a copy of one, or delete that folder to start at step 0 again',
@@ -148,7 +137,7 @@ def resume(
   damaged = steps[: steps.index(step)]
   if damaged:
     distributed.broadcast_from_primary(
-      lambda: _put_aside(manager.directory, damaged)
+      lambda: _quarantine(manager.directory, damaged)
     )
     manager.reload()
     logger.warning('Going back to the checkpoint of step %d', step)
@@ -160,26 +149,26 @@ def restore_best(
   state: train_state.TrainState,
   history: list[dict[str, Any]],
 ) -> train_state.TrainState:
-  """The whole checkpoint that is best on the validation part.
+  """The valid checkpoint that is best on the validation split.
 
   Raises:
-    UserError: none of them is whole, or the disk cannot be read.
+    UserError: none is valid, or the disk cannot be read.
   """
   saved = saved_steps(manager)
   steps = [step for step in _ranked(history) if step in saved]
-  step, arrays, _ = restoring.first_whole(
+  step, arrays, _ = checksums.newest_valid(
     manager.directory, steps, 'type the same command again'
   )
   return _like(state, arrays, manager.directory / str(step))
 
 
 def best_step(history: list[dict[str, Any]]) -> int | None:
-  """The step best on the validation part (the later of two equals), if any."""
+  """The step best on the validation split (the later of two equals), if any."""
   return next(iter(_ranked(history)), None)
 
 
 def _ranked(history: list[dict[str, Any]]) -> list[int]:
-  """Steps with an accuracy on the validation part, the best first."""
+  """Steps with an accuracy on the validation split, the best first."""
   accuracies = [
     (value, row['step'])
     for row in history
@@ -191,7 +180,7 @@ def _ranked(history: list[dict[str, Any]]) -> list[int]:
 
 
 class _Preserve(preservation_policy.PreservationPolicy):
-  """Keeps one step, which is asked for anew each time."""
+  """Keeps the step that a function names, asked each time."""
 
   def __init__(self, step: Callable[[], int | None]):
     self._step = step
@@ -212,9 +201,9 @@ def _like(
   if shapes[0] != shapes[1]:
     name = min(k for k, v in shapes[0].items() ^ shapes[1].items())
     raise errors.UserError(
-      f'{path} cannot be gone on with: it is of another version of this '
-      f'program, which has {name} otherwise. Start a new run with '
-      '--workdir=SOMEWHERE_ELSE; the weights can be used as before'
+      f'{path} cannot be resumed: another version of this program wrote it '
+      f'({name} differs). Start a new run with --workdir=SOMEWHERE_ELSE; the '
+      'weights can be used as before'
     )
   leaves = [read[name] for name in names]
   tree = jax.tree.unflatten(jax.tree.structure(wanted), leaves)
@@ -223,28 +212,29 @@ def _like(
 
 @contextlib.contextmanager
 def _writing(manager: ocp.CheckpointManager) -> Iterator[None]:
-  """Turns whatever keeps a checkpoint from being written into one error."""
+  """Turns whatever keeps a checkpoint from being written into a UserError."""
   try:
     yield
   # What a full disk raises depends on which of several libraries meets it.
   except Exception as error:
-    workdir_lib.settle(manager.directory)
+    workdir_lib.wait_until_idle(manager.directory)
     names = [path.name for path in manager.directory.iterdir()]
     good = max((int(name) for name in names if name.isdigit()), default=None)
     raise errors.UserError(
       f'a checkpoint cannot be written to {manager.directory} '
       f'({errors.reason(error)}). '
       + (f'The one of step {good} is untouched. ' if good else '')
-      + 'Make room or mend the folder, then type the same command again'
+      + 'Free disk space or fix the permissions, then type the same command '
+      'again'
     ) from error
 
 
-def _put_aside(checkpoints: epath.Path, steps: Iterable[int]) -> None:
+def _quarantine(checkpoints: epath.Path, steps: Iterable[int]) -> None:
   """Moves workdir/checkpoints/STEP to workdir/damaged/STEP."""
   for step in steps:
-    aside = checkpoints.parent / DAMAGED / str(step)
-    aside.parent.mkdir(exist_ok=True)
-    if aside.exists():
-      aside.rmtree()
-    (checkpoints / str(step)).rename(aside)
-    logger.warning('Moved the damaged checkpoint to %s', aside)
+    target = checkpoints.parent / DAMAGED / str(step)
+    target.parent.mkdir(exist_ok=True)
+    if target.exists():
+      target.rmtree()
+    (checkpoints / str(step)).rename(target)
+    logger.warning('Moved the damaged checkpoint to %s', target)

@@ -1,27 +1,41 @@
-"""Checksums of what a checkpoint holds, kept in its progress.
+"""Checkpoints as they were saved: checksums, and reading what is held to them.
 
-Taken when it is saved and compared when it has been read: orbax notices a file
-that is missing or truncated, but not a bit that has changed.
+Checksums are taken when a checkpoint is saved and compared when it has been
+read: orbax notices a file that is missing or truncated, but not a bit that has
+changed. A checkpoint is damaged if its files can all be read to the end and are
+not what was written; an error of the disk is not damage.
 """
 
+from collections.abc import Sequence
 import json
+import logging
 from typing import Any
 import zlib
 
+from etils import epath
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
+
+from selfie_jax import distributed
+from selfie_jax import errors
+from selfie_jax.storage import workdir as workdir_lib
+
+logger = logging.getLogger(__name__)
 
 ARRAYS, REST = 'checksums', 'checksum'
 
 
-def seal(progress: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
+def add_checksums(
+  progress: dict[str, Any], arrays: dict[str, Any]
+) -> dict[str, Any]:
   """`progress` with the checksums of a tree of host arrays, and its own."""
   progress = progress | {ARRAYS: _of_arrays(arrays)}
   return progress | {REST: _of_json(progress)}
 
 
-def find_damage(progress: dict[str, Any], arrays: dict[str, Any]) -> str | None:
-  """Says what is not as it was sealed; None if all is.
+def verify(progress: dict[str, Any], arrays: dict[str, Any]) -> str | None:
+  """Says what differs from what was saved; None if nothing does.
 
   Args:
     progress: as read; one without checksums, of an older version, passes.
@@ -40,7 +54,7 @@ def find_damage(progress: dict[str, Any], arrays: dict[str, Any]) -> str | None:
 
 
 def digest(arrays: dict[str, Any]) -> str:
-  """What tells a tree of host arrays from others: eight hexadecimal digits."""
+  """A checksum of a tree of host arrays: eight hexadecimal digits."""
   return f'{_of_json(_of_arrays(arrays)):08x}'
 
 
@@ -50,6 +64,108 @@ def by_name(tree: Any) -> dict[str, Any]:
     jax.tree_util.keystr(path, simple=True, separator='/'): leaf
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
   }
+
+
+def newest_valid(
+  checkpoints: epath.Path,
+  steps: Sequence[int],
+  remedy: str,
+  names: Sequence[str] | None = None,
+) -> tuple[int, dict[str, Any], dict[str, Any]]:
+  """The first of the steps that is valid, its host arrays and its progress.
+
+  The primary process chooses for all.
+
+  Args:
+    checkpoints: holds a folder for each step.
+    steps: in the order in which they are tried.
+    remedy: what to do if none is valid.
+    names: the branches of the state to read; None for all.
+
+  Raises:
+    UserError: none is valid, or the disk cannot be read.
+  """
+  valid = {}
+
+  def choose() -> int:
+    for step in steps:
+      if read := _read_valid(checkpoints / str(step), names):
+        valid[step] = read
+        return step
+    raise errors.UserError(
+      f'none of the checkpoints in {checkpoints} can be read '
+      f'({", ".join(map(str, steps))}); {remedy}'
+    )
+
+  step = distributed.broadcast_from_primary(choose)
+  read = valid.get(step) or _read_valid(checkpoints / str(step), names)
+  if read is None:
+    raise errors.UserError(
+      f'process {jax.process_index()} cannot read the checkpoint of step '
+      f'{step} in {checkpoints}, which process 0 can read; make sure that all '
+      'processes see the same files'
+    )
+  return step, *read
+
+
+def _read_valid(
+  folder: epath.Path, names: Sequence[str] | None
+) -> tuple[dict[str, Any], dict[str, Any]] | None:
+  """Arrays and progress of a checkpoint; warns and gives None if damaged.
+
+  Raises:
+    UserError: the disk cannot be read, several times.
+  """
+  for _ in workdir_lib.attempts():
+    try:
+      arrays, progress = _read(folder, names)
+      damage = verify(progress, arrays)
+      if not damage:
+        return arrays, progress
+    # Each of several libraries has exceptions of its own.
+    except Exception as error:
+      damage = errors.reason(error)
+    try:
+      disk_error = None
+      _read_files(folder)
+    except Exception as error:  # buckets have exceptions of their own
+      disk_error = error
+  if disk_error:
+    raise errors.UserError(
+      f'{folder} cannot be read ({disk_error}). Nothing was changed; fix the '
+      'disk, then type the same command again'
+    ) from disk_error
+  logger.warning('The checkpoint %s is damaged: %s', folder, damage)
+  return None
+
+
+def _read(
+  folder: epath.Path, names: Sequence[str] | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Arrays of the host, and progress.
+
+  Without the CheckpointManager, which waits for all processes to read alike.
+  """
+  handler = ocp.PyTreeCheckpointHandler()
+  tree = handler.metadata(folder / 'state').tree
+  if names is not None:
+    tree = {name: tree[name] for name in names}
+  tree = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+  arrays = handler.restore(
+    folder / 'state',
+    args=ocp.args.PyTreeRestore(
+      item=tree, restore_args=tree, partial_restore=True
+    ),
+  )
+  return arrays, ocp.JsonCheckpointHandler().restore(folder / 'progress')
+
+
+def _read_files(folder: epath.Path) -> None:
+  for path in folder.iterdir():
+    if path.is_dir():
+      _read_files(path)
+    else:
+      path.read_bytes()
 
 
 def _of_arrays(arrays: dict[str, Any]) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """What a run's folder says of its job: config.json, data.json, results.json.
 
-Written when a run starts (results.json when it ends), compared when it goes on.
+Written when a run starts (results.json when it ends), compared when it resumes.
 """
 
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from etils import epath
+from flax import traverse_util
 import ml_collections
 
 from selfie_jax import config as config_lib
@@ -15,8 +16,8 @@ from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.storage import workdir as workdir_lib
 
-# The fields that a run may change when it is started again; all others decide
-# what its numbers are.
+# The fields that may change when a run is started again; all others decide its
+# numbers.
 RUNTIME_FIELDS = (
   'log_every', 'eval_every', 'checkpoint_every', 'keep_checkpoints',
   'profile_steps', 'eval_batch_size', 'dataset.data_dir', 'dataset.path',
@@ -25,7 +26,7 @@ RUNTIME_FIELDS = (
   'knn.temperature',
 )  # fmt: skip
 
-# Fields that came later, with the value that does what runs did before.
+# Fields that were added, with the value that does what runs did before.
 DEFAULTS_FOR_OLD_RUNS: dict[str, Any] = {
   'profile_steps': 0,
   'dataset.read_ahead': 4096,
@@ -33,8 +34,8 @@ DEFAULTS_FOR_OLD_RUNS: dict[str, Any] = {
   'probe.features': '',
 }
 
-# Fields that were taken out, with the only value that does what runs do now. A
-# run that was saved with another value cannot be used by this version.
+# Fields that were removed, with the only value that does what runs do now. This
+# version cannot use a run that was saved with another value.
 RETIRED_FIELDS: dict[str, Any] = {
   'optimizer.skip_nonfinite': 0,
   'puzzle.query': 'sum',
@@ -45,7 +46,7 @@ RETIRED_FIELDS: dict[str, Any] = {
   'puzzle.group': 1,
 }
 
-# What the images of 'train' and 'test' are: their number, classes, ...
+# Describes the images of 'train' and 'test': their number, classes, ...
 Data = dict[str, dict[str, Any]]
 _NEW_RUN = 'start a new run with --workdir=SOMEWHERE_ELSE'
 
@@ -53,7 +54,7 @@ _NEW_RUN = 'start a new run with --workdir=SOMEWHERE_ELSE'
 def save(
   config: ml_collections.ConfigDict, data: Data, workdir: epath.Path
 ) -> None:
-  """Has one process write config.json and data.json."""
+  """Writes config.json and data.json, in the primary process."""
   if distributed.is_primary():
     text = json.dumps(config.to_dict(), indent=2, sort_keys=True)
     workdir_lib.write(workdir / 'config.json', text + '\n')
@@ -61,13 +62,10 @@ def save(
 
 
 def load_config(workdir: epath.Path) -> ml_collections.ConfigDict | None:
-  """The config that a run was started with; None if there is no run.
-
-  It has the fields of today's jobs, whichever version started the run.
+  """A run's config, with the fields of today's jobs; None if there is no run.
 
   Raises:
-    UserError: config.json is damaged, or has fields that this version cannot
-      honour.
+    UserError: config.json is damaged, or has fields that this version lacks.
   """
   saved = workdir_lib.read_json(
     workdir / 'config.json', f'put back its copy, or {_NEW_RUN}'
@@ -78,21 +76,11 @@ def load_config(workdir: epath.Path) -> ml_collections.ConfigDict | None:
     raise errors.UserError(
       f'{workdir}/config.json is damaged: it has no valid mode'
     )
-  if unknown := _unknown_fields(config_lib.flatten(saved)):
-    named = ', '.join(f'{field}={value}' for field, value in unknown.items())
-    raise errors.UserError(
-      f'{workdir} holds a run with {named}, which this version of selfie_jax '
-      'does not have: use the version that made it, or another run'
-    )
-  return ml_collections.ConfigDict(_with_todays_fields(saved))
+  return _update_fields(saved, workdir)
 
 
 def load_results(workdir: epath.Path) -> dict[str, Any] | None:
-  """What results.json holds; None before the end of the run.
-
-  Raises:
-    UserError: results.json is damaged.
-  """
+  """What results.json holds; None before the end; UserError if damaged."""
   return workdir_lib.read_json(
     workdir / 'results.json',
     f'delete it and type the same command again, or {_NEW_RUN}',
@@ -102,16 +90,15 @@ def load_results(workdir: epath.Path) -> dict[str, Any] | None:
 def load_class_names(workdir: epath.Path) -> list[str] | None:
   """The classes that data.json names; None without that file."""
   data = _load_data(workdir)
-  return data and data['train']['classes']
+  return data['train']['classes'] if data else None
 
 
 def check_config(
   config: ml_collections.ConfigDict, workdir: epath.Path
 ) -> None:
-  """Refuses to go on with a run whose saved config makes other numbers.
+  """Raises UserError, which names the fields, if a run's saved config differs.
 
-  Raises:
-    UserError: fields differ; they are named.
+  Fields that change no number may differ.
   """
   saved = load_config(workdir)
   if saved is None:
@@ -126,15 +113,11 @@ def check_config(
 
 
 def check_data(data: Data, workdir: epath.Path) -> None:
-  """Refuses to go on with a run that was started on other images.
+  """Raises UserError if a run was started on other images; says which differ.
 
   Args:
-    data: of the images that the job has now; what is not in it is not
-      compared.
+    data: of the images that the job has now; what it lacks is not compared.
     workdir: the run's folder.
-
-  Raises:
-    UserError: they are not those of data.json; the difference is named.
   """
   saved = _load_data(workdir) or {}
   changed = [
@@ -155,13 +138,12 @@ def differences(
 ) -> dict[str, tuple[Any, Any]]:
   """{field: (old, new value)} where two flat configs make other numbers.
 
-  A field that the saved config lacks counts as DEFAULTS_FOR_OLD_RUNS says, one
-  that the job lacks as RETIRED_FIELDS says.
+  A missing field counts as DEFAULTS_FOR_OLD_RUNS or RETIRED_FIELDS says.
 
   Args:
     old: of a saved config, see `flatten`.
     new: of a job.
-    but: fields that do not count either, beside RUNTIME_FIELDS.
+    but: more fields to leave out, beside RUNTIME_FIELDS.
   """
   if old['mode'] != new['mode']:
     return {'mode': (old['mode'], new['mode'])}
@@ -175,36 +157,34 @@ def differences(
   }
 
 
-def _unknown_fields(saved: dict[str, Any]) -> dict[str, Any]:
-  """The fields of a flat saved config that this version cannot honour.
-
-  They were taken out of the program since, or are a later version's. A retired
-  field at its neutral value is none of them.
-  """
-  return {
+def _update_fields(saved: dict[str, Any], workdir: epath.Path):
+  """A saved config with the fields of today's jobs."""
+  flat = config_lib.flatten(saved)
+  neutral = {f for f in RETIRED_FIELDS if flat.get(f) == RETIRED_FIELDS[f]}
+  unknown = [
+    f'{field}={value}'
+    for field, value in flat.items()
+    if field not in {*config_lib.FIELDS, *neutral}
+  ]
+  if unknown:
+    raise errors.UserError(
+      f'{workdir} holds a run with {", ".join(unknown)}, which this version of '
+      'selfie_jax does not have: use the version that made it, or another run'
+    )
+  groups = {field.rpartition('.')[0] for field in flat}
+  added = {
     field: value
-    for field, value in saved.items()
-    if field not in config_lib.FIELDS
-    and not (field in RETIRED_FIELDS and value == RETIRED_FIELDS[field])
+    for field, value in DEFAULTS_FOR_OLD_RUNS.items()
+    if field.rpartition('.')[0] in groups
   }
-
-
-def _with_todays_fields(saved: dict[str, Any]) -> dict[str, Any]:
-  """Without retired fields, and with those that came later."""
-  for field in RETIRED_FIELDS:
-    group, _, name = field.rpartition('.')
-    saved.get(group, {}).pop(name, None)
-    if saved.get(group) == {}:
-      del saved[group]
-  for field, value in DEFAULTS_FOR_OLD_RUNS.items():
-    group, _, name = field.rpartition('.')
-    if group in saved or not group:
-      (saved[group] if group else saved).setdefault(name, value)
-  return saved
+  kept = {field: flat[field] for field in flat if field not in neutral}
+  return ml_collections.ConfigDict(
+    traverse_util.unflatten_dict(added | kept, sep='.')
+  )
 
 
 def _load_data(workdir: epath.Path) -> Data | None:
   return workdir_lib.read_json(
     workdir / 'data.json',
-    f'delete it if the data is what it was, or {_NEW_RUN}',
+    f'delete it if the data is unchanged, or {_NEW_RUN}',
   )

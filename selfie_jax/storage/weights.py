@@ -6,7 +6,7 @@ import jax
 
 from selfie_jax import errors
 from selfie_jax.storage import checkpoints
-from selfie_jax.storage import restoring
+from selfie_jax.storage import checksums
 from selfie_jax.storage import run_metadata
 from selfie_jax.storage import workdir as workdir_lib
 
@@ -14,7 +14,7 @@ from selfie_jax.storage import workdir as workdir_lib
 def restore(run: str, step: int = -1) -> dict[str, Any]:
   """Parameters and batch statistics of a run.
 
-  Where there are several processes, all of them have to ask.
+  With several processes, all of them must call it.
 
   Args:
     run: the run's folder.
@@ -31,7 +31,7 @@ def restore(run: str, step: int = -1) -> dict[str, Any]:
   workdir = workdir_lib.run_path(run)
   if not (workdir / checkpoints.FOLDER).exists():
     raise errors.UserError(
-      f'{run} has no checkpoint yet; they come each '
+      f'{run} has no checkpoint yet; a run saves one every '
       '--config.checkpoint_every=STEPS. Type its command again, and wait for '
       'the first'
     )
@@ -41,13 +41,13 @@ def restore(run: str, step: int = -1) -> dict[str, Any]:
       raise errors.UserError(
         f'{run} has no checkpoint of step {step}, but of '
         f'{", ".join(map(str, sorted(steps)))}; a run keeps its newest '
-        '--config.keep_checkpoints=N, one each --config.checkpoint_every=STEPS'
+        '--config.keep_checkpoints=N, one every --config.checkpoint_every=STEPS'
       )
     results = run_metadata.load_results(workdir) or {}
     chosen = results.get('checkpoint')
     # The chosen one is tried first, then from the newest to the oldest.
     steps.sort(key=lambda step: step != chosen)
-    _, arrays, _ = restoring.first_whole(
+    _, arrays, _ = checksums.newest_valid(
       manager.directory,
       steps if step == -1 else [step],
       'run its job again with --workdir=SOMEWHERE_ELSE',

@@ -36,9 +36,8 @@ def run_path(workdir: str | os.PathLike[str]) -> epath.Path:
     path.exists()
   except Exception as error:  # buckets have exceptions of their own
     raise errors.UserError(
-      f'{text} cannot be reached ({errors.reason(error)}); look '
-      'at the network and at the right to use the bucket (gcloud auth '
-      'application-default login)'
+      f'{text} cannot be reached ({errors.reason(error)}); check the network '
+      'and your access to the bucket (gcloud auth application-default login)'
     ) from error
   try:
     importlib.import_module('google.cloud.storage')
@@ -51,7 +50,7 @@ def run_path(workdir: str | os.PathLike[str]) -> epath.Path:
 
 
 @contextlib.contextmanager
-def claim(workdir: epath.Path) -> Iterator[None]:
+def lock_workdir(workdir: epath.Path) -> Iterator[None]:
   """Makes the folder and keeps other processes from running in it.
 
   The lock is the operating system's, on the file `lock`, so it ends with the
@@ -64,7 +63,7 @@ def claim(workdir: epath.Path) -> Iterator[None]:
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     is_bucket = '://' in os.fspath(workdir)
-    opened = contextlib.nullcontext() if is_bucket else _open_lock(workdir)
+    lock = contextlib.nullcontext() if is_bucket else _open_lock(workdir)
   except errors.UserError:
     raise
   except Exception as error:  # buckets have exceptions of their own
@@ -72,7 +71,14 @@ def claim(workdir: epath.Path) -> Iterator[None]:
       f'cannot write to the workdir {workdir} ({error}); give a folder that '
       'can be written to with --workdir=DIR'
     ) from error
-  with opened:
+  with lock:
+    yield
+
+
+def attempts() -> Iterator[None]:
+  """Iterates over the attempts to read something, with pauses between them."""
+  for pause in (0.0, *PAUSES):
+    time.sleep(pause)
     yield
 
 
@@ -82,8 +88,7 @@ def read_text(path: epath.Path) -> str | None:
   Raises:
     UserError: the disk cannot read it, several times.
   """
-  for pause in (0.0, *PAUSES):
-    time.sleep(pause)
+  for _ in attempts():
     try:
       return path.read_bytes().decode(errors='replace')
     except (FileNotFoundError, NotADirectoryError):
@@ -91,7 +96,7 @@ def read_text(path: epath.Path) -> str | None:
     except OSError as caught:
       error = caught
   raise errors.UserError(
-    f'{path} cannot be read ({errors.reason(error)}); mend the disk, then type '
+    f'{path} cannot be read ({errors.reason(error)}); fix the disk, then type '
     'the same command again'
   ) from error
 
@@ -99,12 +104,9 @@ def read_text(path: epath.Path) -> str | None:
 def read_json(path: epath.Path, remedy: str) -> Any:
   """What a JSON file holds; None if there is none.
 
-  Args:
-    path: of the file.
-    remedy: what to do if it is damaged.
-
   Raises:
-    UserError: it is damaged, or the disk cannot read it.
+    UserError: it is damaged (the message ends with `remedy`), or the disk
+      cannot read it.
   """
   text = read_text(path)
   try:
@@ -133,7 +135,7 @@ def write_json(path: epath.Path, value: Any, indent: int | None = 2) -> None:
 
 @contextlib.contextmanager
 def writing(workdir: epath.Path) -> Iterator[None]:
-  """Turns whatever keeps a file from being written into one error."""
+  """Turns whatever keeps a file from being written into a UserError."""
   try:
     yield
   except errors.UserError:
@@ -141,13 +143,13 @@ def writing(workdir: epath.Path) -> Iterator[None]:
   # Several libraries write there, each with exceptions of its own.
   except Exception as error:
     raise errors.UserError(
-      f'cannot write to {workdir} ({errors.reason(error)}). Make '
-      'room or mend the folder, then type the same command again: it goes on '
+      f'cannot write to {workdir} ({errors.reason(error)}). Free disk space or '
+      'fix the permissions, then type the same command again: it continues '
       'from the last checkpoint'
     ) from error
 
 
-def settle(folder: epath.Path) -> None:
+def wait_until_idle(folder: epath.Path) -> None:
   """Waits until no file has come for half a second, for half a minute at most.
 
   When one file of a checkpoint cannot be written, threads of Orbax go on with
@@ -172,7 +174,7 @@ def _open_lock(workdir: epath.Path):
     holder = file.read().strip() or 'another process'
     file.close()
     raise errors.UserError(
-      f'{workdir} is in use by {holder}; wait for its end, or give another '
+      f'{workdir} is in use by {holder}; wait until it ends, or give another '
       'folder with --workdir=DIR'
     ) from error
   except OSError as error:

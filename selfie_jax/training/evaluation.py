@@ -17,8 +17,7 @@ from selfie_jax.data import input_pipeline
 from selfie_jax.data import sources
 from selfie_jax.data import splits as splits_lib
 from selfie_jax.storage import checkpoints
-from selfie_jax.tasks import train_state as task_lib
-from selfie_jax.training import background
+from selfie_jax.tasks import train_state
 from selfie_jax.training import reporting
 
 logger = logging.getLogger(__name__)
@@ -28,27 +27,24 @@ Splits = dict[str, tuple[sources.Source, np.ndarray | None]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Monitor:
-  """An evaluation that comes again while a job trains.
+class Evaluator:
+  """An evaluation that is repeated while a job trains.
 
   Attributes:
-    part: of the history, whose rows it makes: a split or a name of its own.
+    name: of its rows in the history: a split, or a name of its own.
     every: steps between two rows.
     evaluate: (state, is_stopped) -> values; None if it was stopped.
-    labels: classes of the part's images, where it is one of the data's.
-    prepare: given a state when the first step is done, to compile by the time
-      that it is needed.
   """
 
-  part: str
+  name: str
   every: int
   evaluate: Callable[..., dict[str, float] | None]
-  labels: np.ndarray | None = None
-  prepare: Callable[[task_lib.TrainState], None] = lambda state: None
 
 
-# (config, source of the training images) -> a monitor
-CreateMonitor = Callable[[ml_collections.ConfigDict, sources.Source], Monitor]
+# (config, source of the training images) -> an evaluator
+CreateEvaluator = Callable[
+  [ml_collections.ConfigDict, sources.Source], Evaluator
+]
 
 
 def choose_splits(
@@ -75,17 +71,10 @@ def choose_splits(
   if not needs_labels:
     labels = np.where(labels < 0, train_source.num_classes, labels)
   train, validation = splits_lib.split(
-    labels,
-    config.label_fraction,
-    config.validation_fraction,
-    config.seed,
+    labels, config.label_fraction, config.validation_fraction, config.seed
   )
-  logger.info(
-    '%d images to train on, %d to validate on, of %d',
-    len(train),
-    len(validation),
-    train_source.size,
-  )
+  counts = len(train), len(validation), train_source.size
+  logger.info('%d images to train on, %d to validate on, of %d', *counts)
   if len(validation):
     splits['validation'] = (train_source, validation)
   return train, splits
@@ -108,45 +97,53 @@ class Evaluation:
   Batches are filled up to config.eval_batch_size and masked, and sums are
   divided by the number of examples at the very end, so the means depend on
   neither the batch size nor the number of devices.
+
+  Attributes:
+    name: the split to evaluate on while the job trains: 'validation', where
+      there is one, else 'test'.
+    every: steps between two such evaluations.
   """
 
   def __init__(self, task, config: ml_collections.ConfigDict, splits: Splits):
     self._config, self._splits = config, splits
     self._step = jax.pmap(
       functools.partial(task.eval_step, config=config),
-      task_lib.AXIS,
+      train_state.AXIS,
       in_axes=(None, 0),
       out_axes=None,
     )
     self._compiled: futures.Future | None = None
+    self.name = 'validation' if 'validation' in splits else 'test'
+    self.every = config.eval_every
 
-  def prepare(self, state: task_lib.TrainState) -> None:
-    """Begins to compile for states like this one, beside whatever follows.
+  def prepare(self, state: train_state.TrainState) -> None:
+    """Starts to compile for states like this one, in a thread.
 
-    The first evaluation compiles in one of several processes, where jax's
-    lowering does not know the others' part of a batch, and on a GPU, whose
-    kernels are chosen by their times.
+    Not in one of several processes, where jax's lowering does not know the
+    others' share of a batch, nor on a GPU, whose kernels are chosen by time.
     """
     is_gpu = jax.local_devices()[0].platform == 'gpu'
     if not (self._compiled or is_gpu or jax.process_count() > 1):
       shapes = jax.eval_shape(lambda: state)  # for it may be donated meanwhile
-      self._compiled = background.begin(self._compile, shapes)
+      pool = futures.ThreadPoolExecutor(1, 'compile')
+      self._compiled = pool.submit(self._compile, shapes)
+      pool.shutdown(wait=False)
 
-  def __call__(
+  def evaluate(
     self,
-    state: task_lib.TrainState,
-    split: str,
+    state: train_state.TrainState,
     is_stopped: Callable[[], bool] = lambda: False,
+    split: str | None = None,
   ) -> dict[str, float] | None:
-    """Exact means over a split; None if `is_stopped` between two batches."""
+    """Exact means over a split, `name` if not given; None if `is_stopped`."""
     self.prepare(state)
     step = self._compiled.result() if self._compiled else self._step
     sums = []
-    for batch in self._batches(*self._splits[split]):
+    for batch in self._batches(*self._splits[split or self.name]):
       if is_stopped():
         return None
       sums.append(step(state, batch))
-      # Two batches are under way; more would be no faster, only deaf.
+      # Two batches are in flight; more would be no faster, and delay SIGTERM.
       jax.block_until_ready(sums[-2:-1])
     totals = jax.tree.map(
       lambda *values: sum(map(float, values)), *jax.device_get(sums)
@@ -154,9 +151,9 @@ class Evaluation:
     count = totals.pop('count')
     return {name: total / count for name, total in totals.items()}
 
-  def _compile(self, shapes: task_lib.TrainState) -> Callable[..., Any]:
+  def _compile(self, shapes: train_state.TrainState) -> Callable[..., Any]:
     source, _ = self._splits['test']
-    batch = next(self._batches(source, np.arange(1)))  # all are as large
+    batch = next(self._batches(source, np.arange(1)))  # all have this shape
     return self._step.lower(shapes, batch).compile()
 
   def _batches(self, source: sources.Source, indices: np.ndarray | None):
@@ -171,32 +168,16 @@ class Evaluation:
     return (input_pipeline.shard(batch, devices) for batch in batches)
 
 
-def own_monitor(
-  config: ml_collections.ConfigDict, splits: Splits, evaluate: Evaluation
-) -> Monitor:
-  """The job's own: on the validation part, where there is one."""
-  split = 'validation' if 'validation' in splits else 'test'
-  source, chosen = splits[split]
-  labels = source.labels if chosen is None else source.labels[chosen]
-  its = functools.partial(evaluate, split=split)
-  return Monitor(split, config.eval_every, its, labels, evaluate.prepare)
-
-
 def test_best(
-  state,
-  monitored: str,
-  evaluate: Evaluation,
-  manager,
-  reporter: reporting.Reporter,
+  state, evaluation: Evaluation, manager, reporter: reporting.Reporter
 ):
   """The state to keep and its evaluations; reads the test set once.
 
-  With a validation part that is the checkpoint best on it (the later one of
-  two equals), else the last. What was monitored on the test set needs no
-  second reading.
+  With a validation split that is the checkpoint best on it (the later one of
+  two equals), else the last, which has been evaluated on the test set.
   """
-  rows = reporter.rows(monitored)
-  if monitored == 'test':
+  rows = reporter.rows(evaluation.name)
+  if evaluation.name == 'test':
     return state, {'test': rows[max(rows)]}
   state = jax.device_put(
     checkpoints.restore_best(manager, state, reporter.history),
@@ -204,8 +185,8 @@ def test_best(
   )
   step = int(state.step)
   logger.info(
-    'Testing the checkpoint of step %d, the best on the validation part', step
+    'Testing the checkpoint of step %d, the best on the validation split', step
   )
-  values = evaluate(state, 'test')
+  values = evaluation.evaluate(state, split='test')
   reporter.row(step, 'test', values)
   return state, {'validation': rows[step], 'test': values}

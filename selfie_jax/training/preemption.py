@@ -6,43 +6,40 @@ import threading
 import jax
 
 
-class Notice:
+class PreemptionHandler:
   """Listens for SIGTERM while it is entered; a second one ends the process.
 
   In a job of several processes jax listens instead, and chooses a step at
   which all of them stop (`jax.experimental.multihost_utils`'s preemption sync
   point, which orbax's CheckpointManager asks for).
-
-  Attributes:
-    given: whether SIGTERM came to this process, running alone.
   """
 
-  def __init__(self):
-    self.given = False
-    self._listens = False
+  def __init__(self, manager):
+    """Takes the run's CheckpointManager."""
+    self._manager = manager
+    self._is_received = self._listens = False
 
-  def __enter__(self) -> 'Notice':
+  def __enter__(self) -> 'PreemptionHandler':
     # Signals reach the main thread only; a notebook's may run elsewhere.
     is_main = threading.current_thread() is threading.main_thread()
     self._listens = is_main and jax.process_count() == 1
     if self._listens:
-      self._previous = signal.signal(signal.SIGTERM, self._take)
+      self._previous = signal.signal(signal.SIGTERM, self._receive)
     return self
 
   def __exit__(self, *exception) -> None:
     if self._listens:
       signal.signal(signal.SIGTERM, self._previous)
 
-  def reached(self, manager, step: int) -> bool:
-    """Whether all processes are to save and stop after step `step`.
+  def received(self) -> bool:
+    """Whether SIGTERM came to this process, running alone."""
+    return self._is_received
 
-    Args:
-      manager: the run's CheckpointManager.
-      step: steps done; to be asked after each of them.
-    """
-    return self.given or manager.reached_preemption(step)
+  def requested(self, step: int) -> bool:
+    """Whether all processes must stop; to be asked after each step."""
+    return self._is_received or self._manager.reached_preemption(step)
 
-  def _take(self, signum, frame) -> None:
+  def _receive(self, signum, frame) -> None:
     del signum, frame
-    self.given = True
+    self._is_received = True
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

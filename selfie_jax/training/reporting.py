@@ -1,10 +1,13 @@
-"""What a run reports while it goes on: log, TensorBoard, history.json."""
+"""What a run reports while it trains: log, TensorBoard, history.json."""
 
+from collections.abc import Callable
 from collections.abc import Iterator
+from concurrent import futures
 import contextlib
 import logging
 import math
-import time
+import sys
+import types
 from typing import Any
 
 from etils import epath
@@ -14,13 +17,16 @@ import numpy as np
 import tqdm
 from tqdm.contrib import logging as tqdm_logging
 
+from selfie_jax import data
 from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.storage import workdir as workdir_lib
-from selfie_jax.training import metric_writers
-from selfie_jax.training import utilisation
+from selfie_jax.training import throughput
 
 logger = logging.getLogger(__name__)
+
+FIRST = ('loss', 'accuracy', 'patch_accuracy', 'chance')  # in a row, in order
+_KERAS_CALLBACK = 'tensorboard.plugins.hparams._keras'
 
 
 class NonFinite(Exception):
@@ -31,21 +37,18 @@ class Reporter:
   """Collects the metrics of a run and shows them; a context manager.
 
   Attributes:
-    history: rows {'step', 'part', metric: value, ...} in the order made;
-      'part' is 'train', 'validation' or 'test'.
-    meter: of the time that the devices wait.
+    history: rows {'step', 'part', metric: value, ...} in the order made; 'part'
+      is a split ('train', 'validation', 'test') or an evaluator's name ('knn').
   """
 
   def __init__(self, config: ml_collections.ConfigDict, workdir: epath.Path):
-    self.history: list[dict[str, Any]] = []
-    self._window: list[dict[str, Any]] = []  # metrics of steps since a row
     self._config, self._workdir = config, workdir
-    self.meter = utilisation.Meter()
-    self._writer = metric_writers.Writer(workdir, not distributed.is_primary())
-    self._created = self._clock = time.perf_counter()
-    self._steps, self._seconds = 0, 0.0  # since a row, for the rate
-    # Of the run, over all processes that led to its present state.
-    self._all_steps, self._all_seconds, self._wall_before = 0, 0.0, 0.0
+    self.history: list[dict[str, Any]] = []
+    self.throughput = throughput.Throughput(config.batch_size)
+    self._window: list[dict[str, Any]] = []  # metrics of steps since a row
+    self._writer = Writer(workdir, not distributed.is_primary())
+    self._bar: tqdm.tqdm | None = None
+    self._profile: Callable[[int], Any] | None = None
 
   def __enter__(self) -> 'Reporter':
     return self
@@ -60,85 +63,50 @@ class Reporter:
 
   @property
   def progress(self) -> dict[str, Any]:
-    """All that a checkpoint keeps of this object, as JSON.
-
-    Raises:
-      NonFinite: the last steps must not be kept.
-    """
+    """What a checkpoint keeps; NonFinite if a step must not be kept."""
     self._fetch_window()
-    # Copies, for they are written in the background while the run goes on.
+    # Copies, for they are written in the background while the run continues.
     return {
       'history': list(self.history),
       'window': list(self._window),
-      'timing': {
-        'steps': self._all_steps,
-        'seconds': self._all_seconds,
-        'wall_seconds': self.wall_seconds,
-      },
+      'timing': self.throughput.progress,
     }
 
   def restore(self, progress: dict[str, Any]) -> None:
-    """Goes on from what `progress` was when a checkpoint was saved."""
+    """Continues from what `progress` was when a checkpoint was saved."""
     self.history = progress['history']
     self._window = progress['window']
-    timing = progress['timing']
-    self._all_steps, self._all_seconds = timing['steps'], timing['seconds']
-    self._wall_before = timing['wall_seconds']
-
-  @property
-  def wall_seconds(self) -> float:
-    """Of all processes that led to the present state."""
-    return self._wall_before + time.perf_counter() - self._created
-
-  @property
-  def images_per_second(self) -> float | None:
-    """Likewise, without compilation, evaluation and saving."""
-    if not self._all_seconds:
-      return None
-    return self._all_steps * self._config.batch_size / self._all_seconds
+    self.throughput.restore(progress['timing'])
 
   @contextlib.contextmanager
-  def bar(self, first_step: int) -> Iterator[tqdm.tqdm]:
-    """A progress bar where there is a terminal, log lines above it."""
-    loggers = [logging.getLogger('selfie_jax')]
-    with tqdm.tqdm(
+  def follow_steps(self, first_step: int) -> Iterator[None]:
+    """Shows a bar in a terminal, log lines above it; may trace some steps."""
+    self._profile = throughput.create_profile(
+      self._config, first_step, self._workdir
+    )
+    self._bar = tqdm.tqdm(
       total=self._config.total_steps,
       initial=first_step,
       unit='step',
       dynamic_ncols=True,
       disable=None if distributed.is_primary() else True,
-    ) as bar:
-      if bar.disable:
-        yield bar
-      else:
-        with tqdm_logging.logging_redirect_tqdm(loggers):
-          yield bar
-
-  def start_clock(self, flops: float | None = None) -> None:
-    """Time counts from here; the step before it had so many FLOPs."""
-    self._clock = time.perf_counter()
-    self.meter.start(flops)
-    self._steps = 0
-    self._writer.open()
-
-  @contextlib.contextmanager
-  def pause(self) -> Iterator[None]:
-    """Keeps evaluation and saving out of the rate of training."""
-    self._seconds += time.perf_counter() - self._clock
-    yield
-    self._clock = time.perf_counter()
+    )
+    redirect = contextlib.nullcontext()
+    if not self._bar.disable:
+      loggers = [logging.getLogger('selfie_jax')]
+      redirect = tqdm_logging.logging_redirect_tqdm(loggers)
+    with self._bar, redirect:
+      yield
 
   def step(self, step: int, metrics: dict[str, jax.Array]) -> None:
     """Takes the metrics of a training step, without waiting for them."""
     self._window.append({'step': step} | metrics)
-    self._steps += 1
+    self._writer.open()
+    self._bar.update()
+    self._profile(step)
 
   def train_row(self, step: int) -> None:
-    """Makes a row of the means over the steps since the last such row.
-
-    Raises:
-      NonFinite: a loss or a gradient of them is not finite.
-    """
+    """Makes a row of the means over the steps since the last such row."""
     self._fetch_window()
     rows, self._window = self._window, []
     values = {
@@ -146,46 +114,39 @@ class Reporter:
       for name in rows[0]
       if name != 'step'
     }
-    with self.pause():
-      self.row(step, 'train', values, **self._rate())
+    with self.throughput.paused():
+      self.row(step, 'train', values, **self.throughput.measure())
 
   def row(
-    self, step: int, part: str, values: dict[str, float], **timing: float
+    self, step: int, split: str, values: dict[str, float], **timing: float
   ) -> None:
-    """Adds a row to the history and shows it, the latter with `timing`.
+    """Adds a row to the history, and shows it with `timing`.
 
-    The log's record has the row of the history as its attribute `row`. With
-    an evaluation history.json is written anew, to be read meanwhile.
-
-    Raises:
-      NonFinite: a value is not finite.
+    The log's record has the row as its attribute `row`. An evaluation's row is
+    written to history.json at once. Raises NonFinite for a value that is not.
     """
-    values = {name: values[name] for name in sorted(values, key=_place)}
+    first = [name for name in FIRST if name in values]
+    values = {name: values[name] for name in [*first, *sorted(values)]}
     for name, value in values.items():
       if not math.isfinite(value):
         raise NonFinite(
-          f'{part} {name} ({value:.4g}) is not finite at step {step}'
+          f'{split} {name} ({value:.4g}) is not finite at step {step}'
         )
-    self.history.append({'step': step, 'part': part} | values)
-    logger.info(
-      'step %d %s: %s',
-      step,
-      part,
-      line(values | timing),
-      extra={'row': self.history[-1]},
-    )
-    scalars = {f'{part}/{k}': value for k, value in (values | timing).items()}
+    self.history.append({'step': step, 'part': split} | values)
+    shown, extra = values | timing, {'row': self.history[-1]}
+    logger.info('step %d %s: %s', step, split, line(shown), extra=extra)
+    scalars = {f'{split}/{name}': value for name, value in shown.items()}
     with workdir_lib.writing(self._workdir):
       self._writer.write_scalars(step, scalars)
-      if part != 'train':
+      if split != 'train':
         self.write_history()
 
-  def rows(self, part: str) -> dict[int, dict[str, float]]:
-    """The history of one part of the data: values by step."""
+  def rows(self, split: str) -> dict[int, dict[str, float]]:
+    """The rows of a split or an evaluator: values by step."""
     return {
       row['step']: {k: v for k, v in row.items() if k not in ('step', 'part')}
       for row in self.history
-      if row['part'] == part
+      if row['part'] == split
     }
 
   def write_figures(self, figures: dict[str, Any]) -> None:
@@ -198,44 +159,67 @@ class Reporter:
     with workdir_lib.writing(self._workdir):
       self._writer.write_images(self._config.total_steps, images)
 
+  def write_history(self) -> None:
+    if distributed.is_primary():
+      path = self._workdir / 'history.json'
+      workdir_lib.write_json(path, self.history, indent=None)
+
   def _fetch_window(self) -> None:
-    """Waits for the metrics of the window's steps and looks at them."""
+    """Waits for the metrics of the window's steps, which must be finite."""
     self._window = [
       {name: np.asarray(value).item() for name, value in row.items()}
       for row in jax.device_get(self._window)
     ]
     for row in self._window:
-      if not (
-        math.isfinite(row['loss']) and math.isfinite(row['gradient_norm'])
-      ):
+      if not np.isfinite([row['loss'], row['gradient_norm']]).all():
         raise NonFinite(
           f'the loss ({row["loss"]:.4g}) or its gradient (norm '
           f'{row["gradient_norm"]:.4g}) is not finite at step {row["step"]}, '
           f'where the learning rate was {row["learning_rate"]:.4g}'
         )
 
-  def _rate(self) -> dict[str, float]:
-    """Images per second and device since the last row, compilation aside."""
-    steps, seconds = self._steps, self._seconds
-    self._steps, self._seconds = 0, 0.0
-    if not steps:
-      return {}
-    self._all_steps += steps
-    self._all_seconds += seconds
-    rate = steps * self._config.batch_size / seconds / jax.device_count()
-    shares = self.meter.rates(steps, seconds)
-    return {'images_per_second_per_device': rate} | shares
 
-  def write_history(self) -> None:
-    if distributed.is_primary():
-      path = self._workdir / 'history.json'
-      workdir_lib.write_json(path, self.history, indent=None)
+class Writer:
+  """clu's default writer; it needs TensorFlow, which loads beside the run."""
+
+  def __init__(self, workdir: epath.Path, just_logging: bool):
+    self._workdir, self._just_logging = workdir, just_logging
+    self._opened: futures.Future | None = None
+
+  def open(self) -> futures.Future:
+    """Starts to load, if it has not; what is written first waits for it."""
+    if self._opened is None:
+      pool = futures.ThreadPoolExecutor(1, 'writer')
+      arguments = self._workdir, self._just_logging
+      self._opened = pool.submit(_create_writer, *arguments)
+      pool.shutdown(wait=False)
+    return self._opened
+
+  def write_scalars(self, step: int, scalars: dict[str, float]) -> None:
+    self.open().result().write_scalars(step, scalars)
+
+  def write_images(self, step: int, images: dict[str, Any]) -> None:
+    self.open().result().write_images(step, images)
+
+  def close(self) -> None:
+    # Why it could not be opened has been said by the first write.
+    if self._opened and not self._opened.exception():
+      self._opened.result().close()
 
 
-def _place(name: str) -> tuple[int, str]:
-  """Sorts what is looked at first to the front."""
-  first = ('loss', 'accuracy', 'patch_accuracy', 'chance')
-  return first.index(name) if name in first else len(first), name
+def _create_writer(workdir: epath.Path, just_logging: bool):
+  """Loads clu's writers without TensorBoard's callback, which loads Keras."""
+  data.load_tensorflow()
+  stub = types.ModuleType(_KERAS_CALLBACK)
+  vars(stub)['Callback'] = None
+  is_loaded = sys.modules.setdefault(_KERAS_CALLBACK, stub) is not stub
+  from clu import metric_writers
+
+  if not is_loaded:
+    del sys.modules[_KERAS_CALLBACK]
+  return metric_writers.create_default_writer(
+    workdir, just_logging=just_logging
+  )
 
 
 def line(values: dict[str, float | None]) -> str:

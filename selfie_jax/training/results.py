@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import logging
+import math
 import platform
 from typing import Any
 
@@ -18,27 +19,27 @@ from selfie_jax.training import reporting
 
 logger = logging.getLogger(__name__)
 
+YOUNG = 200  # steps after the warm-up in which a run may still guess
+MARGIN = 0.01  # a loss this share below a guess's is better than guessing
+
 
 def write(
   config: ml_collections.ConfigDict,
   workdir: epath.Path,
   reporter: reporting.Reporter,
   metrics: dict[str, Any],
-  figures: dict[str, Any],
+  arrays: dict[str, Any],
   state: train_state.TrainState,
-  at_chance: bool | None = None,
 ) -> dict[str, Any]:
-  """Writes what is left to write of a training; returns its results.
+  """Writes figures and results.json of a training; returns the results.
 
   Args:
     config: the job.
     workdir: the run's folder.
     reporter: has the history and the times.
-    metrics: of the job's end.
-    figures: matplotlib's, by name.
-    state: that the metrics are of.
-    at_chance: whether the last evaluation was no better than guessing; None if
-      the run was too short to say.
+    metrics: of `state`, and the arrays to draw; see tasks.pretrain.summary.
+    arrays: likewise.
+    state: that was tested.
   """
   results = describe(config) | {
     'step': config.total_steps,
@@ -48,13 +49,20 @@ def write(
     'initialised_from': (config.mode == 'finetune' and config.init_from)
     or None,
     'metrics': metrics,
-    'at_chance': at_chance,
-    'images_per_second': reporter.images_per_second,
-    'wall_seconds': reporter.wall_seconds,
-    'utilisation': reporter.meter.summary,
+    'at_chance': is_at_chance(config, reporter.history),
+    'images_per_second': reporter.throughput.images_per_second,
+    'wall_seconds': reporter.throughput.progress['wall_seconds'],
+    'utilisation': reporter.throughput.summary,
   }
   if distributed.is_primary():
+    from selfie_jax import figures as figures_lib  # loads matplotlib
+
     logger.info('Finished: %s', reporting.line(metrics))
+    figures = {'curves': figures_lib.curves(reporter.history)}
+    if arrays:
+      figures['patches'] = figures_lib.patch_puzzle(
+        **arrays, patch_size=config.patch_size
+      )
     reporter.write_figures(figures)
     reporter.write_history()
     save(results, figures, workdir)
@@ -86,11 +94,7 @@ def save(
   figures: dict[str, Any],
   workdir: epath.Path,
 ) -> None:
-  """Writes figures/NAME.png (matplotlib's) and results.json, in one process.
-
-  Raises:
-    UserError: they cannot be written.
-  """
+  """Writes figures/NAME.png (matplotlib's) and results.json, in one process."""
   folder, path = workdir / 'figures', workdir / 'results.json'
   with workdir_lib.writing(folder):
     folder.mkdir(exist_ok=True)
@@ -99,3 +103,46 @@ def save(
         figure.savefig(file, format='png')
   workdir_lib.write_json(path, results)
   logger.info('Results: %s  Pictures: %s', path, folder)
+
+
+def is_at_chance(
+  config: ml_collections.ConfigDict, history: list[dict[str, Any]]
+) -> bool | None:
+  """Whether a pretraining still guesses: in its newest evaluation and training.
+
+  The losses are then those of a guess, -log(chance), or more. None for a run
+  that is too young to say, and for finetuning.
+  """
+  newest = {row['part'] == 'train': row for row in history if 'chance' in row}
+  youngest = config.optimizer.warmup_steps + YOUNG
+  if len(newest) < 2 or newest[False]['step'] < youngest:
+    return None
+  return all(
+    row['loss'] >= (1 - MARGIN) * -math.log(row['chance'])
+    for row in newest.values()
+  )
+
+
+def warn_at_chance(
+  config: ml_collections.ConfigDict, history: list[dict[str, Any]]
+) -> None:
+  """Warns if the newest row is the first evaluation that is at chance."""
+  if 'chance' not in history[-1]:
+    return
+  *before, newest = (
+    is_at_chance(config, history[: i + 1])
+    for i, row in enumerate(history)
+    if row['part'] != 'train' and 'chance' in row
+  )
+  if newest and not any(before):
+    logger.warning(
+      'Step %d: no better than guessing yet (%s loss %.4g, that of a guess '
+      '%.4g). See docs/own_images.md. Train on whole pictures: in crops of '
+      'textures or pictures from above, no patch has a place of its own. Else '
+      'try another rate, such as --config.optimizer.learning_rate=%g',
+      history[-1]['step'],
+      history[-1]['part'],
+      history[-1]['loss'],
+      -math.log(history[-1]['chance']),
+      config.optimizer.learning_rate / 10,
+    )

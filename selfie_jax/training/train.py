@@ -4,21 +4,19 @@ A task is a module with four functions: create_state, train_step, eval_step,
 summary (tasks/pretrain.py has them documented).
 """
 
-from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
 import logging
 import os
 from typing import Any
+from typing import NoReturn
 
-from clu import parameter_overview
 from etils import epath
 import jax
 import ml_collections
 import numpy as np
 
-from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.data import input_pipeline
 from selfie_jax.storage import checkpoints
@@ -26,15 +24,11 @@ from selfie_jax.storage import run_metadata
 from selfie_jax.tasks import finetune
 from selfie_jax.tasks import pretrain
 from selfie_jax.tasks import train_state
-from selfie_jax.training import chance
-from selfie_jax.training import evaluation
-from selfie_jax.training import job
-from selfie_jax.training import preemption
-from selfie_jax.training import profiling
+from selfie_jax.training import evaluation as evaluation_lib
+from selfie_jax.training import preemption as preemption_lib
 from selfie_jax.training import reporting
 from selfie_jax.training import results as results_lib
 from selfie_jax.training import start
-from selfie_jax.training import utilisation
 
 logger = logging.getLogger(__name__)
 
@@ -45,14 +39,15 @@ PICTURED = 12  # test examples in a task's pictures
 def train_and_evaluate(
   config: ml_collections.ConfigDict,
   workdir: str | os.PathLike[str],
-  monitors: Sequence[evaluation.CreateMonitor] = (),
+  evaluators: Sequence[evaluation_lib.CreateEvaluator] = (),
 ) -> dict[str, Any]:
-  """Runs the job of `config` in `workdir`, or goes on with it.
+  """Runs the job of `config` in `workdir`, or resumes it.
 
   Args:
     config: see configs/common.py.
     workdir: the run's folder; made if it is not there.
-    monitors: what looks at the state meanwhile, beside the evaluation.
+    evaluators: make what evaluates the state too, beside the job's own
+      evaluation.
 
   Returns:
     What workdir/results.json holds.
@@ -64,32 +59,19 @@ def train_and_evaluate(
     Diverged: a loss, a gradient or an evaluation is not finite.
     Preempted: SIGTERM came; all is saved.
   """
-  if results := job.finished(config, workdir):
-    return results
-  with job.claim(workdir) as folder:
-    return _run(config, folder, monitors)
+  with start.open_workdir(config, workdir) as (folder, results):
+    return results or _run(config, folder, evaluators)
 
 
-def _run(
-  config: ml_collections.ConfigDict,
-  workdir: epath.Path,
-  monitors: Sequence[evaluation.CreateMonitor],
-) -> dict[str, Any]:
-  """Runs the job in a folder that is its own."""
+def _run(config, workdir: epath.Path, create_evaluators) -> dict[str, Any]:
+  """Runs the job in its own folder."""
   task = TASKS[config.mode]
-  train_source, test_source = input_pipeline.open_sources(
-    config, distributed.broadcast_from_primary
-  )
-  data = {'train': train_source.metadata, 'test': test_source.metadata}
-  distributed.check_equal(data, 'images')
-  run_metadata.check_data(data, workdir)
-  train_indices, splits = evaluation.choose_splits(
+  train_source, test_source, data = start.open_data(config, workdir)
+  indices, splits = evaluation_lib.choose_splits(
     config, train_source, test_source
   )
-  evaluate = evaluation.Evaluation(task, config, splits)
-  own = evaluation.own_monitor(config, splits, evaluate)
-  others = [create(config, train_source) for create in monitors]
-
+  evaluation = evaluation_lib.Evaluation(task, config, splits)
+  others = [create(config, train_source) for create in create_evaluators]
   reporter = reporting.Reporter(config, workdir)
   with checkpoints.open_manager(
     workdir,
@@ -99,144 +81,122 @@ def _run(
     state, progress = start.restore_or_create(
       task, config, train_source.num_classes, manager
     )
-    logger.info(
-      '\n%s',
-      parameter_overview.get_parameter_overview(
-        state.params, include_stats=False
-      ),
-    )
     run_metadata.save(config, data, workdir)
     if progress:
       reporter.restore(progress)
     batches = input_pipeline.train_batches(
       train_source,
-      train_indices,
+      indices,
       config,
       int(state.step),
       process_index=jax.process_index(),
       process_count=jax.process_count(),
     )
-    profile = profiling.create(config, int(state.step), workdir)
-    with reporter, _explained(manager):
+    with reporter, _explain_divergence(manager):
       state = _train(
-        task, config, state, batches, [own, *others], profile, manager, reporter
+        task, config, state, batches, evaluation, others, manager, reporter
       )
-      state, evaluations = evaluation.test_best(
-        state, own.part, evaluate, manager, reporter
+      state, means = evaluation_lib.test_best(
+        state, evaluation, manager, reporter
       )
-      pictured = next(
-        input_pipeline.eval_batches(
-          test_source, np.arange(min(PICTURED, test_source.size)), PICTURED
-        )
-      )
-      metrics, arrays = task.summary(config, state, evaluations, pictured)
-      for monitor in others:
-        metrics |= reporter.rows(monitor.part)[config.total_steps]
-      from selfie_jax import figures as figures_lib  # loads matplotlib
-
-      figures = {'curves': figures_lib.curves(reporter.history)}
-      if arrays:
-        figures['patches'] = figures_lib.patch_puzzle(
-          **arrays, patch_size=config.patch_size
-        )
-      at_chance = chance.is_guess(config, reporter.history, own)
+      some = np.arange(min(PICTURED, test_source.size))
+      examples = next(input_pipeline.eval_batches(test_source, some, PICTURED))
+      metrics, arrays = task.summary(config, state, means, examples)
+      for evaluator in others:
+        metrics |= reporter.rows(evaluator.name)[config.total_steps]
       return results_lib.write(
-        config, workdir, reporter, metrics, figures, state, at_chance
+        config, workdir, reporter, metrics, arrays, state
       )
 
 
 def _train(
-  task,
-  config,
-  state,
-  batches,
-  monitors: Sequence[evaluation.Monitor],
-  profile: Callable[[int], Any],
-  manager,
-  reporter: reporting.Reporter,
+  task, config, state, batches, evaluation, others, manager, reporter
 ) -> train_state.TrainState:
   """Steps to config.total_steps, with evaluations and checkpoints between.
 
-  A checkpoint comes before the evaluation of its step, which is made up for
-  when the run is started again in between.
+  A checkpoint comes before the evaluation of its step. If the run is stopped in
+  between, it begins with that evaluation when it is started again.
   """
   train_step = train_state.parallel_train_step(task, config)
+  throughput = reporter.throughput
+  evaluators = [evaluation, *others]
+  saves_evaluated = evaluation.name == 'validation'
   first_step = int(state.step)
-
-  def is_due(step: int, every: int) -> bool:
-    return step % every == 0 or step == config.total_steps
-
-  def save_and_stop(step: int):
-    checkpoints.save(manager, state, reporter.progress)
-    checkpoints.wait(manager)
-    raise errors.Preempted(
-      f'stopped by SIGTERM: saved step {step} of {config.total_steps}; '
-      'the same command goes on from there'
-    )
-
-  def look(step: int) -> None:
-    for monitor in monitors:
-      done = reporter.rows(monitor.part)
-      if is_due(step, monitor.every) and step not in done:
-        values = monitor.evaluate(state, is_stopped=lambda: notice.given)
-        if values is None:
-          save_and_stop(step)
-        reporter.row(step, monitor.part, values)
-        chance.warn(config, reporter.history, monitor)
-
-  with reporter.bar(first_step) as bar, preemption.Notice() as notice:
+  with (
+    reporter.follow_steps(first_step),
+    preemption_lib.PreemptionHandler(manager) as preemption,
+  ):
     if first_step:
-      look(first_step)
-    logger.info('Compiling the first step; on CPUs this takes up to a minute')
-    batches = reporter.meter.batches(batches)
-    for step, batch in enumerate(batches, start=first_step + 1):
-      batch = input_pipeline.shard(batch, jax.local_device_count())
-      if step == first_step + 1 and jax.process_count() == 1:
-        train_step = train_step.lower(state, batch).compile()
-      state, metrics = train_step(state, batch)
-      reporter.meter.follow(metrics)
-      reporter.step(step, metrics)
-      bar.update()
-      if step == first_step + 1:
-        jax.block_until_ready(state)  # compilation is no part of the rate
-        reporter.start_clock(utilisation.count_flops(train_step))
-        for monitor in monitors:
-          monitor.prepare(state)
-      profile(step)
-      if is_due(step, config.log_every):
-        reporter.train_row(step)
-      if notice.reached(manager, step):
-        save_and_stop(step)
-      evaluated = any(is_due(step, monitor.every) for monitor in monitors)
-      # One of the steps evaluated on the validation part is to be tested.
-      saved = is_due(step, config.checkpoint_every) or (
-        monitors[0].part == 'validation' and is_due(step, config.eval_every)
+      _evaluate_if_due(
+        first_step, state, config, evaluators, preemption, manager, reporter
       )
-      if evaluated or saved:
+    logger.info('Compiling the first step; on CPUs this takes up to a minute')
+    for step, batch in enumerate(throughput.batches(batches), first_step + 1):
+      batch = input_pipeline.shard(batch, jax.local_device_count())
+      state, metrics = throughput.run(train_step, state, batch)
+      reporter.step(step, metrics)
+      if step == first_step + 1:
+        evaluation.prepare(state)
+      if _is_due(step, config.log_every, config):
+        reporter.train_row(step)
+      if preemption.requested(step):
+        _save_and_stop(state, config, manager, reporter)
+      is_evaluated = any(_is_due(step, e.every, config) for e in evaluators)
+      # One of the steps evaluated on the validation split is to be tested.
+      is_saved = _is_due(step, config.checkpoint_every, config) or (
+        saves_evaluated and _is_due(step, evaluation.every, config)
+      )
+      if is_saved or is_evaluated:
         jax.block_until_ready(state)
-        with reporter.pause():
-          if saved:
+        with throughput.paused():
+          if is_saved:
             checkpoints.save(manager, state, reporter.progress)
-          if evaluated:
-            look(step)
+          _evaluate_if_due(
+            step, state, config, evaluators, preemption, manager, reporter
+          )
     checkpoints.wait(manager)
   return state
 
 
+def _is_due(step: int, every: int, config: ml_collections.ConfigDict) -> bool:
+  return step % every == 0 or step == config.total_steps
+
+
+def _evaluate_if_due(
+  step, state, config, evaluators, preemption, manager, reporter
+) -> None:
+  """Adds the rows that are due and missing; SIGTERM stops it."""
+  for evaluator in evaluators:
+    is_done = step in reporter.rows(evaluator.name)
+    if is_done or not _is_due(step, evaluator.every, config):
+      continue
+    values = evaluator.evaluate(state, preemption.received)
+    if values is None:
+      _save_and_stop(state, config, manager, reporter)
+    reporter.row(step, evaluator.name, values)
+    results_lib.warn_at_chance(config, reporter.history)
+
+
+def _save_and_stop(state, config, manager, reporter) -> NoReturn:
+  checkpoints.save(manager, state, reporter.progress)
+  checkpoints.wait(manager)
+  raise errors.Preempted(
+    f'stopped by SIGTERM: saved step {int(state.step)} of '
+    f'{config.total_steps}; the same command continues from there'
+  )
+
+
 @contextlib.contextmanager
-def _explained(manager) -> Iterator[None]:
+def _explain_divergence(manager) -> Iterator[None]:
   """Says which checkpoint is the last when the numbers have gone wrong."""
   try:
     yield
   except reporting.NonFinite as error:
     checkpoints.wait(manager)
-    good = manager.latest_step()
+    step = manager.latest_step()
+    last = f'the last checkpoint is that of step {step}'
     raise errors.Diverged(
       f'{error}. The run was stopped; '
-      + (
-        f'the last checkpoint is that of step {good}'
-        if good
-        else 'there was no checkpoint yet'
-      )
-      + '. Try a lower --config.optimizer.learning_rate in another --workdir'
+      f'{last if step else "there was no checkpoint yet"}. Try a lower '
+      '--config.optimizer.learning_rate in another --workdir'
     ) from error

@@ -20,8 +20,8 @@ import sys
 from selfie_jax.probes import online
 from selfie_jax.training import train
 assert not {'tensorflow', 'matplotlib', 'sklearn'} & sys.modules.keys()
-from selfie_jax.training import metric_writers
-writer = metric_writers.Writer(sys.argv[1], just_logging=False)
+from selfie_jax.training import reporting
+writer = reporting.Writer(sys.argv[1], just_logging=False)
 writer.write_scalars(1, {'loss': 0.5})
 writer.close()
 assert 'tensorflow' in sys.modules

@@ -25,7 +25,7 @@ def watched_job():
 
 def run(folder):
   config = watched_job()
-  return train.train_and_evaluate(config, folder, online.monitors(config))
+  return train.train_and_evaluate(config, folder, online.evaluators(config))
 
 
 @pytest.fixture(scope='module')
@@ -104,10 +104,10 @@ def test_images_that_vote_are_not_asked_about(monkeypatch):
 
 def test_only_a_pretraining_that_asks_is_monitored(finetune_config):
   config = watched_job()
-  assert online.monitors(config) == [online.create]
+  assert online.evaluators(config) == [online.create]
   config.knn.every = 0
-  assert not online.monitors(config)
-  assert not online.monitors(finetune_config)
+  assert not online.evaluators(config)
+  assert not online.evaluators(finetune_config)
 
 
 def test_labels_are_needed():

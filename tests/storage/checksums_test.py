@@ -20,13 +20,13 @@ def arrays():
 @pytest.fixture
 def progress(arrays):
   rows = [{'step': 3, 'part': 'train', 'loss': 0.1 + 0.2}]
-  sealed = checksums.seal({'history': rows, 'window': []}, arrays)
+  sealed = checksums.add_checksums({'history': rows, 'window': []}, arrays)
   return json.loads(json.dumps(sealed))
 
 
 def test_what_was_saved_passes_whole_or_in_part(arrays, progress):
-  assert checksums.find_damage(progress, arrays) is None
-  assert checksums.find_damage(progress, {'params': arrays['params']}) is None
+  assert checksums.verify(progress, arrays) is None
+  assert checksums.verify(progress, {'params': arrays['params']}) is None
 
 
 @pytest.mark.parametrize(
@@ -41,21 +41,21 @@ def test_what_was_saved_passes_whole_or_in_part(arrays, progress):
 )
 def test_a_changed_array_is_named(arrays, progress, change):
   arrays['params']['a'] = change(arrays['params']['a'])
-  assert 'params/a is not' in checksums.find_damage(progress, arrays)
+  assert 'params/a is not' in checksums.verify(progress, arrays)
 
 
 def test_a_missing_array_is_named(arrays, progress):
   del arrays['params']['b']
-  assert 'params/b is not' in checksums.find_damage(progress, arrays)
+  assert 'params/b is not' in checksums.verify(progress, arrays)
 
 
 @pytest.mark.parametrize('name', ['history', 'checksums', 'checksum'])
 def test_every_word_of_the_progress_is_held(arrays, progress, name):
   value = progress.pop(name)
-  assert 'progress is not' in checksums.find_damage(progress, arrays)
+  assert 'progress is not' in checksums.verify(progress, arrays)
   # As a bit that changed in the name would leave it.
   renamed = progress | {chr(ord(name[0]) ^ 1) + name[1:]: value}
-  assert 'progress is not' in checksums.find_damage(renamed, arrays)
+  assert 'progress is not' in checksums.verify(renamed, arrays)
 
 
 def test_digest_is_of_every_bit_name_and_shape(arrays):
@@ -73,4 +73,4 @@ def test_digest_is_of_every_bit_name_and_shape(arrays):
 
 
 def test_progress_of_before_has_none_and_passes(arrays):
-  assert checksums.find_damage({'history': [], 'window': []}, arrays) is None
+  assert checksums.verify({'history': [], 'window': []}, arrays) is None

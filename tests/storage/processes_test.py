@@ -10,6 +10,8 @@ import sys
 import checkpoints_test
 import pytest
 
+pytestmark = pytest.mark.slow
+
 HERE = pathlib.Path(__file__).parent
 RESTORE = """
 import sys

@@ -15,7 +15,7 @@ from selfie_jax.storage import workdir as workdir_lib
 HOLD = """
 import sys, time
 from selfie_jax.storage import workdir
-with workdir.claim(workdir.run_path(sys.argv[1])):
+with workdir.lock_workdir(workdir.run_path(sys.argv[1])):
   print('held', flush=True)
   time.sleep(600)
 """
@@ -38,21 +38,23 @@ def test_second_run_is_refused_until_the_first_is_dead(holder, tmp_path):
   named = f'process {holder.pid} on {os.uname().nodename}'
   for _ in range(2):
     with pytest.raises(errors.UserError, match=named):
-      with workdir_lib.claim(run):
+      with workdir_lib.lock_workdir(run):
         pass
   holder.send_signal(signal.SIGKILL)
   holder.wait()
-  with workdir_lib.claim(run):
+  with workdir_lib.lock_workdir(run):
     assert str(os.getpid()) in (run / workdir_lib.LOCK).read_text()
     assert str(holder.pid) not in (run / workdir_lib.LOCK).read_text()
-  with workdir_lib.claim(run):
+  with workdir_lib.lock_workdir(run):
     pass
 
 
 def test_folder_that_cannot_be_made_is_one_error(tmp_path):
   (tmp_path / 'file').write_text('')
   with pytest.raises(errors.UserError, match='cannot write to the workdir'):
-    with workdir_lib.claim(workdir_lib.run_path(tmp_path / 'file' / 'run')):
+    with workdir_lib.lock_workdir(
+      workdir_lib.run_path(tmp_path / 'file' / 'run')
+    ):
       pass
 
 
@@ -80,6 +82,13 @@ def test_written_file_is_whole_or_as_before(tmp_path, monkeypatch):
   assert path.read_text() == 'old'
 
 
+def test_json_is_what_every_program_can_read(tmp_path):
+  path = workdir_lib.run_path(tmp_path) / 'results.json'
+  with pytest.raises(ValueError, match='JSON compliant'):
+    workdir_lib.write_json(path, {'loss': float('nan')})
+  assert not path.exists()
+
+
 def test_what_is_still_being_written_is_waited_for(tmp_path, monkeypatch):
   coming = ['first', 'second', 'last']
 
@@ -90,5 +99,5 @@ def test_what_is_still_being_written_is_waited_for(tmp_path, monkeypatch):
 
   (tmp_path / 'unfinished').mkdir()
   monkeypatch.setattr(workdir_lib.time, 'sleep', another_thread_writes)
-  workdir_lib.settle(epath.Path(tmp_path))
+  workdir_lib.wait_until_idle(epath.Path(tmp_path))
   assert (tmp_path / 'unfinished' / 'last').exists()

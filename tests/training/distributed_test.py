@@ -78,7 +78,7 @@ def test_two_processes_stop_die_and_go_on_as_one_would(tmp_path):
     processes[1].send(signal.SIGKILL)
     assert processes[0].wait(900) != 0
     # jax's own thread ends the process, unless ours is told first.
-    known = 'goes on from its last checkpoint|another task died'
+    known = 'continues from its last checkpoint|another task died'
     assert re.search(known, processes[0].printed), processes[0].printed
 
   config = digits_pretrain.get_config('tiny')
@@ -127,6 +127,7 @@ pathlib.Path(sys.argv[3]).write_text(json.dumps(results))
 """
 
 
+@pytest.mark.slow
 def test_one_process_looks_for_both(tmp_path):
   port = free_port()
   files = [tmp_path / str(i) for i in range(2)]

@@ -16,12 +16,12 @@ def test_test_set_is_read_once_with_the_checkpoint_best_on_validation(
 ):
   """Validation accuracies are made up, so that the best is not the last."""
   asked = []
-  real = evaluation.Evaluation.__call__
+  real = evaluation.Evaluation.evaluate
   made_up = iter([0.2, 0.9, 0.9, 0.1])
 
-  def recording(self, state, split, **more):
+  def recording(self, state, *args, split='validation'):
     asked.append((split, int(state.step)))
-    values = real(self, state, split, **more)
+    values = real(self, state, *args, split=split)
     own = {'accuracy': next(made_up)} if split == 'validation' else {}
     return values | own
 
@@ -32,7 +32,7 @@ def test_test_set_is_read_once_with_the_checkpoint_best_on_validation(
     prepared.append(int(state.step))
     prepare(self, state)
 
-  monkeypatch.setattr(evaluation.Evaluation, '__call__', recording)
+  monkeypatch.setattr(evaluation.Evaluation, 'evaluate', recording)
   monkeypatch.setattr(evaluation.Evaluation, 'prepare', preparing)
   config = small_jobs.small_job('finetune')
   config.total_steps = 8
@@ -59,12 +59,12 @@ def test_evaluation_does_not_depend_on_the_batch_size(pretrain_config):
   source = input_pipeline.open_source(pretrain_config, 'test')
   state = pretrain.create_state(pretrain_config, 10)
   values = {}
-  for batch_size in (300, 64, 100, 150):
+  for batch_size in (300, 64):
     pretrain_config.eval_batch_size = batch_size
-    evaluate = evaluation.Evaluation(
+    own = evaluation.Evaluation(
       pretrain, pretrain_config, {'test': (source, None)}
     )
-    values[batch_size] = evaluate(state, 'test')
+    values[batch_size] = own.evaluate(state)
     assert values[batch_size] == pytest.approx(values[300], rel=1e-5)
 
 

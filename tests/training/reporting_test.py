@@ -1,16 +1,11 @@
 """What a run reports, in its log, its history and its results."""
 
 import json
-import types
 
 from etils import epath
 import pytest
 
 from selfie_jax.training import reporting
-from selfie_jax.training import results as results_lib
-
-# What the end of a run needs of its state.
-STATE = types.SimpleNamespace(step=12, variables={})
 
 
 def test_lines_carry_their_numbers(pretrain_config, tmp_path, log_messages):
@@ -18,35 +13,6 @@ def test_lines_carry_their_numbers(pretrain_config, tmp_path, log_messages):
     reporter.row(3, 'train', {'loss': 1.5}, images_per_second_per_device=9.0)
   [record] = [r for r in log_messages.records if 'loss 1.5' in r.getMessage()]
   assert record.row == {'step': 3, 'part': 'train', 'loss': 1.5}
-
-
-@pytest.mark.parametrize(
-  'path, name', [('', 'digits'), ('my/photos/', 'photos'), ('a.csv', 'a.csv')]
-)
-def test_own_images_are_called_by_their_folder(
-  pretrain_config, tmp_path, path, name
-):
-  pretrain_config.dataset.path = path
-  with reporting.Reporter(pretrain_config, epath.Path(tmp_path)) as reporter:
-    results_lib.write(
-      pretrain_config, epath.Path(tmp_path), reporter, {'loss': 1.5}, {}, STATE
-    )
-  results = json.loads((tmp_path / 'results.json').read_text())
-  assert results['dataset'] == name
-
-
-def test_time_adds_up_over_the_processes_of_a_run(pretrain_config, tmp_path):
-  pretrain_config.batch_size = 32
-  before = {'steps': 10, 'seconds': 4.0, 'wall_seconds': 1e6}
-  with reporting.Reporter(pretrain_config, epath.Path(tmp_path)) as reporter:
-    reporter.restore({'history': [], 'window': [], 'timing': before})
-    again = reporter.progress['timing']
-    results = results_lib.write(
-      pretrain_config, epath.Path(tmp_path), reporter, {'loss': 1.5}, {}, STATE
-    )
-  assert results['images_per_second'] == 10 * 32 / 4
-  assert results['wall_seconds'] >= again.pop('wall_seconds') >= 1e6
-  assert again == {'steps': 10, 'seconds': 4.0}
 
 
 def test_history_is_there_while_the_run_goes_on(pretrain_config, tmp_path):

@@ -1,0 +1,115 @@
+"""What results.json says, and whether a pretraining only guesses."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import small_jobs
+
+from selfie_jax.storage import checkpoints
+from selfie_jax.storage import workdir as workdir_lib
+from selfie_jax.training import results as results_lib
+from selfie_jax.training import train
+
+LN4 = math.log(4)
+NAMES = """mode dataset step total_steps checkpoint weights seed label_fraction
+metrics at_chance images_per_second wall_seconds utilisation devices versions
+initialised_from""".split()
+
+
+@pytest.mark.parametrize(
+  'mode, metrics, figures',
+  [
+    (
+      'pretrain',
+      {'loss', 'patch_accuracy', 'chance'},
+      {'curves.png', 'patches.png'},
+    ),
+    (
+      'finetune',
+      {'loss', 'test_accuracy', 'validation_accuracy'},
+      {'curves.png'},
+    ),
+  ],
+)
+def test_run_leaves_what_is_promised(mode, metrics, figures, finished):
+  folder = finished(mode)
+  results = json.loads((folder / 'results.json').read_text())
+  assert set(NAMES) == results.keys()
+  assert results['mode'] == mode
+  assert results['step'] == results['total_steps'] == 6
+  assert results['devices']['count'] == 2
+  assert results['initialised_from'] is None
+  assert results['at_chance'] is None  # too short to say
+  assert results['metrics'].keys() == metrics
+  assert all(np.isfinite(list(results['metrics'].values())))
+
+  assert {path.name for path in (folder / 'figures').iterdir()} == figures
+  assert (folder / 'config.json').exists()
+  assert list(folder.glob('events.out.tfevents.*'))
+  with checkpoints.open_manager(workdir_lib.run_path(folder)) as manager:
+    assert manager.latest_step() == 6
+
+
+@pytest.mark.parametrize(
+  'path, name', [('', 'digits'), ('my/photos/', 'photos'), ('a.csv', 'a.csv')]
+)
+def test_own_images_are_called_by_their_folder(pretrain_config, path, name):
+  pretrain_config.dataset.path = path
+  assert results_lib.describe(pretrain_config)['dataset'] == name
+
+
+def puzzle_rows(step, loss, trained=None):
+  """The rows of one evaluation of a pretraining, and of the training before."""
+  trained = loss if trained is None else trained
+  return [
+    {'step': step, 'part': part, 'loss': value, 'chance': 0.25}
+    for part, value in (('train', trained), ('test', loss))
+  ]
+
+
+@pytest.fixture
+def config(pretrain_config):
+  pretrain_config.optimizer.warmup_steps = 100
+  return pretrain_config
+
+
+@pytest.mark.parametrize(
+  'rows, expected',
+  [
+    (puzzle_rows(300, LN4), True),
+    (puzzle_rows(299, LN4), None),  # young
+    (puzzle_rows(300, 1.5), True),  # worse than a guess
+    (puzzle_rows(300, 0.985 * LN4), False),  # slow
+    (puzzle_rows(300, 2.0, trained=1.2), False),  # does not generalise
+    ([], None),
+    (puzzle_rows(300, LN4)[1:], None),  # nothing said of training yet
+    ([{'step': 300, 'part': 'test', 'loss': 9.0, 'accuracy': 0.1}], None),
+  ],
+)
+def test_puzzles_are_guessed(config, rows, expected):
+  assert results_lib.is_at_chance(config, rows) is expected
+
+
+def test_it_is_said_once(config, log_messages):
+  history = []
+  for step in range(100, 600, 100):
+    history += puzzle_rows(step, LN4)
+    results_lib.warn_at_chance(config, history)
+    history += [{'step': step, 'part': 'knn', 'knn_accuracy': 0.1}]
+    results_lib.warn_at_chance(config, history)
+  [record] = log_messages.records
+  line = record.getMessage()
+  assert line.startswith('Step 300: ') and '\n' not in line
+  assert '--config.optimizer.learning_rate=0.01' in line
+
+
+def test_a_run_that_learns_nothing_says_so(tmp_path, log_messages, monkeypatch):
+  monkeypatch.setattr(results_lib, 'YOUNG', 2)
+  config = small_jobs.small_job('pretrain')
+  config.optimizer.learning_rate = 1e-9
+  results = train.train_and_evaluate(config, tmp_path)
+  assert 'no better than guessing' in log_messages.text
+  assert results['at_chance'] is True
+  assert json.loads((tmp_path / 'results.json').read_text()) == results
