@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import contextlib
 import logging
 import os
-import signal
 import sys
 from typing import NoReturn
 
@@ -44,7 +43,7 @@ def exit_cleanly(
       sys.stdout.flush()
   except BrokenPipeError:  # the reader has ended, such as head
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(128 + signal.SIGPIPE)
+    sys.exit(141)  # 128 + SIGPIPE
   except errors.UserError as mistake:
     sys.stderr.write(f'error: {mistake}\n')
     sys.exit(mistake.exit_code)

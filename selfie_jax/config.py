@@ -34,7 +34,7 @@ def _one_of(*choices: str) -> Rule:
 
 def _within(brackets: str, low: float, high: float = math.inf) -> Rule:
   """Numbers between two bounds, which '[' and ']' include."""
-  left, right = brackets
+  left, right = brackets[0], brackets[1]
   return Rule(
     f'in {left}{low}, {high}{right}',
     lambda value: (

@@ -65,9 +65,9 @@ def eval_step(
 def summary(
   config: ml_collections.ConfigDict,
   state: train_state.TrainState,
-  evaluations: dict[str, dict[str, float]],
+  evaluations: dict[str, dict[str, Any]],
   batch: dict[str, jax.Array],
-) -> tuple[dict[str, float | None], dict[str, jax.Array]]:
+) -> tuple[dict[str, Any], dict[str, jax.Array]]:
   """The run's metrics for results.json; nothing to draw."""
   del config, state, batch
   test, validation = evaluations['test'], evaluations.get('validation')
