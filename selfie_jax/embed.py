@@ -68,7 +68,7 @@ def embed_folder(
   """
   columns_lib.check(out)
   # JAX and TensorFlow take seconds to load.
-  from selfie_jax.data.photos import images as images_lib
+  from selfie_jax.inference import images as images_lib
   from selfie_jax.inference import model as model_lib
   from selfie_jax.inference import samples
 

@@ -13,7 +13,7 @@ import ml_collections
 from selfie_jax import config as config_lib
 from selfie_jax import distributed
 from selfie_jax import errors
-from selfie_jax.data import input_pipeline
+from selfie_jax.data import batches as batches_lib
 from selfie_jax.storage import run_metadata
 from selfie_jax.storage import workdir as workdir_lib
 
@@ -39,7 +39,7 @@ def finished(
   if results:
     data = {}
     with contextlib.suppress(errors.UserError):  # the images may be gone
-      data = input_pipeline.read_metadata(config)
+      data = batches_lib.read_metadata(config)
     run_metadata.check_data(data, folder)
     logger.info(
       '%s is finished; for another run give another --workdir', folder

@@ -20,7 +20,7 @@ import numpy as np
 
 from selfie_jax import distributed
 from selfie_jax import errors
-from selfie_jax.data import input_pipeline
+from selfie_jax.data import batches as batches_lib
 from selfie_jax.storage import checkpoints
 from selfie_jax.storage import run_metadata
 from selfie_jax.tasks import finetune
@@ -77,9 +77,7 @@ def _run(
 ) -> dict[str, Any]:
   """Runs the job in a folder that is its own."""
   task = TASKS[config.mode]
-  train_source, test_source = input_pipeline.open_sources(
-    config, distributed.broadcast_from_primary
-  )
+  train_source, test_source = batches_lib.open_sources(config)
   data = {'train': train_source.metadata, 'test': test_source.metadata}
   distributed.check_equal(data, 'images')
   run_metadata.check_data(data, workdir)
@@ -108,7 +106,7 @@ def _run(
     run_metadata.save(config, data, workdir)
     if progress:
       reporter.restore(progress)
-    batches = input_pipeline.train_batches(
+    batches = batches_lib.train_batches(
       train_source,
       train_indices,
       config,
@@ -125,7 +123,7 @@ def _run(
         state, own.part, evaluate, manager, reporter
       )
       pictured = next(
-        input_pipeline.eval_batches(
+        batches_lib.eval_batches(
           test_source, np.arange(min(PICTURED, test_source.size)), PICTURED
         )
       )
@@ -190,7 +188,7 @@ def _train(
     logger.info('Compiling the first step; on CPUs this takes up to a minute')
     batches = reporter.meter.batches(batches)
     for step, batch in enumerate(batches, start=first_step + 1):
-      batch = input_pipeline.shard(batch, jax.local_device_count())
+      batch = batches_lib.shard(batch, jax.local_device_count())
       if step == first_step + 1 and jax.process_count() == 1:
         train_step = train_step.lower(state, batch).compile()
       state, metrics = train_step(state, batch)

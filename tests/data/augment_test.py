@@ -45,7 +45,7 @@ def test_cropping_after_decoding_is_the_same(border, padding):
   for i, image in enumerate(images):
     encoded = tf.io.encode_png(image)
     decoded = augment.decode_padded_crop(
-      encoded, 8, offsets[i], flips[i], padding, border
+      encoded, tf.constant(offsets[i]), flips[i], 8, padding, border
     )
     np.testing.assert_array_equal(decoded, expected[i])
 
@@ -98,7 +98,7 @@ def test_random_crop_follows_from_its_seed():
 
   def crop(seed, flip=False, encoded=encoded):
     return augment.decode_random_crop(
-      encoded, 32, tf.constant([seed, 1]), tf.constant(flip), 0.08
+      encoded, tf.constant([seed, 1]), tf.constant(flip), 32, 0.08
     ).numpy()
 
   np.testing.assert_array_equal(crop(5), crop(5))
@@ -116,7 +116,7 @@ def test_random_crop_covers_the_areas_asked_for():
   def areas(min_area):
     crops = [
       augment.decode_random_crop(
-        encoded, 32, tf.constant([seed, 0]), tf.constant(False), min_area
+        encoded, tf.constant([seed, 0]), tf.constant(False), 32, min_area
       ).numpy()
       for seed in range(60)
     ]

@@ -7,7 +7,6 @@ import sys
 
 import ml_collections
 import pytest
-import requests
 import tensorflow_datasets as tfds
 
 from selfie_jax import errors
@@ -31,15 +30,8 @@ def _message(dataset):
 
 
 @pytest.fixture
-def dead_network(monkeypatch):
-  asked = []
-
-  def head(url, timeout):
-    asked.append(url)
-    raise requests.ConnectionError('no route')
-
-  monkeypatch.setattr(requests, 'head', head)
-  return asked
+def no_download(monkeypatch):
+  monkeypatch.delattr(tfds.core.DatasetBuilder, 'download_and_prepare')
 
 
 def test_digits_live_in_the_cache_folder(tmp_path, monkeypatch, capfd):
@@ -109,9 +101,9 @@ def test_a_set_of_which_files_are_missing(tmp_path, lost):
   assert message.startswith(f'{folder} lacks files of the data set')
 
 
-def test_unknown_name_suggests_close_ones(tmp_path):
+def test_unknown_name(tmp_path):
   message = _message(_dataset('cifar11', tmp_path))
-  assert "no data set 'cifar11'" in message and 'cifar10' in message
+  assert "no data set 'cifar11' in tfds or in " + str(tmp_path) in message
   assert "'digits'" in message
 
 
@@ -125,9 +117,8 @@ def test_unsuitable_features_are_listed(tmp_path):
   assert 'objects (Sequence)' in message and "'label' (ClassLabel)" in message
 
 
-def test_set_that_may_not_be_downloaded(tmp_path, dead_network):
+def test_set_that_may_not_be_downloaded(tmp_path, no_download):
   message = _message(_dataset('cifar100', tmp_path, download=False))
-  assert not dead_network
   for part in (
     'cifar100',
     str(tmp_path),
@@ -138,16 +129,8 @@ def test_set_that_may_not_be_downloaded(tmp_path, dead_network):
     assert part in message
 
 
-def test_no_network_is_found_out_at_once(tmp_path, dead_network):
-  message = _message(_dataset('cifar100', tmp_path))
-  assert len(dead_network) == 1
-  assert 'no connection to www.cs.toronto.edu' in message
-  assert 'configs/digits_pretrain.py' in message
-
-
-def test_set_to_be_fetched_by_hand(tmp_path, dead_network):
+def test_set_to_be_fetched_by_hand(tmp_path, no_download):
   message = _message(_dataset('imagenet2012', tmp_path))
-  assert not dead_network
   assert f'by hand into {tmp_path}/downloads/manual: ' in message
   assert 'ILSVRC2012_img_train.tar' in message
   assert 'to get the link to download the dataset' in message  # to its end
@@ -179,13 +162,3 @@ def test_prepared_folders(name, train):
     pytest.skip(f'TFDS_DATA_DIR holds no {name}')
   builder = datasets.open_builder(_dataset(name, folder, download=False))
   assert builder.info.splits['train'].num_examples == train
-
-
-def test_what_is_prepared_in_a_bucket_is_listed(monkeypatch):
-  monkeypatch.setattr(tfds, 'list_builders', list)
-  with tfds.testing.MockFs() as bucket:
-    bucket.add_file('gs://ours/tfds/cats/1.0.0/dataset_info.json')
-    bucket.add_file('gs://ours/tfds/dogs/small/2.0.0/dataset_info.json')
-    message = str(datasets._unknown('cast', 'gs://ours/tfds'))
-  assert 'did you mean cats?' in message
-  assert 'prepared in gs://ours/tfds (cats, dogs/small)' in message

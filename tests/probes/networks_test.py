@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import small_jobs
 
-from selfie_jax.data import input_pipeline
+from selfie_jax.data import batches as batches_lib
 from selfie_jax.inference import model as model_lib
 from selfie_jax.models import build
 from selfie_jax.models import patches
@@ -18,7 +18,7 @@ def test_random_network_has_the_statistics_of_patches(
   pretrain_config, tmp_path
 ):
   """Whatever passes the first norm has mean 0 and deviation 1 over patches."""
-  source = input_pipeline.open_source(pretrain_config, 'train')
+  source = batches_lib.open_source(pretrain_config, 'train')
   images = next(source.eval_images([np.arange(256)]))
   small_jobs.random_run(pretrain_config, tmp_path, images[:32])
   trained = model_lib.load(tmp_path)
@@ -53,7 +53,7 @@ def test_random_network_has_the_statistics_of_patches(
 
 def test_adapted_statistics_are_of_whole_images(pretrain_config, tmp_path):
   """They follow from the images alone, and differ from those of patches."""
-  source = input_pipeline.open_source(pretrain_config, 'train')
+  source = batches_lib.open_source(pretrain_config, 'train')
   images = next(source.eval_images([np.arange(128)]))
   small_jobs.random_run(pretrain_config, tmp_path, images[:32])
   model = model_lib.load(tmp_path)

@@ -14,7 +14,7 @@ from small_jobs import small_job
 import xla_flags
 
 from selfie_jax import errors
-from selfie_jax.data import input_pipeline
+from selfie_jax.data import batches as batches_lib
 from selfie_jax.storage import checkpoints
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.training import reporting
@@ -32,7 +32,7 @@ def unfinished(finished, tmp_path):
 
 def call_at(monkeypatch, function, call, action):
   """Has `action` done before the batch number `call` of a stream is given."""
-  real = getattr(input_pipeline, function)
+  real = getattr(batches_lib, function)
 
   def stream(*args, **kwargs):
     for i, batch in enumerate(real(*args, **kwargs)):
@@ -40,7 +40,7 @@ def call_at(monkeypatch, function, call, action):
         action()
       yield batch
 
-  monkeypatch.setattr(input_pipeline, function, stream)
+  monkeypatch.setattr(batches_lib, function, stream)
 
 
 def terminate():
@@ -60,12 +60,12 @@ def test_sigterm_saves_the_step_in_flight(finished, tmp_path, monkeypatch):
 BEGUN = """
 import sys
 import small_jobs
-from selfie_jax.data import input_pipeline
+from selfie_jax.data import batches as batches_lib
 from selfie_jax.training import reporting
 from selfie_jax.training import train
 
 losses, take = [], reporting.Reporter.step
-give = input_pipeline.train_batches
+give = batches_lib.train_batches
 
 def step(self, step, metrics):
   losses.append(metrics['loss'])
@@ -77,7 +77,7 @@ def batches(*args, **more):
     yield batch
 
 reporting.Reporter.step = step
-input_pipeline.train_batches = batches
+batches_lib.train_batches = batches
 config = small_jobs.small_job('pretrain')
 config.batch_size = 512
 config.total_steps = config.log_every = 12

@@ -8,7 +8,7 @@ import pytest
 import small_jobs
 
 from selfie_jax import errors
-from selfie_jax.data import input_pipeline
+from selfie_jax.data import batches as batches_lib
 from selfie_jax.storage import checkpoints
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.training import train
@@ -27,7 +27,7 @@ def config(request):
 
 def interrupt_after(monkeypatch, steps):
   """Makes the stream of the next run end its process after `steps` batches."""
-  real = input_pipeline.train_batches
+  real = batches_lib.train_batches
 
   def broken(*args, **kwargs):
     for i, batch in enumerate(real(*args, **kwargs)):
@@ -35,7 +35,7 @@ def interrupt_after(monkeypatch, steps):
         raise Interrupted
       yield batch
 
-  monkeypatch.setattr(input_pipeline, 'train_batches', broken)
+  monkeypatch.setattr(batches_lib, 'train_batches', broken)
 
 
 @pytest.mark.parametrize('config', TASKS, indirect=True)
@@ -138,7 +138,7 @@ def test_finished_run_says_so_and_computes_nothing(
   finished, log_messages, monkeypatch
 ):
   folder = finished('pretrain')
-  monkeypatch.delattr(input_pipeline, 'open_sources')
+  monkeypatch.delattr(batches_lib, 'open_sources')
   results = train.train_and_evaluate(small_jobs.small_job('pretrain'), folder)
   assert results == json.loads((folder / 'results.json').read_text())
   assert 'is finished' in log_messages.text
