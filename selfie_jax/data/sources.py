@@ -120,8 +120,9 @@ class Source:
     Returns:
       For each part, uint8, [count, s, s, 3].
     """
-    make = self._gather
-    if not self.in_memory:
+    if self.in_memory:
+      make = functools.partial(_gather, self._decoded['images'])
+    else:
       make = functools.partial(self._decode, self._eval_decoder)
     specs = (BatchSpec(part) for part in parts)
     return (images for _, images in self._stream(specs, make))
@@ -138,7 +139,8 @@ class Source:
     padding = config.padding if config.crop == 'pad' else 0
     border = {'padding': padding, 'border': config.border}
     if self.in_memory:
-      return self._stream(specs, functools.partial(self._crop, border))
+      make = functools.partial(_crop, self._decoded['images'], border)
+      return self._stream(specs, make)
     if self._crops_encoded:
       crop, dtype = augment.decode_random_crop, tf.int32
       settings = {'min_area': config.min_area}
@@ -170,17 +172,6 @@ class Source:
     if self.in_memory:
       return futures.Future()  # nothing waits for it
     return self._reader.submit(self._readable[spec.indices])
-
-  def _gather(self, spec: BatchSpec, read) -> np.ndarray:
-    """Images that are in memory."""
-    return self._decoded['images'][spec.indices]
-
-  def _crop(self, border: dict[str, Any], spec: BatchSpec, read) -> np.ndarray:
-    """Images that are in memory, augmented."""
-    images = self._decoded['images']
-    return augment.crop_and_flip(
-      images, spec.indices, spec.crops, spec.flips, **border
-    )
 
   def _decode(
     self, decoder: decoding.Decoder, spec: BatchSpec, read
@@ -239,3 +230,17 @@ class Source:
     return distributed.broadcast_from_primary(
       lambda: self._reader.cached(['corrupt'], make)['corrupt']
     )
+
+
+def _gather(images: np.ndarray, spec: BatchSpec, read) -> np.ndarray:
+  """Images that are in memory."""
+  return images[spec.indices]
+
+
+def _crop(
+  images: np.ndarray, border: dict[str, Any], spec: BatchSpec, read
+) -> np.ndarray:
+  """Images that are in memory, augmented."""
+  return augment.crop_and_flip(
+    images, spec.indices, spec.crops, spec.flips, **border
+  )
