@@ -4,7 +4,6 @@ from collections.abc import Iterator
 import os
 from typing import Any
 
-import ml_collections
 import numpy as np
 from PIL import Image
 
@@ -44,9 +43,7 @@ def find(folder: str | os.PathLike[str]) -> list[str]:
   return sorted(files_lib.distinct(files))
 
 
-def read(
-  path: str | os.PathLike[str], config: ml_collections.ConfigDict
-) -> np.ndarray:
+def read(path: str | os.PathLike[str], config) -> np.ndarray:
   """An image file at the size of the run: uint8 [s, s, 3].
 
   Raises:
@@ -65,9 +62,7 @@ def read(
     raise DecodeError(f'{path} cannot be read as an image ({why})') from error
 
 
-def read_or_none(
-  path: str | os.PathLike[str], config: ml_collections.ConfigDict
-) -> np.ndarray | None:
+def read_or_none(path: str | os.PathLike[str], config) -> np.ndarray | None:
   """The same; None for a file that cannot be decoded."""
   try:
     return read(path, config)
@@ -75,9 +70,7 @@ def read_or_none(
     return None
 
 
-def each(
-  images: Any, config: ml_collections.ConfigDict
-) -> Iterator[np.ndarray]:
+def each(images: Any, config) -> Iterator[np.ndarray]:
   """Images of any kind and size, one by one: uint8 [s, s, 3].
 
   Args:
@@ -104,7 +97,7 @@ def each(
     yield _fit(image, config)
 
 
-def _fit(image: Any, config: ml_collections.ConfigDict) -> np.ndarray:
+def _fit(image: Any, config) -> np.ndarray:
   if isinstance(image, (str, os.PathLike)):
     return read(image, config)
   if isinstance(image, Image.Image):

@@ -2,8 +2,6 @@
 
 import os
 import pathlib
-import subprocess
-import sys
 
 import ml_collections
 import pytest
@@ -11,8 +9,6 @@ import tensorflow_datasets as tfds
 
 from selfie_jax import errors
 from selfie_jax.data import datasets
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def _dataset(name, data_dir='', download=True):
@@ -41,35 +37,6 @@ def test_digits_live_in_the_cache_folder(tmp_path, monkeypatch, capfd):
   assert builder.data_path.is_relative_to(tmp_path / 'selfie_jax' / 'tfds')
   assert builder.info.splits['test'].num_examples == 300
   assert capfd.readouterr().out == ''
-
-
-def test_two_processes_prepare_digits_at_once(tmp_path):
-  code = (
-    'import sys, ml_collections\n'
-    'from selfie_jax.data import datasets\n'
-    "d = dict(name='digits', data_dir=sys.argv[1], download=True)\n"
-    "print('ready', flush=True)\n"
-    'sys.stdin.readline()\n'
-    'builder = datasets.open_builder(ml_collections.ConfigDict(d))\n'
-    "print(len(list(builder.as_dataset(split='test'))))\n"
-  )
-  both = [
-    subprocess.Popen(
-      [sys.executable, '-c', code, str(tmp_path)],
-      stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE,
-      text=True,
-      cwd=ROOT,
-      env=os.environ | {'PYTHONPATH': str(ROOT)},
-    )
-    for _ in range(2)
-  ]
-  for process in both:
-    assert process.stdout.readline() == 'ready\n'
-  for process in both:
-    process.stdin.write('\n')
-    process.stdin.flush()
-  assert [process.communicate()[0] for process in both] == ['300\n'] * 2
 
 
 def test_second_of_two_uses_the_firsts_digits(tmp_path, monkeypatch):

@@ -13,8 +13,6 @@ from selfie_jax import config as config_lib
 from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
 from selfie_jax.data import decoding
-from selfie_jax.data import retry
-from selfie_jax.data import splits
 from selfie_jax.data.photos import listing
 from selfie_jax.storage import run_metadata
 from selfie_jax.storage import workdir as workdir_lib
@@ -68,13 +66,6 @@ def test_finetuning_sees_labelled_images_only(photos):
   assert parts['test'] == (sources[1], None)
 
 
-def test_label_subsets_leave_the_unlabelled_out(photos):
-  own_photos.save(photos / 'train' / 'loose.png')
-  labels = own_photos.open_sources(photos)[0].labels
-  indices, _ = splits.split(labels, 0.5, 0.0, seed=0)
-  assert np.bincount(labels[indices]).tolist() == [15, 15]
-
-
 @pytest.mark.parametrize('crop', ['pad', 'random_resized', 'none'])
 @pytest.mark.parametrize('gib', [0.0, 1.0])
 def test_every_kind_of_file_can_be_trained_on(photos, crop, gib):
@@ -89,19 +80,6 @@ def test_every_kind_of_file_can_be_trained_on(photos, crop, gib):
   batches = list(batches_lib.train_batches(source, None, config, 8))
   assert [batch['image'].shape for batch in batches] == [(32, 32, 32, 3)] * 4
   assert all(batch['image'].std() > 20 for batch in batches)
-
-
-def test_progress_is_said_while_files_are_read(
-  photos, log_messages, monkeypatch
-):
-  monkeypatch.setattr(retry, 'LOG_EVERY', 0)
-  table = own_photos.partly_labelled(photos)
-  own_photos.open_sources(table, **{'augment.crop': 'random_resized'})
-  for line in (
-    f'Looking for the files of {table}: 64 of 64 files',
-    f'Decoding {table} train: 60 of 60 images',
-  ):
-    assert line in log_messages.text
 
 
 def test_pretrain_then_finetune(photos, tmp_path):
