@@ -3,6 +3,8 @@
 A reader is a records.Records or a folder.Folder.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from collections.abc import Iterator
 import logging
