@@ -1,4 +1,4 @@
-"""The tables of README.md and docs/results.md are those of the stored runs."""
+"""The tables of README.md, docs/results.md and docs/results/README.md."""
 
 import json
 
@@ -62,7 +62,7 @@ OF_CHOICE = '| `{kind}` | {patches} | {ours} | {ahead} | {interval} |\n'
     ('README.md', '{other} and {ours} ({interval}).', 'all_labels', ALL),
     ('docs/results.md', f'{FORM} {{paper}} |\n', '', MAIN),
     ('docs/results.md', OF_ALL, 'all_labels', ALL),
-    ('docs/results.md', f'{FORM}\n', 'learning_rates', RATES),
+    ('docs/results/README.md', f'{FORM}\n', 'learning_rates', RATES),
     ('docs/results.md', f'{OF_ATTENTION}\n', '', ATTENTION),
     ('docs/results.md', OF_CHOICE, '', ABLATIONS),
   ],
@@ -76,8 +76,8 @@ def test_tables_are_those_of_the_stored_runs(document, form, folder, flags):
 
 
 def test_learning_rates_are_those_of_the_stored_runs():
-  """Means over the seeds in results.md, in %; the best of a share is bold."""
-  text = (DOCS / 'results.md').read_text()
+  """Means over the seeds in %; the best of a share is bold."""
+  text = (STORED / 'README.md').read_text()
   stored = STORED / 'learning_rates' / 'cifar_labels_small' / 'runs.jsonl'
   runs = pd.DataFrame(
     {
@@ -126,8 +126,8 @@ def test_probes_are_those_that_are_stored():
 
 
 def test_shapes_are_those_of_the_stored_runs():
-  """Each network's row in results.md: steps, and accuracies in %."""
-  text = (DOCS / 'results.md').read_text()
+  """Each network's row in results/README.md: steps, and accuracies in %."""
+  text = (STORED / 'README.md').read_text()
   shapes = {}
   for row in rows_of(STORED / 'cifar_shapes_small' / 'shapes.jsonl'):
     shapes.setdefault(row['shape'], {})[row['arm'] or row['stage']] = row
