@@ -43,34 +43,35 @@ _BLOCK = re.compile(
 )
 _MARK = re.compile(
   r'run: (?P<speed>fast|slow)(?P<tiny>, tiny)?(?:, needs (?P<needs>\S+))?'
-  r'|not run: (?P<reason>.+)|(?P<output>output)'
+  r'|not run: .+|(?P<output>output)'
 )
 _JOB = re.compile(r'--config=configs/(\w+)\.py(?::(\w+))?')
 
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-  """A code block and its mark.
-
-  Attributes:
-    place: 'README.md:24', the line of its mark or first line.
-    language: what follows the three backticks.
-    text: the code, as it stands there.
-    speed: 'fast', 'slow', or '' if it is not run.
-    is_tiny: whether jobs are run as their variant :tiny.
-    needs: a data set that has to be there, or ''.
-    is_output: whether it shows what the block before prints.
-    is_marked: whether there is a mark that can be read.
-  """
+  """A code block: where it begins ('README.md:24'), and what its mark says."""
 
   place: str
   language: str
   text: str
-  speed: str
-  is_tiny: bool
-  needs: str
-  is_output: bool
-  is_marked: bool
+  mark: dict[str, str | None] | None  # None: it has none that can be read
+
+  @property
+  def speed(self) -> str | None:
+    return self.mark and self.mark['speed']
+
+  @property
+  def needs(self) -> str | None:
+    return self.mark and self.mark['needs']
+
+  @property
+  def is_output(self) -> bool:
+    return bool(self.mark and self.mark['output'])
+
+  @property
+  def is_tiny(self) -> bool:
+    return bool(self.mark and self.mark['tiny'])
 
   @property
   def is_code(self) -> bool:
@@ -87,21 +88,13 @@ def blocks(document: pathlib.Path) -> list[Block]:
   text = document.read_text()
   found = []
   for match in _BLOCK.finditer(text):
-    hidden = match['hidden'] is not None
-    mark = _MARK.fullmatch(match['hidden_mark' if hidden else 'mark'] or '')
-    said = mark.groupdict() if mark else {}
-    found.append(
-      Block(
-        f'{document.name}:{text.count(chr(10), 0, match.start()) + 1}',
-        'sh' if hidden else match['language'],
-        match['hidden'] if hidden else textwrap.dedent(match['text']),
-        said.get('speed') or '',
-        bool(said.get('tiny')),
-        said.get('needs') or '',
-        bool(said.get('output')),
-        mark is not None,
-      )
-    )
+    place = f'{document.name}:{text.count(chr(10), 0, match.start()) + 1}'
+    mark = _MARK.fullmatch(match['mark'] or match['hidden_mark'] or '')
+    language, code = match['language'], match['text']
+    if code is None:
+      language, code = 'sh', match['hidden']
+    code = textwrap.dedent(code)
+    found.append(Block(place, language, code, mark and mark.groupdict()))
   return found
 
 
