@@ -45,13 +45,18 @@ def test_a_set_has_no_order(small):
 def test_last_layer_computes_the_first_output_of_all(small):
   """Leaving the others out must not change it."""
   pooling, variables, h = small
-  x = jnp.concatenate(
-    [jnp.tile(variables['params']['u0'], (2, 1, 1)), h], axis=1
-  )
   layer = attention.TransformerLayer(4, 8, 0.1, jnp.float32)
-  for name in ('layer1', 'layer2'):
-    x = layer.apply({'params': variables['params'][name]}, x, x, True)
-  np.testing.assert_allclose(pooling.apply(variables, h), x[:, 0], atol=1e-5)
+
+  @jax.jit
+  def whole(params):
+    x = jnp.concatenate([jnp.tile(params['u0'], (2, 1, 1)), h], axis=1)
+    for name in ('layer1', 'layer2'):
+      x = layer.apply({'params': params[name]}, x, x, True)
+    return x[:, 0]
+
+  np.testing.assert_allclose(
+    jax.jit(pooling.apply)(variables, h), whole(variables['params']), atol=1e-5
+  )
 
 
 class Holder(nn.Module):
