@@ -42,8 +42,7 @@ _BLOCK = re.compile(
   re.MULTILINE | re.DOTALL,
 )
 _MARK = re.compile(
-  r'run: (?P<speed>fast|slow)(?P<tiny>, tiny)?(?:, needs (?P<needs>\S+))?'
-  r'|not run: .+|(?P<output>output)'
+  r'run: (fast|slow)(, tiny)?(, needs \S+)?|not run: .+|output'
 )
 _JOB = re.compile(r'--config=configs/(\w+)\.py(?::(\w+))?')
 
@@ -55,32 +54,31 @@ class Block:
   place: str
   language: str
   text: str
-  mark: dict[str, str | None] | None  # None: it has none that can be read
-
-  @property
-  def speed(self) -> str | None:
-    return self.mark and self.mark['speed']
-
-  @property
-  def needs(self) -> str | None:
-    return self.mark and self.mark['needs']
+  mark: str  # '' if there is none that can be read
 
   @property
   def is_output(self) -> bool:
-    return bool(self.mark and self.mark['output'])
-
-  @property
-  def is_tiny(self) -> bool:
-    return bool(self.mark and self.mark['tiny'])
+    return self.mark == 'output'
 
   @property
   def is_code(self) -> bool:
     return self.language in INTERPRETERS and not self.is_output
 
   @property
+  def is_tiny(self) -> bool:
+    return ', tiny' in self.mark
+
+  @property
+  def needs(self) -> str:
+    return self.mark.partition(', needs ')[2]
+
+  @property
   def program(self) -> str:
     """The text as it is run."""
     return _JOB.sub(_tiny_job, self.text) if self.is_tiny else self.text
+
+  def is_run(self, speed: str) -> bool:
+    return self.mark.startswith(f'run: {speed}')
 
 
 def blocks(document: pathlib.Path) -> list[Block]:
@@ -89,12 +87,11 @@ def blocks(document: pathlib.Path) -> list[Block]:
   found = []
   for match in _BLOCK.finditer(text):
     place = f'{document.name}:{text.count(chr(10), 0, match.start()) + 1}'
-    mark = _MARK.fullmatch(match['mark'] or match['hidden_mark'] or '')
-    language, code = match['language'], match['text']
-    if code is None:
-      language, code = 'sh', match['hidden']
-    code = textwrap.dedent(code)
-    found.append(Block(place, language, code, mark and mark.groupdict()))
+    code = textwrap.dedent(match['text'] or match['hidden'])
+    mark = match['mark'] or match['hidden_mark'] or ''
+    if not _MARK.fullmatch(mark):
+      mark = ''
+    found.append(Block(place, match['language'] or '', code, mark))
   return found
 
 

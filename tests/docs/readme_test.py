@@ -48,7 +48,7 @@ def run(blocks: list[commands.Block], folder: pathlib.Path) -> None:
     if block.is_output:
       same_but_for_numbers(block, printed)
       continue
-    quick = block.speed == 'fast' or block.is_tiny
+    quick = block.is_run('fast') or block.is_tiny
     done = subprocess.run(
       {
         'bash': ['bash', '-euo', 'pipefail', '-c', block.program],
@@ -77,7 +77,7 @@ def same_but_for_numbers(block: commands.Block, printed: str) -> None:
 
 def documents(speed: str) -> list[str]:
   """Names of the documents with blocks of this speed."""
-  return [n for n in BLOCKS if any(b.speed == speed for b in BLOCKS[n])]
+  return [n for n in BLOCKS if any(b.is_run(speed) for b in BLOCKS[n])]
 
 
 @pytest.mark.parametrize('name', documents('fast'))
@@ -86,14 +86,14 @@ def test_quick_commands_work(name, tmp_path, monkeypatch):
     (tmp_path / folder).symlink_to(ROOT / folder)
   monkeypatch.chdir(tmp_path)
   for block in BLOCKS[name]:
-    if block.speed == 'fast':
+    if block.is_run('fast'):
       commands.run_in_process(block)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', documents('slow'))
 def test_all_commands_work(name, copy):
-  runnable = [b for b in BLOCKS[name] if b.speed or b.is_output]
+  runnable = [b for b in BLOCKS[name] if b.is_run('') or b.is_output]
   sets = pathlib.Path(os.environ.get('TFDS_DATA_DIR', 'none'))
   absent = {
     b.needs for b in runnable if b.needs and not (sets / b.needs).exists()
@@ -135,15 +135,16 @@ def test_marks_are_read(tmp_path):
     '<!-- not run: no TPU -->\n\n```\nls\n```\n```text\nwords\n```\n'
   )
   first, hidden, output, bare, not_run, words = commands.blocks(document)
-  assert (first.speed, first.needs) == ('slow', 'cifar10')
+  assert first.is_run('slow') and first.needs == 'cifar10'
   assert first.program == (
     'main.py --config=configs/a.py:tiny --workdir=runs/a_small\n'
   )
-  assert (hidden.speed, hidden.text) == ('fast', 'mkdir DIR\n')
+  assert hidden.is_run('fast') and hidden.program == 'mkdir DIR\n'
+  assert hidden.is_code and not hidden.is_run('slow')
   assert output.is_output and not output.is_code
   assert bare.is_code and not bare.mark and bare.text == 'ls\n'
   assert bare.place == 'page.md:14'
-  assert not_run.is_code and not_run.mark and not not_run.speed
+  assert not_run.is_code and not_run.mark and not not_run.is_run('')
   assert not words.is_code
   same_but_for_numbers(output, 'first\nsays 12\n')
   with pytest.raises(AssertionError, match='page.md:9'):
