@@ -1,12 +1,5 @@
-"""Fails the file operations of small jobs, one a start; says what came of it.
+"""Fails one file operation of a small job a start; says what came of it."""
 
-python -m tests.faults.io_faults FOLDER [JOB ...] tries every kind of operation
-on every kind of file once, writes a line of JSON for each to FOLDER/JOB.jsonl,
-goes on where it was stopped, and prints the table of docs/reliability.md.
-"""
-
-import collections
-import errno
 import json
 import os
 import pathlib
@@ -14,15 +7,11 @@ import shutil
 import subprocess
 import sys
 
-HERE = pathlib.Path(__file__).resolve().parent
-if __name__ == '__main__':
-  sys.path[:0] = [str(HERE), str(HERE.parent)]
-  os.environ['JAX_PLATFORMS'] = 'cpu'
-
 import io_ends
 import io_jobs
 import xla_flags
 
+HERE = pathlib.Path(__file__).resolve().parent
 HANGS_AFTER = 900  # seconds, of a job of about ten on an idle machine
 GOOD = ('equal', 'one line', 'not met')
 
@@ -162,20 +151,13 @@ class Laboratory:
     }
 
   def run_through(self, name: str) -> list[dict[str, object]]:
-    """All trials of a job; those in FOLDER/JOB.jsonl are only read."""
-    path = self.folder / f'{name}.jsonl'
-    stored = path.read_text().splitlines() if path.exists() else []
-    done = {(row['kind'], row['paths']): row for row in map(json.loads, stored)}
+    """All trials of a job, with the operation of each."""
     _, operations = self.undisturbed(name)
+    results = []
     for position in io_jobs.draw(name, operations):
-      key = position.kind, position.paths
-      if key not in done:
-        done[key] = vars(position) | {'error': errno.errorcode[position.error]}
-        done[key] |= self.trial(name, position)
-        with path.open('a') as file:
-          file.write(json.dumps(done[key]) + '\n')
-        print(name, *done[key].values(), flush=True)
-    return list(done.values())
+      results.append(vars(position) | self.trial(name, position))
+      print(name, *results[-1].values(), flush=True)
+    return results
 
   def _fill(self, folder: pathlib.Path | None) -> None:
     shutil.rmtree(self.root, ignore_errors=True)
@@ -183,25 +165,3 @@ class Laboratory:
       shutil.copytree(folder, self.root)
     else:
       self.root.mkdir()
-
-
-def main() -> None:
-  folder, *names = sys.argv[1:]
-  table = [
-    '| job | operations | failed, one of each kind | ended equal '
-    '| one line, then equal | not met | wrong |',
-    '|---|---|---|---|---|---|---|',
-  ]
-  with Laboratory(pathlib.Path(folder)) as laboratory:
-    for name in names or io_jobs.JOBS:
-      _, operations = laboratory.undisturbed(name)
-      results = laboratory.run_through(name)
-      ends = collections.Counter(row['outcome'] for row in results)
-      good = [ends.pop(outcome, 0) for outcome in GOOD]
-      cells = name, len(operations), len(results), *good, ends.total()
-      table.append(f'| {" | ".join(map(str, cells))} |')
-  print('\n'.join(table))
-
-
-if __name__ == '__main__':
-  main()
