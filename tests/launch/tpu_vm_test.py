@@ -65,6 +65,12 @@ def terminal(tmp_path):
 
 
 def test_one_job_is_started_on_all_workers_and_stopped(terminal, tmp_path):
+  guide = (ROOT / 'docs' / 'tpu.md').read_text()
+  usage = terminal('--help')[1].partition('commands:')[2].partition('\n\n')[0]
+  commands = [line.split()[0] for line in usage.strip().splitlines()]
+  assert len(commands) == 6
+  assert all(f'`tpu_vm.sh {command}` |' in guide for command in commands)
+
   assert 'type tpu_vm.sh setup' in terminal('run', *JOB)[2]
   assert terminal('setup') == (0, '', '')
   assert terminal('run', *JOB) == (0, '', '')
@@ -123,14 +129,6 @@ def test_mistakes_are_one_line(terminal, tmp_path, words, given, message):
   assert (code, said.count('\n')) == (2, 1)
   assert said.startswith('error: ') and message in said
   assert not (tmp_path / 'calls').exists()
-
-
-def test_guide_names_every_command(terminal):
-  guide = (ROOT / 'docs' / 'tpu.md').read_text()
-  usage = terminal('--help')[1].partition('commands:')[2].partition('\n\n')[0]
-  commands = [line.split()[0] for line in usage.strip().splitlines()]
-  assert len(commands) == 6
-  assert all(f'`tpu_vm.sh {command}` |' in guide for command in commands)
 
 
 def test_scripts_are_clean():
