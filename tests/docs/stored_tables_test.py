@@ -1,5 +1,6 @@
 """The tables of README.md, docs/results.md and docs/results/README.md."""
 
+import itertools
 import json
 
 import pandas as pd
@@ -110,18 +111,14 @@ def test_probes_are_those_that_are_stored():
   stored = STORED / 'cifar_probes_small' / 'results.json'
   features = {}
   for row in json.loads(stored.read_text())['probes']:
-    accuracy = f'{100 * row["test_accuracy"]:.1f}'
     found = features.setdefault(row['features'], {})
+    accuracy = f' {100 * row["test_accuracy"]:.1f} '
     found[row['probe'], row['weights'] or 'pretrained'] = accuracy
   features.pop('block3_adapted')
   assert len(features) == 5
+  columns = [*itertools.product(('linear', 'knn'), ('pretrained', 'random'))]
   for found in features.values():
-    cells = [
-      found.get((probe, weights), '')
-      for probe in ('linear', 'knn')
-      for weights in ('pretrained', 'random')
-    ]
-    row = '|'.join(f' {cell} ' if cell else ' ' for cell in cells)
+    row = '|'.join(found.get(column, ' ') for column in columns)
     assert f' |{row}|\n' in text
 
 
@@ -133,8 +130,8 @@ def test_shapes_are_those_of_the_stored_runs():
     shapes.setdefault(row['shape'], {})[row['arm'] or row['stage']] = row
   assert len(shapes) > 3
   for runs in shapes.values():
-    start, finetuned = runs['pretrain'], runs['selfie']
-    model, steps = start['config'], finetuned['config']['total_steps']
+    start, steps = runs['pretrain'], runs['selfie']['config']['total_steps']
+    model = start['config']
     linear = {
       row['weights']: row['test_accuracy']
       for row in runs['probe']['probes']
@@ -142,10 +139,8 @@ def test_shapes_are_those_of_the_stored_runs():
     }
     accuracies = (
       start['metrics']['patch_accuracy'],
-      runs['supervised']['metrics']['test_accuracy'],
-      finetuned['metrics']['test_accuracy'],
-      linear['pretrained'],
-      linear['random'],
+      *(runs[a]['metrics']['test_accuracy'] for a in ('supervised', 'selfie')),
+      *(linear[weights] for weights in ('pretrained', 'random')),
     )
     cells = [
       f', {model["model.width"]}, {"-".join(map(str, model["model.depths"]))}',
