@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 import contextlib
 import fcntl
+import glob
 import importlib
 import json
 import logging
@@ -21,16 +22,30 @@ LOCK = 'lock'
 PAUSES = (0.2, 1.0)  # seconds, before what failed is read again
 
 
+class _LocalPath(type(epath.Path('/'))):
+  """A path whose own name is no pattern: folders may be called `lr=[0.1]`."""
+
+  def glob(self, pattern: str) -> Iterator['_LocalPath']:
+    """Yields what matches a pattern below this folder."""
+    folder = glob.escape(os.fspath(self))
+    for path in glob.iglob(os.path.join(folder, pattern)):
+      yield self._new(path)
+
+
 def run_path(workdir: str | os.PathLike[str]) -> epath.Path:
   """The folder of a run, absolute unless it is a bucket's address.
 
   Raises:
     UserError: it is in a bucket that cannot be reached, or Orbax lacks what it
-      needs there.
+      needs there, or takes its name for a pattern.
   """
   text = os.fspath(workdir)
   if '://' not in text:
-    return epath.Path(os.path.abspath(text))
+    return _LocalPath(os.path.abspath(text))
+  if glob.has_magic(text):
+    raise errors.UserError(
+      f'{text} is not valid in a bucket; give a name without [, * and ?'
+    )
   path = epath.Path(text)
   try:
     path.exists()

@@ -193,6 +193,17 @@ def test_a_step_that_cannot_be_looked_at_is_not_passed_over(
   assert failed and not (run / 'damaged').exists()
 
 
+def test_names_that_are_patterns(tmp_path):
+  run = saved(tmp_path / 'Selfie [JAX]' / 'a*?')
+  assert resumed(run) == 6
+  assert int(weights.restore(str(run))['step']) == 6
+  with checkpoints.open_manager(workdir_lib.run_path(run), 1) as manager:
+    checkpoints.save(manager, state_of(9), progress_of(9))
+    checkpoints.wait(manager)
+  assert [path.name for path in (run / 'checkpoints').iterdir()] == ['9']
+  assert resumed(run) == 9
+
+
 def test_a_foreign_folder_does_not_matter(run):
   for name in ('.ipynb_checkpoints', 'notes', '7.old'):
     (run / 'checkpoints' / name).mkdir()

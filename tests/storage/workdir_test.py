@@ -69,6 +69,15 @@ def test_bucket_is_not_made_absolute(monkeypatch):
   assert str(workdir_lib.run_path('run')) == os.path.abspath('run')
 
 
+def test_names_that_are_patterns(tmp_path):
+  run = workdir_lib.run_path(tmp_path / 'lr=[0.1]')
+  (run / 'a').mkdir(parents=True)
+  (run / 'a' / 'b').touch()
+  assert list((run / 'a').glob('*')) == [run / 'a' / 'b']
+  with pytest.raises(errors.UserError, match=r'without \[, \* and \?'):
+    workdir_lib.run_path('gs://bucket/lr=[0.1]')
+
+
 def test_written_file_is_whole_or_as_before(tmp_path, monkeypatch):
   path = workdir_lib.run_path(tmp_path) / 'config.json'
   workdir_lib.write(path, 'old')

@@ -59,12 +59,13 @@ def test_sigterm_in_an_evaluation_saves_at_once_and_evaluates_later(
   tmp_path,
   monkeypatch,
 ):
+  folder = tmp_path / 'lr=[0.1]'  # no pattern
   with monkeypatch.context() as patch:
     call_at(patch, 'eval_batches', 1, terminate)
     with pytest.raises(errors.Preempted, match='saved step 3 of 6'):
-      train.train_and_evaluate(small_job('pretrain'), tmp_path)
-  train.train_and_evaluate(small_job('pretrain'), tmp_path)
-  same_end(finished('pretrain'), tmp_path)
+      train.train_and_evaluate(small_job('pretrain'), folder)
+  train.train_and_evaluate(small_job('pretrain'), folder)
+  same_end(finished('pretrain'), folder)
 
 
 def test_damaged_newest_checkpoint_is_named_and_the_older_one_used(
