@@ -90,6 +90,7 @@ def test_each_end_has_an_exit_code_of_its_own(capsys):
   """What raises Diverged and Preempted: tests/training."""
   for raised, code in {
     errors.Diverged('the loss is nan at step 3'): 3,
+    errors.MayPass('Stale file handle'): 75,
     errors.Preempted('stopped by SIGTERM at step 3'): 143,
     KeyboardInterrupt(): 130,
   }.items():

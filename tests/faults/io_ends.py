@@ -10,7 +10,7 @@ import re
 
 import small_jobs
 
-EXIT_CODES = (2,)  # documented, for what a line is said about
+EXIT_CODES = (2, 75)  # documented, for what a line is said about
 # What differs between two runs in the name of a file.
 _UNSTABLE = re.compile(
   r'(?<=incomplete\.)\w{6}|(?<=/tmp)\w{8}|[0-9a-f]{16,}|[0-9]+'

@@ -14,6 +14,7 @@ from selfie_jax import errors
 from selfie_jax.data import input_pipeline
 from selfie_jax.storage import checkpoints
 from selfie_jax.storage import workdir as workdir_lib
+from selfie_jax.training import preemption
 from selfie_jax.training import reporting
 from selfie_jax.training import train
 
@@ -40,8 +41,8 @@ def call_at(monkeypatch, function, call, action):
   monkeypatch.setattr(input_pipeline, function, stream)
 
 
-def terminate():
-  os.kill(os.getpid(), signal.SIGTERM)
+def terminate(number=signal.SIGTERM):
+  os.kill(os.getpid(), number)
 
 
 def test_sigterm_saves_the_step_in_flight(finished, tmp_path, monkeypatch):
@@ -52,6 +53,19 @@ def test_sigterm_saves_the_step_in_flight(finished, tmp_path, monkeypatch):
   assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
   train.train_and_evaluate(small_job('finetune'), tmp_path)
   same_end(finished('finetune'), tmp_path)
+
+
+@pytest.mark.parametrize('ignored', [False, True])
+def test_a_hangup_is_sigterm_unless_nohup_has_it_ignored(ignored):
+  handler = signal.SIG_IGN if ignored else signal.SIG_DFL
+  before = signal.signal(signal.SIGHUP, handler)
+  try:
+    with preemption.PreemptionHandler(None) as listener:
+      terminate(signal.SIGHUP)
+      assert listener.received() != ignored
+    assert signal.getsignal(signal.SIGHUP) is handler
+  finally:
+    signal.signal(signal.SIGHUP, before)
 
 
 def test_sigterm_in_an_evaluation_saves_at_once_and_evaluates_later(
