@@ -40,13 +40,13 @@ class Manager(ocp.CheckpointManager):
     keep: how many of the newest steps to keep.
     best_step: names a step that stays too.
     unread: the step that was saved and has not been opened again.
-    names: the branches of the state to read of it; None for all.
+    files: of the first that was read again, all of it; see checksums.files.
   """
 
   keep = 1
   best_step: Callable[[], int | None]
   unread: int | None = None
-  names: tuple[str, ...] | None = None
+  files: set[str] | None = None
 
 
 def open_manager(
@@ -115,7 +115,7 @@ def save(
 def wait(manager: Manager) -> None:
   """Returns when what was saved has been read again, and older ones deleted.
 
-  The first one of a process is read whole, of the others progress and step.
+  The first one of a process is read whole, of the others the progress only.
 
   Raises:
     UserError: it cannot be written, or does not read back.
@@ -127,15 +127,19 @@ def wait(manager: Manager) -> None:
     )
     for step in superseded:
       manager.delete(step)
-  if manager.unread is not None:
-    manager.unread, manager.names = None, ('step',)
+  manager.unread = None
 
 
 def _superseded(manager: Manager) -> list[int]:
   """Reads what was saved; the steps that need not be kept beside it."""
   if manager.unread is not None:
     try:
-      checksums.read(manager.directory / str(manager.unread), manager.names)
+      folder = manager.directory / str(manager.unread)
+      checksums.read(folder, () if manager.files else None)
+      files = checksums.files(folder)
+      manager.files = manager.files or files
+      if missing := manager.files - files:
+        raise checksums.Damaged(f'{folder} has no {", ".join(missing)}')
     except checksums.Damaged as error:
       raise errors.UserError(
         f'{error}, although it was just written. The older ones are untouched. '

@@ -125,7 +125,7 @@ def read(
 
   Args:
     folder: of the checkpoint.
-    names: the branches of the state to read; None for all.
+    names: the branches of the state to read, which may be none; None for all.
 
   Raises:
     Damaged: its files can be read and are not what was written.
@@ -152,6 +152,21 @@ def read(
   raise Damaged(f'the checkpoint {folder} is damaged: {damage}')
 
 
+def files(folder: epath.Path) -> set[str]:
+  """The files with something in them, such as 'state/manifest.ocdbt'.
+
+  Of one checkpoint of a run as of the next: those of its arrays lie deeper, and
+  have names of their own.
+  """
+  return {
+    f'{item.name}/{path.name}'
+    for item in folder.iterdir()
+    if item.is_dir()
+    for path in item.iterdir()
+    if not path.is_dir() and path.stat().length
+  }
+
+
 def _read(
   folder: epath.Path, names: Sequence[str] | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -159,6 +174,9 @@ def _read(
 
   Without the CheckpointManager, which waits for all processes to read alike.
   """
+  progress = ocp.JsonCheckpointHandler().restore(folder / 'progress')
+  if names == ():
+    return {}, progress
   handler = ocp.PyTreeCheckpointHandler()
   tree = handler.metadata(folder / 'state').tree
   if names is not None:
@@ -170,7 +188,7 @@ def _read(
       item=tree, restore_args=tree, partial_restore=True
     ),
   )
-  return arrays, ocp.JsonCheckpointHandler().restore(folder / 'progress')
+  return arrays, progress
 
 
 def _read_files(folder: epath.Path) -> None:

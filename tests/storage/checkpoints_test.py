@@ -316,7 +316,7 @@ def test_a_flipped_bit_in_the_momentum_hinders_training_only(tmp_path):
 def test_no_older_one_goes_before_the_new_one_reads_back(
   whole, tmp_path, monkeypatch, no_pauses
 ):
-  """The first of a process is read whole, of others progress and step."""
+  """The first of a process is read whole, the files of others are listed."""
   manager = checkpoints.open_manager(workdir_lib.run_path(tmp_path), 1)
   steps = [3, 6] if whole else [3, 6, 9]
   for step in steps[:-1]:
@@ -329,7 +329,7 @@ def test_no_older_one_goes_before_the_new_one_reads_back(
   if whole:
     shutil.rmtree(newest / 'state')
   else:
-    (newest / 'progress' / 'metadata').write_text('')
+    os.truncate(newest / 'state' / 'manifest.ocdbt', 0)
   with pytest.raises(errors.UserError, match='was just written. The older'):
     checkpoints.wait(manager)
   manager.close()
