@@ -1,5 +1,6 @@
 """The command: flags, default folders, and how it ends."""
 
+import errno
 import json
 import os
 import subprocess
@@ -100,6 +101,17 @@ def test_each_end_has_an_exit_code_of_its_own(capsys):
     printed = capsys.readouterr().err
     assert printed.count('\n') == 1 and 'Traceback' not in printed
     assert (str(raised) or 'bye') in printed
+
+
+def test_a_terminal_that_is_gone_changes_no_exit_code(monkeypatch):
+  def write(text):
+    raise OSError(errno.EIO, 'Input/output error')
+
+  with monkeypatch.context() as patch:
+    patch.setattr(sys.stderr, 'write', write)
+    with pytest.raises(SystemExit) as ended, command_line.exit_cleanly():
+      raise errors.Preempted('stopped by SIGTERM at step 3')
+  assert ended.value.code == 143
 
 
 def test_a_device_that_is_not_there_is_one_line(monkeypatch):
