@@ -7,10 +7,8 @@ arrays of the host, so any number of processes can read them.
 """
 
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
-import logging
 from typing import Any
 
 from etils import epath
@@ -26,11 +24,8 @@ from selfie_jax import errors
 from selfie_jax.storage import checksums
 from selfie_jax.storage import workdir as workdir_lib
 
-logger = logging.getLogger(__name__)
-
 FOLDER = 'checkpoints'
 NETWORK = ('step', 'params', 'batch_stats')  # of the state
-DAMAGED = 'damaged'
 
 
 class Manager(ocp.CheckpointManager):
@@ -166,61 +161,6 @@ def saved_steps(manager: Manager) -> list[int]:
   return sorted(manager.all_steps(), reverse=True)
 
 
-def resume(
-  manager: Manager, state: train_state.TrainState
-) -> tuple[train_state.TrainState, dict[str, Any]] | None:
-  """The newest valid checkpoint and its progress; None if there is none.
-
-  Newer ones that are damaged are named and moved to workdir/damaged.
-
-  Raises:
-    UserError: there are checkpoints, but none is valid; or the disk cannot be
-      read; or they are of another version of the program.
-  """
-  steps = distributed.broadcast_from_primary(lambda: saved_steps(manager))
-  if not steps:
-    return None
-  step, arrays, progress = checksums.newest_valid(
-    manager.directory,
-    steps,
-    'put back a copy of one, or delete that folder to start at step 0 again',
-  )
-  restored = _like(state, arrays, manager.directory / str(step))
-  damaged = steps[: steps.index(step)]
-  if damaged:
-    distributed.broadcast_from_primary(
-      lambda: _quarantine(manager.directory, damaged)
-    )
-    manager.reload()
-    logger.warning('Going back to the checkpoint of step %d', step)
-  return restored, progress
-
-
-def restore_best(
-  manager: Manager,
-  state: train_state.TrainState,
-  history: list[dict[str, Any]],
-) -> train_state.TrainState:
-  """`state` with the network of the checkpoint best on the validation split.
-
-  Raises:
-    UserError: it is not there or damaged, or the disk cannot be read.
-  """
-  step = best_step(history)
-  remedy = (
-    'it is the best on the validation split. Put back a copy of it, or delete '
-    f'{manager.directory} to start at step 0 again'
-  )
-  folder = manager.directory / str(step)
-  if step not in saved_steps(manager):
-    raise errors.UserError(f'there is no checkpoint {folder}; {remedy}')
-  _, arrays, _ = checksums.newest_valid(
-    manager.directory, [step], remedy, NETWORK
-  )
-  network = {name: getattr(state, name) for name in NETWORK}
-  return state.replace(**_like(network, arrays, folder))
-
-
 def best_step(history: list[dict[str, Any]]) -> int | None:
   """The step best on the validation split (the later of two equals), if any."""
   accuracies = [
@@ -240,25 +180,6 @@ def _steps_on_disk(checkpoints: epath.Path) -> set[int]:
   return {number for number in numbers if str(number) in names}
 
 
-def _like(
-  state: train_state.TrainState, arrays: dict[str, Any], path: epath.Path
-) -> train_state.TrainState:
-  """What was read from `path`, in the shape of `state`."""
-  wanted = serialization.to_state_dict(state)
-  read, names = checksums.by_name(arrays), checksums.by_name(wanted)
-  shapes = [{k: np.shape(v) for k, v in x.items()} for x in (read, names)]
-  if shapes[0] != shapes[1]:
-    name = min(k for k, v in shapes[0].items() ^ shapes[1].items())
-    raise errors.UserError(
-      f'{path} cannot be resumed: another version of this program wrote it '
-      f'({name} differs). Start a new run with --workdir=SOMEWHERE_ELSE; the '
-      'weights can be used as before'
-    )
-  leaves = [read[name] for name in names]
-  tree = jax.tree.unflatten(jax.tree.structure(wanted), leaves)
-  return serialization.from_state_dict(state, tree)
-
-
 @contextlib.contextmanager
 def _writing(manager: Manager) -> Iterator[None]:
   """Turns whatever keeps a checkpoint from being written into a UserError."""
@@ -275,14 +196,3 @@ def _writing(manager: Manager) -> Iterator[None]:
       error,
       f'The one of step {good} is untouched. ' if good else '',
     ) from error
-
-
-def _quarantine(checkpoints: epath.Path, steps: Iterable[int]) -> None:
-  """Moves workdir/checkpoints/STEP to workdir/damaged/STEP."""
-  for step in steps:
-    target = checkpoints.parent / DAMAGED / str(step)
-    target.parent.mkdir(exist_ok=True)
-    if target.exists():
-      target.rmtree()
-    (checkpoints / str(step)).rename(target)
-    logger.warning('Moved the damaged checkpoint to %s', target)

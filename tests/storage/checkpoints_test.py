@@ -17,6 +17,7 @@ import pytest
 from selfie_jax import errors
 from selfie_jax.storage import checkpoints
 from selfie_jax.storage import checksums
+from selfie_jax.storage import restoring
 from selfie_jax.storage import weights
 from selfie_jax.storage import workdir as workdir_lib
 
@@ -63,7 +64,7 @@ def saved(folder):
 def resumed(folder):
   """The step that is resumed; it is what was saved, to the bit."""
   with checkpoints.open_manager(workdir_lib.run_path(folder), 2) as manager:
-    state, progress = checkpoints.resume(manager, state_of(0))
+    state, progress = restoring.resume(manager, state_of(0))
   step = int(state.step)
   jax.tree.map(np.testing.assert_array_equal, state, state_of(step))
   assert progress['history'] == progress_of(step)['history']
@@ -232,7 +233,7 @@ def test_another_optimiser_is_refused_and_is_no_damage(run):
   )
   with checkpoints.open_manager(workdir_lib.run_path(run), 2) as manager:
     with pytest.raises(errors.UserError, match='another version'):
-      checkpoints.resume(manager, other)
+      restoring.resume(manager, other)
   assert not (run / 'damaged').exists()
 
 
@@ -276,7 +277,7 @@ def test_the_best_is_restored_and_no_other(best, run, no_pauses):
 
   def restored():
     with checkpoints.open_manager(workdir_lib.run_path(run), 2) as manager:
-      return checkpoints.restore_best(manager, state_of(0), history)
+      return restoring.restore_best(manager, state_of(0), history)
 
   assert int(restored().step) == best
   jax.tree.map(
@@ -306,10 +307,10 @@ def test_a_flipped_bit_in_the_momentum_hinders_training_only(tmp_path):
   assert int(weights.restore(str(tmp_path))['step']) == 6
   with checkpoints.open_manager(workdir_lib.run_path(tmp_path), 2) as manager:
     history = progress['history'][1:]
-    best = checkpoints.restore_best(manager, state_of(0), history)
+    best = restoring.restore_best(manager, state_of(0), history)
     assert int(best.step) == 6
     with pytest.raises(errors.UserError, match='opt_state/.* is not what was'):
-      checkpoints.resume(manager, state_of(0))
+      restoring.resume(manager, state_of(0))
 
 
 @pytest.mark.parametrize('whole', [True, False])
