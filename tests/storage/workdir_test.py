@@ -98,6 +98,16 @@ def test_json_is_what_every_program_can_read(tmp_path):
   assert not path.exists()
 
 
+@pytest.mark.parametrize('text', ['[]', '3', 'null', '"a"', '{'])
+def test_json_that_is_no_object_is_damaged(text, tmp_path):
+  path = workdir_lib.run_path(tmp_path) / 'results.json'
+  path.write_text(text)
+  with pytest.raises(errors.UserError, match='results.json is damaged.*; then'):
+    workdir_lib.read_json(path, 'then')
+  path.write_text('{}')
+  assert workdir_lib.read_json(path, 'then') == {}
+
+
 def test_what_is_still_being_written_is_waited_for(tmp_path, monkeypatch):
   coming = ['first', 'second', 'last']
 
