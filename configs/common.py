@@ -208,7 +208,7 @@ def _data(mode: str) -> ConfigDict:
   # How many images of other sets are read ahead of their batch; more than rate
   # times latency, such as 17,000/s times 0.1 s. 128 threads read them.
   dataset.read_ahead = 4096
-  # Neighbours in a file that stay together in the shuffled order and are read in
-  # one request; 1 shuffles every image by itself. For sets in a bucket.
+  # Neighbours in a file that stay together in the shuffled order and are read
+  # in one request; 1 shuffles every image by itself. For sets in a bucket.
   dataset.shuffle_block = 1
   return config

@@ -133,7 +133,9 @@ def _failure(name: str, error: Exception) -> errors.UserError:
       f'{name} is not there ({reason(error)}); put it back, or delete it if it'
       ' is a link to nothing, and type the same command again'
     )
-  return errors.UserError(
+  needs_rights = (PermissionError, tf.errors.PermissionDeniedError)
+  kind = errors.UserError if isinstance(error, needs_rights) else errors.MayPass
+  return kind(
     f'{name} cannot be read ({reason(error)}). This is an error of the disk or'
     ' the network and not of the data; nothing is lost: type the same command'
     ' again when it can be read'

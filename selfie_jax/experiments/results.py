@@ -191,7 +191,8 @@ def _read_run(job: job_lib.Job) -> Row:
 def _read(folder: str, name: str) -> Any:
   """What a JSON file of a run holds; None if it is not there."""
   remedy = f'delete {folder} to have the job run again'
-  return workdir_lib.read_json(epath.Path(folder) / name, remedy)
+  kind = list if name == 'history.json' else dict
+  return workdir_lib.read_json(epath.Path(folder) / name, remedy, kind)
 
 
 def _read_stored(path: epath.Path) -> dict[str, Row]:

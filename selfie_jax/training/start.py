@@ -17,7 +17,7 @@ from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
 from selfie_jax.data import sources
-from selfie_jax.storage import checkpoints
+from selfie_jax.storage import restoring
 from selfie_jax.storage import run_metadata
 from selfie_jax.storage import timm_weights
 from selfie_jax.storage import weights
@@ -106,7 +106,7 @@ def restore_or_create(
   """
   # From the newest checkpoint of the run itself,
   shapes = jax.eval_shape(lambda: task.create_state(config, num_classes))
-  if resumed := checkpoints.resume(manager, shapes):
+  if resumed := restoring.resume(manager, shapes):
     state, progress = resumed
     logger.info('Continuing from step %d of %d', state.step, config.total_steps)
   else:

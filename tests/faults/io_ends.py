@@ -10,6 +10,8 @@ import re
 import io_jobs
 import small_jobs
 
+EXIT_CODES = (2, 75)  # documented, for what a line is said about
+
 
 def unusual(said: str, usual: str) -> list[str]:
   """The lines that an undisturbed run does not say."""
@@ -36,7 +38,7 @@ def in_words(code: int, said: str, usual: str, newest: int) -> list[str]:
     newest: what `newest_step` was before the job was started.
   """
   wrong = []
-  if code not in (0, 2):
+  if code not in (0, *EXIT_CODES):
     wrong.append(f'exit code {code}')
   if 'Traceback' in said:
     wrong.append('a traceback')

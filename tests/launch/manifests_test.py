@@ -37,11 +37,11 @@ def test_jobset_knows_the_manifest():
   assert models.JobsetV1alpha2JobSet.from_dict(manifest).to_dict() == manifest
 
 
-def test_sky_starts_again_what_was_told_to_stop_and_nothing_else():
+def test_sky_starts_again_what_may_pass_and_nothing_else():
   resources = load('sky.yaml')['resources']
   assert resources['use_spot']
   recovery = resources['job_recovery']
-  assert recovery['recover_on_exit_codes'] == [143]
+  assert recovery['recover_on_exit_codes'] == [75, 143]
   assert 'max_restarts_on_errors' not in recovery  # it would be after any code
 
 
