@@ -1,5 +1,6 @@
 """What the processes of a job must have in common before the first step."""
 
+import os
 import secrets
 
 from etils import epath
@@ -50,12 +51,13 @@ def check_shared(workdir: epath.Path) -> None:
     with workdir_lib.writing(workdir):
       token.touch()
   distributed.gather(None)  # it is there now
-  seen = distributed.gather(token.exists())
+  seen = distributed.gather((os.fspath(workdir), token.exists()))
   if distributed.is_primary():
     token.unlink()
-  if not all(seen):
-    raise errors.UserError(
-      f'process {seen.index(False)} of the job does not see the folder '
-      f'{workdir} of process 0; give a --workdir that all of them share, on a '
-      "network's disk or in a bucket"
-    )
+  for process, (folder, is_seen) in enumerate(seen):
+    if not is_seen:
+      raise errors.UserError(
+        f'process {process} of the job does not see in {folder} what process 0 '
+        f'writes to {seen[0][0]}; give a --workdir that all of them share, on '
+        "a network's disk or in a bucket"
+      )

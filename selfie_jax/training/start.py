@@ -63,16 +63,20 @@ def open_workdir(
       lambda: stack.enter_context(workdir_lib.lock_workdir(folder))
     )
     processes.check_shared(folder)
-    # 3. It is new or holds this very job.
+    # 3. It is new or holds this very job, finished or not.
     results = distributed.broadcast_from_primary(
       lambda: _find_results(config, folder)
     )
-    # 4. If that is finished, it says so.
     if results:
       data = {}
       with contextlib.suppress(errors.UserError):  # the images may be gone
         data = batches_lib.read_metadata(config)
       run_metadata.check_data(data, folder)
+    distributed.broadcast_from_primary(
+      lambda: _check_identity(config, folder, results)
+    )
+    # 4. If that is finished, it says so.
+    if results:
       logger.info(
         '%s is finished; for another run give another --workdir', folder
       )
@@ -167,12 +171,15 @@ def _find_results(
 ) -> dict[str, Any] | None:
   """The results of a finished job; UserError if the folder holds another."""
   run_metadata.check_config(config, workdir)
+  return run_metadata.load_results(workdir)
+
+
+def _check_identity(config, workdir: epath.Path, results) -> None:
+  """Compares the job with run.json and its results, as far as known so far."""
   identity = identity_lib.identify(config, workdir)
-  results = run_metadata.load_results(workdir)
   if results:
     path = workdir / 'results.json'
     identity_lib.check_saved(identity, results, path, workdir)
-  return results
 
 
 def _add_start(identity, config, pretrained, workdir):
