@@ -7,8 +7,11 @@ import shutil
 import pytest
 import small_jobs
 
+from configs import cifar_probe
 from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
+from selfie_jax.inference import model as model_lib
+from selfie_jax.probes import probe
 from selfie_jax.storage import identity as identity_lib
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.training import train
@@ -152,6 +155,27 @@ def test_runs_of_earlier_versions_are_known_by_config_json(
   assert 'Continuing from step 3 of 6' in log_messages.text
   run(done)
   assert f'{done} is finished' in log_messages.text
+
+
+def test_a_run_of_a_later_version_is_refused_by_all_that_use_it(
+  half_done, tmp_path
+):
+  config = json.loads((half_done / 'config.json').read_text())
+  config['model']['later'] = True
+  (half_done / 'config.json').write_text(json.dumps(config))
+  probing = cifar_probe.get_config('tiny')
+  probing.init_from = str(half_done)
+  for use in (
+    lambda: run(half_done),
+    lambda: run(tmp_path / 'tuned', 'finetune', init_from=str(half_done)),
+    lambda: probe.run(probing, tmp_path / 'probed'),
+    lambda: model_lib.load(half_done),
+  ):
+    with pytest.raises(
+      errors.UserError, match='model.later=True, which'
+    ) as said:
+      use()
+    assert '\n' not in str(said.value)
 
 
 def test_weights_that_a_run_began_with_have_to_be_the_same(
