@@ -6,6 +6,7 @@ it began with. Where one of two lacks an entry (earlier versions wrote none), it
 is not compared.
 """
 
+import contextlib
 import hashlib
 import json
 from typing import Any
@@ -16,6 +17,7 @@ import ml_collections
 
 from selfie_jax import config as config_lib
 from selfie_jax import errors
+from selfie_jax.storage import checkpoints
 from selfie_jax.storage import checksums
 from selfie_jax.storage import run_metadata
 from selfie_jax.storage import workdir as workdir_lib
@@ -100,6 +102,20 @@ def check_saved(
     )
   check(ours, identity or {}, path)
   return (identity or {}) | ours
+
+
+def check_best(ours: Identity, manager, history: list[dict[str, Any]]) -> None:
+  """Raises UserError if the checkpoint to be tested so far is another run's."""
+  best = checkpoints.best_step(history)
+  if best is None or best not in checkpoints.saved_steps(manager):
+    return
+  progress: dict[str, Any] = {}
+  # If it cannot be read, a later one may be better yet.
+  with contextlib.suppress(errors.UserError):
+    *_, progress = checksums.newest_valid(
+      manager.directory, [best], 'put back its copy', ('step',)
+    )
+  check(ours, progress.get(KEY, {}), manager.directory / str(best))
 
 
 def describe_start(variables: dict[str, Any] | None) -> str:

@@ -140,6 +140,7 @@ def restore_or_create(
     state, progress = resumed
     path = manager.directory / str(int(state.step))
     identity = identity_lib.check_saved(identity, progress, path, workdir)
+    identity_lib.check_best(identity, manager, progress['history'])
     logger.info('Continuing from step %d of %d', state.step, config.total_steps)
   else:
     # else from the weights of config.init_from, else from random ones.

@@ -27,14 +27,20 @@ def half_done(finished, tmp_path):
   return folder
 
 
+def change_progress(path, change):
+  """Of a checkpoint, as if it had been saved so, without checksums."""
+  progress = json.loads(path.read_text())
+  change(progress)
+  for name in ('checksum', 'checksums'):
+    del progress[name]
+  path.write_text(json.dumps(progress))
+
+
 def forget_identity(folder):
   """Leaves what earlier versions left, which knew no identity."""
   (folder / 'run.json').unlink()
   for path in folder.glob('checkpoints/*/progress/metadata'):
-    progress = json.loads(path.read_text())
-    for name in ('identity', 'checksum', 'checksums'):
-      del progress[name]
-    path.write_text(json.dumps(progress))
+    change_progress(path, lambda progress: progress.pop('identity'))
   if (path := folder / 'results.json').exists():
     results = json.loads(path.read_text())
     del results['identity']
@@ -92,14 +98,31 @@ def test_a_checkpoint_of_another_seed_is_refused(half_done):
   config = small_jobs.small_job('pretrain')
   config.seed = 1
   workdir = workdir_lib.run_path(half_done)
-  [path] = half_done.glob('checkpoints/3/progress/metadata')
-  progress = json.loads(path.read_text())
   (half_done / 'run.json').rename(half_done / 'kept')
-  progress['identity'] |= identity_lib.identify(config, workdir)
+  other = identity_lib.identify(config, workdir)
   (half_done / 'kept').rename(half_done / 'run.json')
-  del progress['checksum'], progress['checksums']
-  path.write_text(json.dumps(progress))
+  [path] = half_done.glob('checkpoints/3/progress/metadata')
+  change_progress(path, lambda progress: progress['identity'].update(other))
   refuses('checkpoints/3 is of a run with another config', half_done)
+
+
+def test_the_best_checkpoint_has_to_be_the_runs_own_too(finished, tmp_path):
+  folder = tmp_path / 'run'
+  shutil.copytree(finished('finetune'), folder)
+  (folder / 'results.json').unlink()
+
+  def make_first_best(progress):
+    for row in progress['history']:
+      if row['part'] == 'validation':
+        row['accuracy'] = 1 / row['step']
+
+  for step, change in (
+    (6, make_first_best),
+    (3, lambda progress: progress['identity'].update(data='other')),
+  ):
+    path = folder / f'checkpoints/{step}/progress/metadata'
+    change_progress(path, change)
+  refuses('checkpoints/3 is of a run with another data', folder, 'finetune')
 
 
 def test_without_config_json_the_rest_says_which_run_it_is(half_done, finished):

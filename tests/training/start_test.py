@@ -119,7 +119,8 @@ def test_the_newest_checkpoint_comes_before_init_from(pretrained, tmp_path):
         np.testing.assert_array_equal(stem, expected['kernel'])
         params = jax.tree.map(lambda x: x + 1, state.params)
         state = state.replace(step=3, params=params)
-        checkpoints.save(manager, state, {'identity': identity})
+        progress = {'history': [], 'identity': identity}
+        checkpoints.save(manager, state, progress)
         written = stem + 1
         config.init_from = str(tmp_path / 'gone')
       else:
