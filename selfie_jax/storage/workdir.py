@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 LOCK = 'lock'
 PAUSES = (0.2, 1.0)  # seconds, before what failed is read again
+_locked: dict[str, os.stat_result] = {}  # by this process, not in buckets
 
 
 class _LocalPath(type(epath.Path('/'))):
@@ -73,7 +74,8 @@ def lock_workdir(workdir: epath.Path) -> Iterator[None]:
   there, whatever starts the jobs has to start one at a time.
 
   Raises:
-    UserError: the folder cannot be made or written to, or a run is in it.
+    UserError: the folder cannot be made or written to, or a run is in it; or
+      something failed and the folder is no longer there.
   """
   try:
     workdir.mkdir(parents=True, exist_ok=True)
@@ -87,7 +89,36 @@ def lock_workdir(workdir: epath.Path) -> Iterator[None]:
       'can be written to with --workdir=DIR'
     ) from error
   with lock:
-    yield
+    if not is_bucket:
+      _locked[os.fspath(workdir)] = os.stat(workdir)
+    try:
+      yield
+    except Exception:
+      check_in_place(workdir)  # else nothing can be written there
+      raise
+    finally:
+      _locked.pop(os.fspath(workdir), None)
+
+
+def check_in_place(workdir: epath.Path) -> None:
+  """Raises UserError if a locked folder has been renamed or removed since.
+
+  What is written by its name would come into another folder, or a new one.
+  """
+  locked = _locked.get(os.fspath(workdir))
+  if locked is None:
+    return
+  with contextlib.suppress(FileNotFoundError):
+    if os.path.samestat(os.stat(workdir), locked):
+      return
+    holder = (workdir / LOCK).read_text()  # where the numbers of files change
+    if holder == _name_process():
+      return
+  raise errors.UserError(
+    f'{workdir} was renamed or removed while its run was in it. Type the same '
+    'command with --workdir=ITS_NEW_NAME: it continues from the last '
+    'checkpoint there'
+  )
 
 
 def attempts() -> Iterator[None]:
@@ -191,6 +222,10 @@ def _open_lock(workdir: epath.Path):
   except OSError as error:
     logger.warning('%s cannot be locked (%s)', file.name, error)
   file.truncate(0)
-  file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
+  file.write(_name_process())
   file.flush()
   return file
+
+
+def _name_process() -> str:
+  return f'process {os.getpid()} on {socket.gethostname()}\n'
