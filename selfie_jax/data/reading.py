@@ -143,7 +143,7 @@ def cached(
     make: gives arrays by name.
     is_beside: whether to store them in the files' bucket too, for others.
   """
-  key = [*key, *pool.map(_size_and_time, paths)]
+  key = [*key, *versions(paths)]
   if not is_beside:
     return retry.cached(key, make)
   folder = os.path.dirname(paths[0])
@@ -166,6 +166,11 @@ def cached(
     return arrays
 
   return retry.cached(key, load_or_make)
+
+
+def versions(paths: Sequence[str]) -> list[tuple[int, int]]:
+  """Bytes and time of each file; UserError if one is gone."""
+  return list(pool.map(_size_and_time, paths))
 
 
 def _size_and_time(path: str) -> tuple[int, int]:

@@ -149,6 +149,19 @@ def test_images_are_known_again_where_they_were_moved(
   (cat / '3.png').write_bytes(b'')
   assert "train left_out ([] -> ['train/cat/3.png'])" in refused()
   (cat / '3.png').write_bytes(content)
+  other = own_photos.encode(own_photos.pixels(seed=99), 'PNG') + b' '
+  (cat / '3.png').write_bytes(other)
+  assert 'train sizes (' in refused() and 'train files' not in refused()
+  # A run of a version that knew the names only goes on.
+  saved = (workdir / 'data.json').read_text()
+  old = json.loads(saved)
+  del old['train']['sizes']
+  (workdir / 'data.json').write_text(json.dumps(old))
+  run_metadata.check_data(
+    {'train': own_photos.open_sources(moved)[0].metadata}, workdir
+  )
+  (workdir / 'data.json').write_text(saved)
+  (cat / '3.png').write_bytes(content)
   os.rename(cat / '3.png', cat / '33.png')
   assert 'train files (' in refused() and 'train images' not in refused()
   os.rename(cat, moved / 'train' / 'fox')
