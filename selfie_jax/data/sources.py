@@ -28,7 +28,7 @@ from selfie_jax.data.photos import folder
 _CACHED_GIB = 0.5  # decoded sets up to this are stored in the cache folder too
 # What their pixels come from. The number is ours: raise it with a change of
 # augment.decode_whole or of photos.images.
-_DECODERS = 1, data_lib.tensorflow_version(), PIL.__version__
+_DECODERS = 2, data_lib.tensorflow_version(), PIL.__version__
 
 
 @dataclasses.dataclass(frozen=True)

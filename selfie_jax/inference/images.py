@@ -75,7 +75,7 @@ def each(images: Any, config) -> Iterator[np.ndarray]:
 
   Args:
     images: uint8 [n, h, w, 3] or [h, w, 3], a path, a PIL image, or any number
-      of the latter three, in a list or a generator.
+      of the latter three, in a list, a generator, a 1-D array or a Series.
     config: the run's.
 
   Raises:
@@ -86,7 +86,7 @@ def each(images: Any, config) -> Iterator[np.ndarray]:
     getattr(images, 'ndim', None) == 3
   ):
     images = [images]
-  elif getattr(images, 'ndim', 4) != 4:
+  elif getattr(images, 'ndim', 4) not in (1, 4):
     _invalid(images)
   elif not hasattr(images, '__iter__'):
     raise errors.UserError(
@@ -99,6 +99,11 @@ def each(images: Any, config) -> Iterator[np.ndarray]:
 
 def _fit(image: Any, config) -> np.ndarray:
   if isinstance(image, (str, os.PathLike)):
+    if os.path.isdir(image):
+      raise errors.UserError(
+        f'{image} is a folder; give paths of image files, such as'
+        ' pathlib.Path(DIR).glob("*.jpg")'
+      )
     return read(image, config)
   if isinstance(image, Image.Image):
     try:
