@@ -121,21 +121,22 @@ def decode_images(reader, side: int) -> retry.Arrays:
     side: of the results, pixels.
 
   Returns:
-    'images' uint8 [n, side, side, 3], 'labels' int32 [n] and 'positions' in
-    the reader int64 [n].
+    'images' uint8 [n, side, side, 3], 'labels' int32 [n] and 'unreadable',
+    the positions of the others in the reader, int64.
   """
   decoder = Decoder(reader, lambda image: augment.decode_whole(image, side))
   images = np.empty((reader.size, side, side, 3), np.uint8)
   labels = np.empty(reader.size, np.int32)
-  positions, end = np.empty(reader.size, np.int64), 0
+  is_corrupt, end = np.ones(reader.size, bool), 0
   for some, some_labels, decoded in decoder.all_images():
     part = slice(end, end + len(some))
-    positions[part], labels[part], images[part] = some, some_labels, decoded
+    labels[part], images[part] = some_labels, decoded
+    is_corrupt[some] = False
     end += len(some)
   return {
     'images': images[:end],
     'labels': labels[:end],
-    'positions': positions[:end],
+    'unreadable': np.flatnonzero(is_corrupt),
   }
 
 

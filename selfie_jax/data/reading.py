@@ -133,6 +133,7 @@ def cached(
   key: list,
   paths: Sequence[str],
   make: Callable[[], retry.Arrays],
+  fits: Callable[[retry.Arrays], bool],
   is_beside: bool = False,
 ) -> retry.Arrays:
   """`make()`, stored until one of the files changes; see retry.cached.
@@ -141,17 +142,18 @@ def cached(
     key: what the arrays follow from beside the files.
     paths: the files; their sizes and times are compared.
     make: gives arrays by name.
+    fits: whether stored ones have the shapes of this set.
     is_beside: whether to store them in the files' bucket too, for others.
   """
   key = [*key, *versions(paths)]
   if not is_beside:
-    return retry.cached(key, make)
+    return retry.cached(key, make, fits)
   folder = os.path.dirname(paths[0])
   path = f'{folder}/{_FOLDER}/{retry.digest(key)}.npz'
 
   def load_or_make() -> retry.Arrays:
     content = retry.with_retries(path, _ask, path, 'read')
-    arrays = retry.unpack(path, content)
+    arrays = retry.unpack(path, content, fits)
     if arrays is None:
       arrays = make()
       try:
@@ -165,7 +167,7 @@ def cached(
         )
     return arrays
 
-  return retry.cached(key, load_or_make)
+  return retry.cached(key, load_or_make, fits)
 
 
 def versions(paths: Sequence[str]) -> list[tuple[int, int]]:

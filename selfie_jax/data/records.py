@@ -118,10 +118,15 @@ class Records:
     if end != self.size:
       raise _incomplete(self.name, end, self.size)
 
-  def cached(self, key: list, make: Callable[[], retry.Arrays]) -> retry.Arrays:
+  def cached(
+    self,
+    key: list,
+    make: Callable[[], retry.Arrays],
+    fits: Callable[[retry.Arrays], bool],
+  ) -> retry.Arrays:
     """`make()`, stored in the cache folder until a file changes."""
     key = [*key, self._split.name, *map(os.path.basename, self._paths)]
-    return reading.cached(key, self._paths, make)
+    return reading.cached(key, self._paths, make, fits)
 
   def locate(self, position: int) -> str:
     """Where an example lies, in words."""
@@ -137,9 +142,14 @@ class Records:
   def _index(self) -> retry.Arrays:
     """'lengths' of all examples of the files, bytes, and their 'labels'."""
     names = [os.path.basename(path) for path in self._paths]
+    shape = (self._counts.sum(),)
     return distributed.broadcast_from_primary(
       lambda: reading.cached(
-        ['index', *names], self._paths, self._make_index, self.in_bucket
+        ['index', *names],
+        self._paths,
+        self._make_index,
+        lambda x: x['lengths'].shape == x['labels'].shape == shape,
+        self.in_bucket,
       )
     )
 

@@ -60,17 +60,32 @@ class Source:
     image_size: side of the images given out, pixels.
     in_memory: whether the set is decoded and resized once and kept. It is if
       it fits and no crop needs the original resolution.
+    memory_gib: what it takes there.
   """
 
-  def __init__(self, reader: records.Records | folder.Folder, config):
-    """Takes the encoded images of a split; reads none of them."""
+  def __init__(
+    self,
+    reader: records.Records | folder.Folder,
+    config,
+    taken_gib: float = 0.0,
+  ):
+    """Takes the encoded images of a split; reads none of them.
+
+    Args:
+      reader: where they are.
+      config: the job's.
+      taken_gib: of dataset.cache_gib, what other splits take.
+    """
     self.name = reader.name
     self.class_names = reader.class_names
     self.num_classes = len(reader.class_names)
     self.image_size = config.image_size
     self._crops_encoded = config.augment.crop == 'random_resized'
     gib = reader.size * config.image_size**2 * 3 / 2**30
-    self.in_memory = not self._crops_encoded and gib <= config.dataset.cache_gib
+    self.in_memory = (
+      not self._crops_encoded and taken_gib + gib <= config.dataset.cache_gib
+    )
+    self.memory_gib = gib if self.in_memory else 0.0
     self._is_small = gib <= _CACHED_GIB
     read_ahead = config.dataset.read_ahead if reader.in_bucket else 0
     self._reads_ahead = max(read_ahead // config.batch_size - decoding.AHEAD, 1)
@@ -207,28 +222,39 @@ class Source:
     make = functools.partial(
       decoding.decode_images, self._reader, self.image_size
     )
-    found = self._reader.cached(key, make) if self._is_small else make()
-    positions = found.pop('positions')
-    corrupt = np.setdiff1d(np.arange(self._reader.size), positions)
+    if self._is_small:
+      found = self._reader.cached(key, make, self._has_all)
+    else:
+      found = make()
     if not self._reader.skip_corrupt:
       return found
+    corrupt = found.pop('unreadable')
     unreadable = distributed.broadcast_from_primary(lambda: corrupt)
     for position in np.setdiff1d(corrupt, unreadable)[:1].tolist():
       raise errors.UserError(
         f'{self._reader.locate(position)} can be decoded by the first process'
         ' of the job but not by this one; let all of them see the same files'
       )
+    positions = np.setdiff1d(np.arange(self._reader.size), corrupt)
     readable = ~np.isin(positions, unreadable)
     if not readable.all():
       found = {name: values[readable] for name, values in found.items()}
     return found | {'unreadable': unreadable}
+
+  def _has_all(self, found: retry.Arrays) -> bool:
+    count, side = self._reader.size - len(found['unreadable']), self.image_size
+    return found['images'].shape == (count, side, side, 3) and found[
+      'labels'
+    ].shape == (count,)
 
   @functools.cached_property
   def _corrupt(self) -> np.ndarray:
     """Positions of the images on the disk that cannot be decoded, int64."""
     make = functools.partial(decoding.find_corrupt, self._reader)
     return distributed.broadcast_from_primary(
-      lambda: self._reader.cached(['corrupt'], make)['corrupt']
+      lambda: self._reader.cached(
+        ['corrupt'], make, lambda x: (x['corrupt'] < self._reader.size).all()
+      )['corrupt']
     )
 
 

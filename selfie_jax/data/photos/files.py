@@ -36,7 +36,7 @@ class Entry:
 
 def printable(name: str) -> str:
   r"""A file's name for people and JSON: a byte that is not UTF-8 as \xe9."""
-  return os.fsencode(name).decode('utf-8', 'backslashreplace')
+  return name.encode(errors='surrogateescape').decode(errors='backslashreplace')
 
 
 def comparable(name: str) -> str:

@@ -91,9 +91,14 @@ class Folder:
     for chunk, pending in threads.prefetch(self.submit, chunks, 1):
       yield chunk, self.labels[chunk], pending.result()
 
-  def cached(self, key: list, make: Callable[[], retry.Arrays]) -> retry.Arrays:
+  def cached(
+    self,
+    key: list,
+    make: Callable[[], retry.Arrays],
+    fits: Callable[[retry.Arrays], bool],
+  ) -> retry.Arrays:
     """`make()`, stored in the cache folder until a file changes."""
-    return retry.cached([*key, *self._paths, *self._versions], make)
+    return retry.cached([*key, *self._paths, *self._versions], make, fits)
 
   def locate(self, position: int) -> str:
     """Which file an image is."""

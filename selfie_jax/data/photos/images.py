@@ -20,7 +20,7 @@ _FORMATS = ('JPEG', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'AVIF')
 _END_OF_JPEG = b'\xff\xd9'
 _PNG = b'\x89PNG\r\n\x1a\n'
 # Where a PNG may say its orientation. Pillow would decode all of it to know.
-_ORIENTING = re.compile(rb'eXIf|Raw profile type exif|XML:com\.adobe\.xmp')
+_ORIENTING = b'eXIf', b'Raw profile type exif', b'XML:com.adobe.xmp'
 _HEIC = re.compile(rb'hei[cmsx]|hev[cmsx]')  # brands in the first box
 # The tags of TIFF and EXIF.
 _BITS, _PHOTOMETRIC, _ORIENTATION, _MAXIMA = 258, 262, 274, (341, 281)
@@ -51,7 +51,7 @@ def plain(content: bytes) -> bytes:
       return content
     raise
   with opened as image:
-    if is_png and not _ORIENTING.search(content):
+    if is_png and not any(name in content for name in _ORIENTING):
       return content
     if image.format in ('JPEG', 'MPO', 'PNG') and _is_upright(image):
       # TensorFlow refuses them too, but its decoder writes to the terminal.

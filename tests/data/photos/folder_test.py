@@ -203,3 +203,22 @@ def test_small_sets_are_decoded_once(photos, monkeypatch):
   path.write_text(text.replace('train/dog/0.png,dog', 'train/dog/0.png,cat'))
   _, relabelled, count = look()
   assert count == 1 and (relabelled != labels).sum() == 1
+
+
+def test_a_smaller_set_in_the_cache_is_made_again(photos, tmp_path):
+  own_photos.open_sources(photos)
+  for path in (tmp_path / 'cache').rglob('*.npz'):
+    arrays = dict(np.load(path))
+    np.savez(path, **{k: x[:4] for k, x in arrays.items()})
+  sources = own_photos.open_sources(photos)
+  assert [source.size for source in sources] == [60, 10]
+
+
+def test_both_splits_share_the_memory(photos):
+  gib = 32 * 32 * 3 / 2**30
+  for images, in_memory in (
+    (70, [True, True]), (69, [True, False]), (59, [False, True])
+  ):  # fmt: skip
+    fields = {'dataset.cache_gib': images * gib}
+    sources = own_photos.open_sources(photos, **fields)
+    assert [source.in_memory for source in sources] == in_memory
