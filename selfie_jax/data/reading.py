@@ -131,24 +131,13 @@ def is_in_bucket(path: str) -> bool:
 
 def cached(
   key: list,
-  paths: Sequence[str],
   make: Callable[[], retry.Arrays],
   fits: Callable[[retry.Arrays], bool],
-  is_beside: bool = False,
+  folder: str,
 ) -> retry.Arrays:
-  """`make()`, stored until one of the files changes; see retry.cached.
-
-  Args:
-    key: what the arrays follow from beside the files.
-    paths: the files; their sizes and times are compared.
-    make: gives arrays by name.
-    fits: whether stored ones have the shapes of this set.
-    is_beside: whether to store them in the files' bucket too, for others.
-  """
-  key = [*key, *versions(paths)]
-  if not is_beside:
+  """As retry.cached; beside the files too where their folder is in a bucket."""
+  if not is_in_bucket(folder):
     return retry.cached(key, make, fits)
-  folder = os.path.dirname(paths[0])
   path = f'{folder}/{_FOLDER}/{retry.digest(key)}.npz'
 
   def load_or_make() -> retry.Arrays:
@@ -170,22 +159,17 @@ def cached(
   return retry.cached(key, load_or_make, fits)
 
 
-def versions(paths: Sequence[str]) -> list[tuple[int, int]]:
-  """Bytes and time of each file; UserError if one is gone."""
-  return list(pool.map(_size_and_time, paths))
+def fingerprint(paths: Sequence[str]) -> list[tuple[str, int, int]]:
+  """Path, bytes and time of each file; UserError if one is gone."""
+  return list(pool.map(lambda x: retry.with_retries(x, _stat, x), paths))
 
 
-def _size_and_time(path: str) -> tuple[int, int]:
-  """Bytes and time of a file: others after it has changed."""
-
-  def look() -> tuple[int, int]:
-    if '://' in path:
-      status = tf.io.gfile.stat(path)
-      return status.length, status.mtime_nsec
-    found = os.stat(path)
-    return found.st_size, found.st_mtime_ns
-
-  return retry.with_retries(path, look)
+def _stat(path: str) -> tuple[str, int, int]:
+  if '://' in path:
+    status = tf.io.gfile.stat(path)
+    return path, status.length, status.mtime_nsec
+  found = os.stat(path)
+  return path, found.st_size, found.st_mtime_ns
 
 
 def _ask(path: str, what: str, *arguments, **keywords) -> bytes | None:

@@ -11,10 +11,8 @@ import functools
 from typing import Any
 
 import numpy as np
-import PIL
 
 from selfie_jax import cache
-from selfie_jax import data as data_lib
 from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.data import augment
@@ -24,11 +22,6 @@ from selfie_jax.data import retry
 from selfie_jax.data import tf
 from selfie_jax.data import threads
 from selfie_jax.data.photos import folder
-
-_CACHED_GIB = 0.5  # decoded sets up to this are stored in the cache folder too
-# What their pixels come from. The number is ours: raise it with a change of
-# augment.decode_whole or of photos.images.
-_DECODERS = 2, data_lib.tensorflow_version(), PIL.__version__
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +79,6 @@ class Source:
       not self._crops_encoded and taken_gib + gib <= config.dataset.cache_gib
     )
     self.memory_gib = gib if self.in_memory else 0.0
-    self._is_small = gib <= _CACHED_GIB
     read_ahead = config.dataset.read_ahead if reader.in_bucket else 0
     self._reads_ahead = max(read_ahead // config.batch_size - decoding.AHEAD, 1)
     self._reader = reader
@@ -135,12 +127,14 @@ class Source:
     Returns:
       For each part, uint8, [count, s, s, 3].
     """
-    if self.in_memory:
-      make = functools.partial(_gather, self._decoded['images'])
-    else:
-      make = functools.partial(self._decode, self._eval_decoder)
     specs = (BatchSpec(part) for part in parts)
-    return (images for _, images in self._stream(specs, make))
+    if self.in_memory:
+      whole = self._decoded['images']
+      batches = self._stream(specs, lambda spec, _: whole[spec.indices])
+    else:
+      decode = functools.partial(self._decode, self._eval_decoder)
+      batches = self._stream(specs, decode)
+    return (images for _, images in batches)
 
   def train_images(
     self, specs: Iterable[BatchSpec], config
@@ -154,8 +148,13 @@ class Source:
     padding = config.padding if config.crop == 'pad' else 0
     border = {'padding': padding, 'border': config.border}
     if self.in_memory:
-      make = functools.partial(_crop, self._decoded['images'], border)
-      return self._stream(specs, make)
+      whole = self._decoded['images']
+      return self._stream(
+        specs,
+        lambda spec, _: augment.crop_and_flip(
+          whole, spec.indices, spec.crops, spec.flips, **border
+        ),
+      )
     if self._crops_encoded:
       crop, dtype = augment.decode_random_crop, tf.int32
       settings = {'min_area': config.min_area}
@@ -207,7 +206,7 @@ class Source:
       else augment.decode_whole
     )
     return decoding.Decoder(
-      self._reader, lambda image: decode(image, self.image_size)
+      self._reader, functools.partial(decode, size=self.image_size)
     )
 
   @functools.cached_property
@@ -218,14 +217,7 @@ class Source:
   @functools.cached_property
   def _decoded(self) -> retry.Arrays:
     """All 'images', their 'labels', and positions of those 'unreadable'."""
-    key = ['images', self.image_size, self._reader.metadata, _DECODERS]
-    make = functools.partial(
-      decoding.decode_images, self._reader, self.image_size
-    )
-    if self._is_small:
-      found = self._reader.cached(key, make, self._has_all)
-    else:
-      found = make()
+    found = decoding.decode_images(self._reader, self.image_size)
     if not self._reader.skip_corrupt:
       return found
     corrupt = found.pop('unreadable')
@@ -241,32 +233,9 @@ class Source:
       found = {name: values[readable] for name, values in found.items()}
     return found | {'unreadable': unreadable}
 
-  def _has_all(self, found: retry.Arrays) -> bool:
-    count, side = self._reader.size - len(found['unreadable']), self.image_size
-    return found['images'].shape == (count, side, side, 3) and found[
-      'labels'
-    ].shape == (count,)
-
   @functools.cached_property
   def _corrupt(self) -> np.ndarray:
     """Positions of the images on the disk that cannot be decoded, int64."""
-    make = functools.partial(decoding.find_corrupt, self._reader)
     return distributed.broadcast_from_primary(
-      lambda: self._reader.cached(
-        ['corrupt'], make, lambda x: (x['corrupt'] < self._reader.size).all()
-      )['corrupt']
+      lambda: decoding.find_corrupt(self._reader)
     )
-
-
-def _gather(images: np.ndarray, spec: BatchSpec, read) -> np.ndarray:
-  """Images that are in memory."""
-  return images[spec.indices]
-
-
-def _crop(
-  images: np.ndarray, border: dict[str, Any], spec: BatchSpec, read
-) -> np.ndarray:
-  """Images that are in memory, augmented."""
-  return augment.crop_and_flip(
-    images, spec.indices, spec.crops, spec.flips, **border
-  )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable
 from collections.abc import Iterator
 import functools
 import hashlib
@@ -14,7 +13,6 @@ import numpy as np
 
 from selfie_jax import errors
 from selfie_jax.data import reading
-from selfie_jax.data import retry
 from selfie_jax.data import tf
 from selfie_jax.data import threads
 from selfie_jax.data.photos import files as files_lib
@@ -38,8 +36,9 @@ class Folder:
     size: number of images.
     labels: int32, [size], -1 for unlabelled.
     class_names: one string for each label.
-    metadata: what stays the same when the folder is moved; UserError if a file
-      is gone.
+    metadata: what stays the same when the folder is moved.
+    fingerprint: what is another one when a file has changed. For it and for the
+      metadata the files are looked at; UserError if one is gone.
     skip_corrupt: True, images that cannot be decoded are left out.
     in_bucket: False.
   """
@@ -60,17 +59,17 @@ class Folder:
 
   @functools.cached_property
   def metadata(self) -> dict[str, object]:
+    sizes = [size for _, size, _ in self.fingerprint]
     return {
       'images': self.size,
       'classes': self.class_names,
       'files': self._digest,
-      'sizes': _digest(repr([size for size, _ in self._versions]).encode()),
+      'sizes': _digest(repr(sizes).encode()),
     }
 
   @functools.cached_property
-  def _versions(self) -> list[tuple[int, int]]:
-    """Bytes and time of each file."""
-    return reading.versions(self._paths)
+  def fingerprint(self) -> list:
+    return reading.fingerprint(self._paths)
 
   def submit(self, positions: np.ndarray) -> reading.PendingRead:
     """Begins to read whole files; `result()` waits for them."""
@@ -90,15 +89,6 @@ class Folder:
     chunks = np.array_split(np.arange(self.size), -(-self.size // _CHUNK))
     for chunk, pending in threads.prefetch(self.submit, chunks, 1):
       yield chunk, self.labels[chunk], pending.result()
-
-  def cached(
-    self,
-    key: list,
-    make: Callable[[], retry.Arrays],
-    fits: Callable[[retry.Arrays], bool],
-  ) -> retry.Arrays:
-    """`make()`, stored in the cache folder until a file changes."""
-    return retry.cached([*key, *self._paths, *self._versions], make, fits)
 
   def locate(self, position: int) -> str:
     """Which file an image is."""

@@ -160,7 +160,7 @@ def _list_folder(
     posixpath.basename(file)
     if file.endswith(files_lib.DERIVED)
     else suffixes[file] or file
-    for file in files.keys() - set(chosen)
+    for file in sorted(files.keys() - set(chosen))
   )
   others = ', '.join(
     f'{n} {files_lib.printable(name)}' for name, n in counts.most_common(_NAMED)

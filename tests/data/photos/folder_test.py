@@ -173,13 +173,13 @@ def test_images_are_known_again_where_they_were_moved(
 
 def test_small_sets_are_decoded_once(photos, monkeypatch):
   """Until a file, its label or the size of the images is another."""
-  decoded, decode_images = [], decoding.decode_images
+  decoded, decode_images = [], decoding._decode_images
 
   def decode(reader, side):
     decoded.append(reader.name)
     return decode_images(reader, side)
 
-  monkeypatch.setattr(decoding, 'decode_images', decode)
+  monkeypatch.setattr(decoding, '_decode_images', decode)
   path = own_photos.partly_labelled(photos)
 
   def look(**fields):
