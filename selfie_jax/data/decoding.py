@@ -27,7 +27,7 @@ AHEAD = 4  # batches that lie ready
 pool = threads.Pool(2)  # makes batches; TensorFlow has threads of its own
 _CACHED_GIB = 0.5  # decoded sets up to this are stored in the cache folder
 # What their pixels come from. The number is ours: raise it with a change of
-# augment.decode_whole or of photos.images.
+# augment.decode_eval or of photos.images.
 _DECODERS = 2, data_lib.tensorflow_version(), PIL.__version__
 
 
@@ -156,7 +156,9 @@ def find_corrupt(reader) -> np.ndarray:
 
 
 def _decode_images(reader, side: int) -> retry.Arrays:
-  decoder = Decoder(reader, lambda image: augment.decode_whole(image, side))
+  decoder = Decoder(
+    reader, lambda image: augment.decode_eval(image, side, 'none')
+  )
   images = np.empty((reader.size, side, side, 3), np.uint8)
   labels = np.empty(reader.size, np.int32)
   is_corrupt, end = np.ones(reader.size, bool), 0

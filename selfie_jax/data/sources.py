@@ -73,11 +73,10 @@ class Source:
     self.class_names = reader.class_names
     self.num_classes = len(reader.class_names)
     self.image_size = config.image_size
-    self._crops_encoded = config.augment.crop == 'random_resized'
+    self._crop = config.augment.crop
     gib = reader.size * config.image_size**2 * 3 / 2**30
-    self.in_memory = (
-      not self._crops_encoded and taken_gib + gib <= config.dataset.cache_gib
-    )
+    fits = taken_gib + gib <= config.dataset.cache_gib
+    self.in_memory = fits and self._crop != 'random_resized'
     self.memory_gib = gib if self.in_memory else 0.0
     read_ahead = config.dataset.read_ahead if reader.in_bucket else 0
     self._reads_ahead = max(read_ahead // config.batch_size - decoding.AHEAD, 1)
@@ -155,7 +154,7 @@ class Source:
           whole, spec.indices, spec.crops, spec.flips, **border
         ),
       )
-    if self._crops_encoded:
+    if self._crop == 'random_resized':
       crop, dtype = augment.decode_random_crop, tf.int32
       settings = {'min_area': config.min_area}
     else:
@@ -200,14 +199,10 @@ class Source:
 
   @functools.cached_property
   def _eval_decoder(self) -> decoding.Decoder:
-    decode = (
-      augment.decode_central_crop
-      if self._crops_encoded
-      else augment.decode_whole
+    decode = functools.partial(
+      augment.decode_eval, size=self.image_size, crop=self._crop
     )
-    return decoding.Decoder(
-      self._reader, functools.partial(decode, size=self.image_size)
-    )
+    return decoding.Decoder(self._reader, decode)
 
   @functools.cached_property
   def _readable(self) -> np.ndarray:

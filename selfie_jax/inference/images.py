@@ -50,12 +50,11 @@ def read(path: str | os.PathLike[str], config) -> np.ndarray:
     DecodeError: it is no image that can be decoded.
     UserError: it cannot be read from the disk.
   """
-  decode = augment.decode_whole
-  if config.augment.crop == 'random_resized':
-    decode = augment.decode_central_crop
   content = reading.read(os.fspath(path))
   try:
-    return decode(images_lib.plain(content), config.image_size).numpy()
+    return augment.decode_eval(
+      images_lib.plain(content), config.image_size, config.augment.crop
+    ).numpy()
   # What Pillow raises for a damaged file depends on where the damage is.
   except Exception as error:
     why = images_lib.decode_error(content) or retry.reason(error)
@@ -117,11 +116,9 @@ def _fit(image: Any, config) -> np.ndarray:
   is_image = array.ndim == 3 and array.shape[-1] == 3 and array.size > 0
   if array.dtype != np.uint8 or not is_image:
     _invalid(array)
-  if config.augment.crop == 'random_resized':
-    return augment.resize_central_crop(array, config.image_size).numpy()
-  if array.shape[:2] == (config.image_size, config.image_size):
-    return array
-  return augment.resize_whole(array, config.image_size).numpy()
+  return augment.resize_eval(
+    array, config.image_size, config.augment.crop
+  ).numpy()
 
 
 def _invalid(array: Any) -> None:

@@ -157,11 +157,7 @@ def test_every_kind_of_image_is_resized_as_evaluation_does(
   image = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
   path = tmp_path / 'image.png'
   path.write_bytes(png(image))
-  decode = {
-    'pad': augment.decode_whole,
-    'random_resized': augment.decode_central_crop,
-  }[crop]
-  expected = decode(tf.constant(png(image)), 32).numpy()
+  expected = augment.decode_eval(tf.constant(png(image)), 32, crop).numpy()
   kinds = [image, path, str(path), Image.fromarray(image)]
   given = [images_lib.each(kind, finetune_config) for kind in kinds]
   given += [images_lib.each(image[None], finetune_config)]
