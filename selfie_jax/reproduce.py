@@ -11,14 +11,16 @@ import contextlib
 import logging
 import math
 import shlex
+import signal
 import sys
+
+from etils import epath
 
 from selfie_jax import command_line
 from selfie_jax import errors
-from selfie_jax.experiments import job as job_lib
 from selfie_jax.experiments import plan as plan_lib
 from selfie_jax.experiments import report
-from selfie_jax.experiments import results as results_lib
+from selfie_jax.experiments import results
 from selfie_jax.experiments import runner
 
 logger = logging.getLogger('selfie_jax.reproduce')  # not __main__
@@ -30,15 +32,15 @@ def main() -> None:
   command_line.log_to_terminal()
   with command_line.exit_cleanly():
     flags, plan = parse()
-    results = results_lib.Results(plan, flags.results)
+    folder = epath.Path(flags.results or f'{plan.workdir}/reports') / plan.title
+    path = folder / 'runs.jsonl' if flags.results else None
     if flags.list:
-      print_commands(results_lib.pending(results.table(), flags.stage))
+      print_commands(results.pending(results.read(plan, path), flags.stage))
       sys.exit(0)
-    is_unfinished = not flags.report and run(results, flags)
-    runs = results.table()
-    results.save(runs)
-    path = report.write(plan, runs, results.folder, command())
-    logger.info('Report: %s', path)
+    is_unfinished = not flags.report and run(plan, path, flags)
+    runs = results.read(plan, path)
+    results.save(runs, path)
+    logger.info('Report: %s', report.write(plan, runs, folder, command()))
     sys.exit(is_unfinished)
 
 
@@ -124,25 +126,27 @@ def _field(text: str) -> tuple[str, ...]:
   return tuple(text.split('=', 1))
 
 
-def run(results: results_lib.Results, flags: argparse.Namespace) -> bool:
+def run(
+  plan: plan_lib.Plan, path: epath.Path | None, flags: argparse.Namespace
+) -> bool:
   """Runs what is not finished; returns whether something is left."""
-  running = runner.Runner(results, flags.stage, flags.parallel)
+  running = runner.Runner(plan, path, flags.stage, flags.parallel)
   try:
     running.run()
   except errors.Preempted:
     sys.stderr.write(f'stopped; to go on: {command()}\n')
-    sys.exit(128 + (running.signal or 15))
+    sys.exit(128 + (running.signal or signal.SIGTERM))
   for name, line in running.failures.items():
     sys.stderr.write(f'failed: {name}: {line}\n')
-  if left := results_lib.pending(results.table(), flags.stage):
+  if left := results.pending(results.read(plan, path), flags.stage):
     sys.stderr.write(f'{len(left)} jobs are left; again: {command()}\n')
   return bool(left)
 
 
-def print_commands(jobs: list[job_lib.Job]) -> None:
+def print_commands(jobs: list[plan_lib.Job]) -> None:
   for job in jobs:
     if not job.needs_rate:
-      print(job.command())
+      print(shlex.join(['python', *job.arguments()]))
   if later := sum(job.needs_rate for job in jobs):
     sys.stderr.write(
       f'{later} cells follow when their learning rates are chosen: run '
