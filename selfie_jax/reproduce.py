@@ -46,21 +46,21 @@ def main() -> None:
 
 def parse() -> tuple[argparse.Namespace, plan_lib.Plan]:
   """The flags that were given, and their plan; UserError for a mistake."""
-  program = 'python -m selfie_jax.reproduce'
-  parser = command_line.Parser(program, description=__doc__)
+  parser = command_line.Parser('reproduce', __doc__)
 
   def add(flag: str, says: str, default: object = '', **more) -> None:
     parser.add_argument(flag, help=says, default=default, **more)
 
   names, stages = sorted(plan_lib.EXPERIMENTS), ['all', *plan_lib.STAGES]
+  path = command_line.path
   field = {'action': 'append', 'metavar': 'FIELD=VALUE', 'type': _field}
   add('--experiment', 'of the paper', required=True, choices=names)
   add('--variant', "of the configs: small, tiny; if not given, the paper's")
   add('--fractions', "such as 0.05,0.08; all the paper's", (), type=_numbers)
   add('--seeds', 'how many; or 5,5,5,2, one a fraction', '5', type=_numbers)
-  add('--workdir', 'for the runs; runs/reproduce/DATA_VARIANT')
-  add('--results', 'a folder for the table of runs, such as docs/results')
-  add('--pretrained', 'the folder of a finished pretraining to use')
+  add('--workdir', 'for the runs; runs/reproduce/DATA_VARIANT', type=path)
+  add('--results', 'for the table of runs, such as docs/results', type=path)
+  add('--pretrained', 'a finished pretraining to use', type=path)
   add('--tune', 'choose the learning rates', False, action='store_true')
   add('--tune_seeds', 'how many try a learning rate', '1', type=_numbers)
   add('--grid', 'learning rates for --tune', GRID, type=_numbers)
