@@ -24,15 +24,15 @@ from benchmarks import input_pipeline as benchmark
 from selfie_jax import command_line
 from selfie_jax import config as config_lib
 from selfie_jax import job_flags
-from selfie_jax.data import input_pipeline
-from selfie_jax.data import parallel
+from selfie_jax.data import batches as batches_lib
 from selfie_jax.data import shuffle
+from selfie_jax.data import threads
 
 FLAGS = flags.FLAGS
 PLACES = 'disk', 'bucket'
 
 
-def records(config, store) -> benchmark.Batches:
+def records(config, reader) -> benchmark.Batches:
   """What training reads, in its order; each time it goes on where it was."""
   steps = itertools.count()
 
@@ -40,11 +40,16 @@ def records(config, store) -> benchmark.Batches:
     for step in steps:
       places = step * config.batch_size + np.arange(config.batch_size)
       block = config.dataset.shuffle_block
-      yield shuffle.stream(config.seed, store.size, block, places)
+      yield shuffle.stream(config.seed, reader.size, block, places)
 
-  ahead = config.dataset.read_ahead if store.in_bucket else 0
+  ahead = config.dataset.read_ahead if reader.in_bucket else 0
   count = max(ahead // config.batch_size, 1)
-  return lambda: parallel.ahead(store.begin, positions(), count)
+
+  def read() -> Iterator[list[bytes]]:
+    for _, pending in threads.prefetch(reader.submit, positions(), count):
+      yield pending.result()
+
+  return read
 
 
 def measure(config) -> dict[str, dict[str, list[float]]]:
@@ -55,10 +60,10 @@ def measure(config) -> dict[str, dict[str, list[float]]]:
     if place == 'bucket':
       there.dataset.data_dir = 'gs://bucket'
     split = config.dataset.train_split
-    store = input_pipeline.open_store(there, split)
-    _ = store.labels
-    source = input_pipeline.open_source(there, split)
-    streams[f'records, {place}'] = records(there, store)
+    reader = batches_lib.open_reader(there, split)
+    _ = reader.labels
+    source = batches_lib.open_source(there, split)
+    streams[f'records, {place}'] = records(there, reader)
     streams[f'images, {place}'] = benchmark.our_stream(there, source)
   rates = {name: {'wall': [], 'processor': []} for name in streams}
   for _ in range(FLAGS.rounds):

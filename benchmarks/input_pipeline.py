@@ -29,7 +29,7 @@ from selfie_jax import command_line
 from selfie_jax import config as config_lib
 from selfie_jax import job_flags
 from selfie_jax.data import augment
-from selfie_jax.data import input_pipeline
+from selfie_jax.data import batches as batches_lib
 from selfie_jax.data import sources
 
 FLAGS = flags.FLAGS
@@ -53,7 +53,7 @@ def our_stream(config, source: sources.Source) -> Batches:
     nonlocal step
     endless = ml_collections.ConfigDict(config.to_dict())
     endless.total_steps = sys.maxsize
-    for batch in input_pipeline.train_batches(source, None, endless, step):
+    for batch in batches_lib.train_batches(source, None, endless, step):
       step += 1
       yield batch
 
@@ -61,7 +61,7 @@ def our_stream(config, source: sources.Source) -> Batches:
     size = config.eval_batch_size
     indices = np.resize(np.arange(source.size), 1_000 * size)
     while True:
-      yield from input_pipeline.eval_batches(source, indices, size)
+      yield from batches_lib.eval_batches(source, indices, size)
 
   return evaluate if FLAGS.evaluation else train
 
@@ -79,13 +79,13 @@ def plain_gathering(source: sources.Source, batch_size: int) -> Batches:
   return gather
 
 
-def plain_decoding(config, store, batch_size: int) -> Batches:
+def plain_decoding(config, reader, batch_size: int) -> Batches:
   """Decodes files that are in memory, in boxes that are known, and resizes."""
-  chosen = np.random.default_rng(0).permutation(store.size)[:SAMPLE]
-  files = [store.encoded_image(record) for record in store.read(chosen)]
+  chosen = np.random.default_rng(0).permutation(reader.size)[:SAMPLE]
+  files = [reader.encoded_image(record) for record in reader.read(chosen)]
   files = [file for file in files if tf.image.is_jpeg(file)]
   if not files:
-    sys.exit(f'error: {store.name} has no JPEG files')
+    sys.exit(f'error: {reader.name} has no JPEG files')
   boxes = [_box(config, number, file) for number, file in enumerate(files)]
   size = [config.image_size] * 2
 
@@ -115,15 +115,15 @@ def measure(config) -> dict:
   """Times both in turns."""
   config_lib.check(config, jax.device_count())
   split = 'test_split' if FLAGS.evaluation else 'train_split'
-  store = input_pipeline.open_store(config, config.dataset[split])
-  source = sources.Source(store, config)
+  reader = batches_lib.open_reader(config, config.dataset[split])
+  source = sources.Source(reader, config)
   batch_size = config.eval_batch_size if FLAGS.evaluation else config.batch_size
   _ = source.labels  # decodes, or looks for files that cannot be read
   both = {
     'stream': our_stream(config, source),
     'plain': plain_gathering(source, batch_size)
     if source.in_memory
-    else plain_decoding(config, store, batch_size),
+    else plain_decoding(config, reader, batch_size),
   }
   wall = {name: [] for name in both}
   processor = {name: [] for name in both}

@@ -205,10 +205,10 @@ def _data(mode: str) -> ConfigDict:
   dataset.max_unreadable = 0.01
   # Sets that take up to this many GiB decoded are kept in memory.
   dataset.cache_gib = 8.0
-  # Of other sets in a bucket, so many images are on their way or wait to be
-  # decoded; more than rate times latency, such as 17,000/s times 0.1 s.
+  # How many images of other sets are read ahead of their batch; more than rate
+  # times latency, such as 17,000/s times 0.1 s. 128 threads read them.
   dataset.read_ahead = 4096
-  # Neighbours of a file that stay together in the shuffled order and are read
-  # in one request; 1 shuffles each image by itself. For sets in a bucket.
+  # Neighbours in a file that stay together in the shuffled order and are read in
+  # one request; 1 shuffles every image by itself. For sets in a bucket.
   dataset.shuffle_block = 1
   return config

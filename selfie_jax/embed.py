@@ -65,7 +65,7 @@ def embed_folder(
       written.
   """
   # JAX, TensorFlow and scikit-learn take seconds to load.
-  from selfie_jax.data.photos import images as images_lib
+  from selfie_jax.inference import images as images_lib
   from selfie_jax.inference import model as model_lib
   from selfie_jax.inference import samples
   from selfie_jax.inference import vectors as vectors_lib

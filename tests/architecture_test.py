@@ -20,7 +20,7 @@ ARROWS = {
   'cache': set(),
   'figures': set(),
   'models': {'errors'},
-  'data': {'errors', 'cache'},
+  'data': {'errors', 'cache', 'distributed'},
   'distributed': {'errors'},
   'command_line': {'errors', 'cache'},
   'job_flags': {'config', 'command_line', 'errors'},
@@ -40,13 +40,13 @@ ARROWS = {
 LIBRARIES = {
   'tensorflow': {'data'},
   'tensorflow_datasets': {'data'},
-  'PIL': {'data'},
+  'PIL': {'data', 'inference'},
   'tensorstore': {'data'},
   'orbax': {'storage'},
   'clu': {'training'},
   'sklearn': {'data', 'probes', 'inference'},
   'scipy': {'experiments'},
-  'pandas': {'experiments'},
+  'pandas': {'data', 'inference', 'experiments'},
 }
 
 

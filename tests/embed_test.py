@@ -14,8 +14,8 @@ from selfie_jax import embed
 from selfie_jax import errors
 from selfie_jax import export
 from selfie_jax import visualize
-from selfie_jax.data import disk
-from selfie_jax.data.photos import images as images_lib
+from selfie_jax.data import retry
+from selfie_jax.inference import images as images_lib
 from selfie_jax.inference import model as model_lib
 from selfie_jax.inference import samples
 from selfie_jax.inference import vectors
@@ -95,7 +95,7 @@ def test_every_file_has_its_vector_label_and_prediction(
 def test_a_disk_that_fails_is_no_damaged_image(
   finished, folder, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(disk, 'PAUSES', ())
+  monkeypatch.setattr(retry, 'PAUSES', ())
   (folder / 'dog' / 'gone.png').symlink_to(folder / 'nothing')
   out = tmp_path / 'out.npz'
   with pytest.raises(errors.UserError, match='gone.png is not there'):

@@ -21,7 +21,7 @@ from configs import imagenet_finetune
 from configs import imagenet_pretrain
 from selfie_jax import errors
 from selfie_jax import export
-from selfie_jax.data import input_pipeline
+from selfie_jax.data import batches as batches_lib
 from selfie_jax.inference import model as model_lib
 from selfie_jax.tasks import finetune
 from selfie_jax.training import start
@@ -222,7 +222,7 @@ def test_timm_gives_the_same_on_real_images(
   config.dataset.name = name
   config.dtype = 'float32'
   config.model.closing_norm = bool(closing_norm)
-  source = input_pipeline.open_source(config, 'train[:8]')
+  source = batches_lib.open_source(config, 'train[:8]')
   images = next(source.eval_images([np.arange(8)]))
   small_jobs.random_run(config, tmp_path / 'run', images)
   export.export(tmp_path / 'run', 'timm', tmp_path / 'out')

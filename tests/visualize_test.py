@@ -11,7 +11,7 @@ import pytest
 from selfie_jax import command_line
 from selfie_jax import errors
 from selfie_jax import visualize
-from selfie_jax.data import input_pipeline
+from selfie_jax.data import batches as batches_lib
 from selfie_jax.inference import model as model_lib
 from selfie_jax.inference import samples
 from selfie_jax.tasks import pretrain
@@ -98,7 +98,7 @@ def test_puzzles_are_those_of_the_evaluation(finished, batch):
 
 def test_test_images_keep_their_labels_and_puzzles(pretrain_config):
   shown = samples.read_test(pretrain_config)
-  source = input_pipeline.open_source(pretrain_config, 'test')
+  source = batches_lib.open_source(pretrain_config, 'test')
   assert len(set(shown.index.tolist())) == samples.LIMIT < source.size
   images = next(source.eval_images([shown.index]))
   np.testing.assert_array_equal(shown.images, images)

@@ -1,27 +1,23 @@
 """From a data set's name to a prepared tfds builder."""
 
 import contextlib
-import difflib
 import io
-from urllib import parse
 
 from absl import logging
 from etils import epath
 import numpy as np
-import requests
 import tensorflow_datasets as tfds
 
 from selfie_jax import cache
 from selfie_jax import data as data_lib
 from selfie_jax import errors
 from selfie_jax.data import digits
-from selfie_jax.data import disk
+from selfie_jax.data import retry
 from selfie_jax.data import tf
 
 tfds.disable_progress_bar()
 
 _RUNS_AT_ONCE = '`python main.py --config=configs/digits_pretrain.py`'
-_CONNECT_SECONDS = 10
 
 
 def open_builder(dataset) -> tfds.core.DatasetBuilder:
@@ -100,11 +96,11 @@ def _open_digits(data_dir: str) -> tfds.core.DatasetBuilder:
   try:
     # tfds prepares beside the final folder and renames at the end, which fails
     # for the second of two processes; then the first one's files are there.
-    return disk.patiently(folder, open_or_prepare)
+    return retry.with_retries(folder, open_or_prepare)
   except Exception as error:
     raise errors.UserError(
       f"Data set 'digits' cannot be prepared in {folder}"
-      f' ({disk.reason(error.__cause__ or error)}); name a folder that can be'
+      f' ({retry.reason(error.__cause__ or error)}); name a folder that can be'
       ' written with --config.dataset.data_dir=DIR.'
     ) from error
 
@@ -113,22 +109,29 @@ def _find(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
   """The builder of a set, prepared or not."""
   folder = data_dir or None
   try:
-    builder = _patient_builder(name, folder)
+    builder = _load_builder(name, folder)
     if not _is_prepared(builder) and ':' not in name:
       # Any other prepared version is as good as the code's newest.
-      builder = _patient_builder(f'{name}:*.*.*', folder)
+      builder = _load_builder(f'{name}:*.*.*', folder)
     return builder
   except tfds.core.DatasetNotFoundError as error:
-    raise _unknown(name, data_dir) from error
+    # tfds says it with all its names; those in a folder are not among them.
+    raise errors.UserError(
+      f"There is no data set '{name}' in tfds or in"
+      f' {folder or tfds.core.constants.DATA_DIR}; type'
+      " --config.dataset.name=NAME: 'digits', 'folder' (your own images at"
+      ' --config.dataset.path) or an image set of'
+      ' https://www.tensorflow.org/datasets/catalog'
+    ) from error
   except (ImportError, ValueError) as error:
     raise errors.UserError(
-      f"Data set '{name}' cannot be opened ({disk.reason(error)}); type a tfds"
+      f"Data set '{name}' cannot be opened ({retry.reason(error)}); type a tfds"
       " name such as 'cifar10' or 'imagenet_resized/32x32', or 'digits'."
     ) from error
 
 
-def _patient_builder(name: str, folder: str | None) -> tfds.core.DatasetBuilder:
-  return disk.patiently(
+def _load_builder(name: str, folder: str | None) -> tfds.core.DatasetBuilder:
+  return retry.with_retries(
     f"data set '{name}'", lambda: tfds.builder(name, data_dir=folder)
   )
 
@@ -143,40 +146,21 @@ def _is_prepared(builder: tfds.core.DatasetBuilder) -> bool:
     except tf.errors.NotFoundError:  # a bucket's
       return False
 
-  return disk.patiently(str(builder.data_path), look)
+  return retry.with_retries(str(builder.data_path), look)
 
 
 def _check_files(builder: tfds.core.DatasetBuilder) -> None:
   """In a bucket a folder is renamed file by file, and may be half there."""
   path = builder.data_path
-  there = disk.patiently(str(path), lambda: {x.name for x in path.iterdir()})
+  there = retry.with_retries(
+    str(path), lambda: {x.name for x in path.iterdir()}
+  )
   splits = builder.info.splits.values()
   if not splits or {x for split in splits for x in split.filenames} - there:
     raise errors.UserError(
       f'{path} lacks files of the data set, as if its preparation had been'
       ' stopped halfway; delete that folder and type the same command again'
     )
-
-
-def _unknown(name: str, data_dir: str) -> errors.UserError:
-  folder = epath.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
-  prepared = [
-    '/'.join(info.relative_to(folder).parts[:-2])
-    for depth in ('*/*', '*/*/*')
-    for info in sorted(folder.glob(f'{depth}/dataset_info.json'))
-  ]
-  prepared = sorted(set(prepared))
-  valid = ['digits', *tfds.list_builders(), *prepared]
-  close = difflib.get_close_matches(name, sorted(set(valid)), n=3)
-  return errors.UserError(
-    f"There is no data set '{name}'; "
-    + (f'did you mean {" or ".join(close)}? ' if close else '')
-    + "valid are 'digits', 'folder' (your own images at"
-    ' --config.dataset.path), every image set of'
-    ' https://www.tensorflow.org/datasets/catalog'
-    f' and what is prepared in {folder} ({", ".join(prepared) or "nothing"}):'
-    ' type --config.dataset.name=NAME.'
-  )
 
 
 def _check_features(builder: tfds.core.DatasetBuilder) -> None:
@@ -214,10 +198,9 @@ def _prepare(builder: tfds.core.DatasetBuilder, dataset) -> None:
   data_lib.load_tensorflow()  # or tfds loads all of it
   tfds.enable_progress_bar()
   try:
-    _check_network(builder)
     builder.download_and_prepare()
   except Exception as error:
-    reason = f'getting it failed ({disk.reason(error, 1000)})'
+    reason = f'getting it failed ({retry.reason(error, 1000)})'
     raise _absent(builder, dataset.name, reason) from error
   finally:
     tfds.disable_progress_bar()
@@ -233,18 +216,3 @@ def _absent(
     " data_dir='DIR').download_and_prepare()\"` and type"
     f' --config.dataset.data_dir=DIR; {_RUNS_AT_ONCE} runs at once.'
   )
-
-
-def _check_network(builder: tfds.core.DatasetBuilder) -> None:
-  """Fails within seconds where tfds would retry a dead network for minutes."""
-  downloads = epath.Path(builder.data_dir_root) / 'downloads'
-  is_here = any(files for _, _, files in downloads.walk())
-  urls = [url for url in builder.url_infos or () if url.startswith('http')]
-  if builder.MANUAL_DOWNLOAD_INSTRUCTIONS or is_here or not urls:
-    return
-  try:
-    # Any answer will do, an error page too; proxies are honoured.
-    requests.head(urls[0], timeout=_CONNECT_SECONDS)
-  except requests.RequestException as error:
-    host = parse.urlsplit(urls[0]).hostname
-    raise ConnectionError(f'there is no connection to {host}') from error

@@ -1,207 +1,215 @@
-"""Many pieces of files read at once, which hides how long each takes.
+"""Many byte ranges of files are read at once, which hides each one's latency.
 
-A disk is read by threads. A bucket is read by tensorstore, which keeps its
-connections: TensorFlow's own reader makes one for each piece, and asks for 64
-MiB whatever is wanted.
+One pool of threads reads them from a disk or a bucket (gs://). A bucket is read
+by tensorstore, which keeps its connections open; TensorFlow's reader opens one
+for each range and asks for 64 MiB of it.
 """
 
-import asyncio
-import atexit
-from collections.abc import Awaitable
 from collections.abc import Callable
-from collections.abc import Coroutine
 from collections.abc import Sequence
 from concurrent import futures
 import dataclasses
 import functools
-import threading
+import logging
+import os
 from typing import Any
-from typing import TypeVar
 
 import numpy as np
 import tensorstore
 
-from selfie_jax.data import disk
+from selfie_jax import errors
+from selfie_jax.data import retry
+from selfie_jax.data import tf
+from selfie_jax.data import threads
 
-THREADS = 16
+logger = logging.getLogger(__name__)
+
+THREADS = 128
 _BUCKETS = 'gs://'
-_REQUESTS = 2048  # in flight to buckets; who asks limits them further
-_SECONDS = 60  # an answer that takes longer is lost
-_LAST_SECONDS = 10  # likewise at the end of the process
-# Pieces of a file that lie so close are read together, up to so many bytes.
+_FOLDER = 'selfie_jax'  # in a bucket, beside the files
+_SECONDS = 60  # a bucket that takes longer to answer has failed
+_LAST_SECONDS = 10  # the same at the end of the process
+# Ranges of a file that lie so close are read together, up to so many bytes.
 _GAP, _LONGEST = 1 << 16, 1 << 23
 
-T = TypeVar('T')
-
-pool = futures.ThreadPoolExecutor(THREADS, 'reading')
+pool = threads.Pool(THREADS)
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
-  """Pieces of files that are on their way.
+class PendingRead:
+  """Byte ranges of files that are being read.
 
   Attributes:
-    requests: what is read at once.
-    pieces: number of the request, start and end in it, of each piece.
+    requests: contents to come, of one range or of several neighbours.
+    ranges: for each range the number of its request, and start and end in it.
   """
 
   requests: Sequence[futures.Future]
-  pieces: Sequence[tuple[int, int | None, int | None]]
+  ranges: Sequence[tuple[int, int | None, int | None]]
 
   def result(self) -> list[bytes]:
-    """Waits for the pieces.
-
-    Raises:
-      UserError: one cannot be read.
-    """
+    """Waits for the contents; UserError if one cannot be read."""
     contents = [request.result() for request in self.requests]
-    return [contents[number][start:end] for number, start, end in self.pieces]
+    return [contents[number][start:end] for number, start, end in self.ranges]
 
   def cancel(self) -> None:
-    """Gives up what has not been read yet."""
+    """Gives up what has not begun yet."""
     for request in self.requests:
       request.cancel()
 
 
-def whole(paths: Sequence[str]) -> Reading:
+def whole_files(paths: Sequence[str]) -> PendingRead:
   """Begins to read files."""
-  return Reading(
-    [begin(path) for path in paths],
+  return PendingRead(
+    [pool.submit(read, path) for path in paths],
     [(number, None, None) for number in range(len(paths))],
   )
 
 
-def pieces(
+def byte_ranges(
   paths: Sequence[str],
   files: np.ndarray,
   offsets: np.ndarray,
   lengths: np.ndarray,
-) -> Reading:
-  """Begins to read pieces of files, neighbours together.
+) -> PendingRead:
+  """Begins to read ranges of files, neighbours in one request.
 
   Args:
     paths: the files.
-    files: which of them each piece is in, integers, [n].
+    files: which of them each range is in, integers, [n].
     offsets: where it begins there, bytes, [n].
     lengths: bytes, [n].
   """
-  requests: list[futures.Future] = []
-  where: list = [None] * len(files)
-  begun = file = start = end = None
-
-  def close():
-    if begun is not None:
-      requests.append(begin(paths[file], start, end - start))
-
+  spans: list[list[int]] = []  # file, start and end of each request
+  ranges: list[Any] = [None] * len(files)
   order = np.lexsort((offsets, files))
   columns = (order, files[order], offsets[order], lengths[order])
-  for place, number, offset, length in zip(
+  for place, file, start, length in zip(
     *(column.tolist() for column in columns), strict=True
   ):
-    if (
-      begun is None
-      or number != file
-      or offset > end + _GAP
-      or offset + length > start + _LONGEST
-    ):
-      close()
-      begun, file, start, end = len(requests), number, offset, offset
-    where[place] = begun, offset - start, offset - start + length
-    end = max(end, offset + length)
-  close()
-  return Reading(requests, where)
+    end = start + length
+    last = spans[-1] if spans else [-1, 0, 0]
+    if file != last[0] or start > last[2] + _GAP or end > last[1] + _LONGEST:
+      last = [file, start, end]
+      spans.append(last)
+    last[2] = max(last[2], end)
+    ranges[place] = len(spans) - 1, start - last[1], end - last[1]
+  requests = [
+    pool.submit(read, paths[file], start, end - start)
+    for file, start, end in spans
+  ]
+  return PendingRead(requests, ranges)
 
 
-def begin(path: str, offset: int = 0, length: int = -1) -> futures.Future:
-  """Begins to read a file, or `length` bytes of it; see disk.read."""
-  if not is_in_bucket(path):
-    return pool.submit(disk.read, path, offset, length)
+def read(path: str, offset: int = 0, length: int = -1) -> bytes:
+  """Reads a file, or `length` bytes of it; see retry.with_retries."""
+  return retry.with_retries(path, _read_once, path, offset, length)
 
-  async def read() -> bytes:
-    content = await _ask(path, 'read', byte_range=slice(offset, end))
+
+def _read_once(path: str, offset: int, length: int) -> bytes:
+  if is_in_bucket(path):
+    end = None if length < 0 else offset + length
+    content = _ask(path, 'read', byte_range=slice(offset, end))
     if content is None:
       raise FileNotFoundError('the bucket has no such object')
-    return content
-
-  end = None if length < 0 else offset + length
-  return _start(_patiently(path, read))
+  else:
+    # The plain open is several times faster; gfile knows s3:// and its like.
+    opener = tf.io.gfile.GFile if '://' in path else open
+    with opener(path, 'rb') as stream:
+      if offset:
+        stream.seek(offset)
+      content = stream.read(length)
+  if len(content) < length:
+    raise OSError(f'it ends before byte {offset + length}')
+  return content
 
 
 def is_in_bucket(path: str) -> bool:
-  """Whether a path is that of an object."""
+  """Whether a path is that of an object in a bucket."""
   return path.startswith(_BUCKETS)
 
 
-def load_object(path: str) -> bytes | None:
-  """An object of a bucket, None if there is none; see disk.patiently."""
-  return _start(_patiently(path, lambda: _ask(path, 'read'))).result()
+def cached(
+  key: list,
+  paths: Sequence[str],
+  make: Callable[[], retry.Arrays],
+  is_beside: bool = False,
+) -> retry.Arrays:
+  """`make()`, stored until one of the files changes; see retry.cached.
+
+  Args:
+    key: what the arrays follow from beside the files.
+    paths: the files; their sizes and times are compared.
+    make: gives arrays by name.
+    is_beside: whether to store them in the files' bucket too, for others.
+  """
+  key = [*key, *pool.map(_size_and_time, paths)]
+  if not is_beside:
+    return retry.cached(key, make)
+  folder = os.path.dirname(paths[0])
+  path = f'{folder}/{_FOLDER}/{retry.digest(key)}.npz'
+
+  def load_or_make() -> retry.Arrays:
+    content = retry.with_retries(path, _ask, path, 'read')
+    arrays = retry.unpack(path, content)
+    if arrays is None:
+      arrays = make()
+      try:
+        retry.with_retries(path, _ask, path, 'write', retry.pack(arrays))
+      except errors.UserError as error:
+        logger.warning(
+          'The index of %s cannot be stored: %s. The next machine reads all'
+          ' files again',
+          folder,
+          error,
+        )
+    return arrays
+
+  return retry.cached(key, load_or_make)
 
 
-def save_object(path: str, content: bytes) -> None:
-  """Writes an object whole or not at all; see disk.patiently."""
-  _start(_patiently(path, lambda: _ask(path, 'write', content))).result()
+def _size_and_time(path: str) -> tuple[int, int]:
+  """Bytes and time of a file: others after it has changed."""
+
+  def look() -> tuple[int, int]:
+    if '://' in path:
+      status = tf.io.gfile.stat(path)
+      return status.length, status.mtime_nsec
+    found = os.stat(path)
+    return found.st_size, found.st_mtime_ns
+
+  return retry.with_retries(path, look)
 
 
-async def _patiently(path: str, ask: Callable[[], Awaitable[T]]) -> T:
-  """As disk.patiently, without a thread that waits."""
-  pauses = iter(disk.PAUSES)
-  while True:
-    try:
-      async with asyncio.timeout(_SECONDS):
-        return await ask()
-    except TimeoutError:
-      failure: Exception = OSError(f'no answer within {_SECONDS} seconds')
-    except Exception as error:  # tensorstore has no class of its own
-      failure = error
-    pause = next(pauses, None)
-    if pause is None:
-      raise disk.failure(path, failure) from failure
-    await asyncio.sleep(pause)
-
-
-async def _ask(path: str, what: str, *arguments, **keywords) -> bytes | None:
+def _ask(path: str, what: str, *arguments, **keywords) -> bytes | None:
   """Asks a bucket once; gives the content of an object that is there."""
   bucket, _, name = path.removeprefix(_BUCKETS).partition('/')
-  ask = getattr(_store(bucket), what)
-  # Goes on where it is given up: tensorstore may abort a process that ends with
-  # a request that was cancelled. `_end` waits for those that are on the way.
-  answer = await asyncio.shield(ask(name, *arguments, **keywords))
+  request = getattr(_bucket(bucket), what)(name, *arguments, **keywords)
+  # A request that is given up may abort a process that ends just then.
+  for seconds in range(_SECONDS):
+    try:
+      answer = request.result(timeout=1)
+      break
+    except TimeoutError:
+      if threads.is_ending() and seconds > _LAST_SECONDS:
+        raise futures.CancelledError from None
+    except Exception as error:  # tensorstore has no class of its own
+      raise OSError(retry.reason(error)) from error
+  else:
+    raise OSError(f'no answer within {_SECONDS} seconds')
   is_there = getattr(answer, 'state', '') == 'value'
   return answer.value if is_there else None
 
 
-def _start(coroutine: Coroutine[Any, Any, T]) -> 'futures.Future[T]':
-  return asyncio.run_coroutine_threadsafe(coroutine, _loop())
-
-
 @functools.cache
-def _store(bucket: str) -> tensorstore.KvStore:
+def _bucket(bucket: str) -> tensorstore.KvStore:
   """A bucket, opened without asking it for anything."""
   context = tensorstore.Context(
     {
-      'gcs_request_concurrency': {'limit': _REQUESTS},
+      'gcs_request_concurrency': {'limit': THREADS},
       # Tried again here, and not for a quarter of an hour as by default.
       'gcs_request_retries': {'max_retries': 1, 'initial_delay': '10ms'},
     }
   )
   spec = {'driver': 'gcs', 'bucket': bucket}
   return tensorstore.KvStore.open(spec, context=context).result()
-
-
-@functools.cache
-def _loop() -> asyncio.AbstractEventLoop:
-  """Runs in a thread of its own for as long as the process does."""
-  loop = asyncio.new_event_loop()
-  threading.Thread(target=loop.run_forever, name='buckets', daemon=True).start()
-  atexit.register(_end, loop)
-  return loop
-
-
-def _end(loop: asyncio.AbstractEventLoop) -> None:
-  """Waits for what buckets still answer; the process would abort without."""
-
-  async def answers():
-    if on_the_way := asyncio.all_tasks() - {asyncio.current_task()}:
-      await asyncio.wait(on_the_way, timeout=_LAST_SECONDS)
-
-  asyncio.run_coroutine_threadsafe(answers(), loop).result()

@@ -1,56 +1,38 @@
-"""Random access to the encoded images of a prepared tfds split."""
+"""Random access to the encoded images of a prepared tfds split.
+
+Where the records of its files lie and what their labels are is found by reading
+the files once, in one process of a job, and cached; for files in a bucket
+beside them, where the next machine finds it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
 import functools
+import os
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from selfie_jax import distributed
 from selfie_jax import errors
-from selfie_jax.data import datasets
-from selfie_jax.data import disk
-from selfie_jax.data import index as index_lib
 from selfie_jax.data import reading
+from selfie_jax.data import retry
 from selfie_jax.data import tf
 from selfie_jax.data.photos import images
 
+# https://www.tensorflow.org/tutorials/load_data/tfrecord: 8 bytes length and 4
+# bytes checksum before the data, 4 bytes checksum after it.
+_HEADER, _FOOTER = 12, 4
+_BUFFER = 1 << 22  # bytes of a file read at once
 _CHUNK = 256  # records given out at once
-
-
-def open_records(
-  builder: tfds.core.DatasetBuilder,
-  split,
-  broadcast_from_primary: index_lib.FromPrimary = lambda make: make(),
-) -> Records:
-  """The records of a prepared builder's split, or of parts of one.
-
-  Args:
-    builder: of a data set that is on the disk or in a bucket.
-    split: tfds's split info.
-    broadcast_from_primary: see index.find.
-
-  Raises:
-    UserError: they are neither TFRecord nor ArrayRecord.
-  """
-  file_format = builder.info.file_format
-  if file_format is tfds.core.FileFormat.TFRECORD:
-    return Records(builder, split, broadcast_from_primary)
-  if file_format is tfds.core.FileFormat.ARRAY_RECORD:
-    return ArrayRecords(builder, split, broadcast_from_primary)
-  raise errors.UserError(
-    f"Data set '{builder.info.full_name}' is stored as"
-    f' {getattr(file_format, "value", file_format)}; prepare it with'
-    " download_and_prepare(file_format='tfrecord') or 'array_record'"
-  )
+_FORMATS = tfds.core.FileFormat.TFRECORD, tfds.core.FileFormat.ARRAY_RECORD
 
 
 class Records:
-  """The examples of a split stored as TFRecord, in the order of its files.
-
-  Where they lie and what their labels are is found on first need.
+  """The examples of a split, TFRecord or ArrayRecord, in their files' order.
 
   Attributes:
     name: of the data set and the split.
@@ -58,179 +40,201 @@ class Records:
     labels: int32, [size].
     class_names: one string for each label.
     metadata: what stays the same when the files are moved.
-    may_be_damaged: False, an image that cannot be decoded is an error.
+    skip_corrupt: False, an image that cannot be decoded is an error.
     in_bucket: whether the files are in a bucket.
   """
 
-  may_be_damaged = False
+  skip_corrupt = False
 
-  def __init__(
-    self, builder, split, broadcast_from_primary: index_lib.FromPrimary
-  ):
+  def __init__(self, builder: tfds.core.DatasetBuilder, split):
+    """Takes a prepared builder and tfds's split info; opens no file.
+
+    Raises:
+      UserError: the files are neither TFRecord nor ArrayRecord.
+    """
+    self._format = builder.info.file_format
+    if self._format not in _FORMATS:
+      raise errors.UserError(
+        f"Data set '{builder.info.full_name}' is stored as"
+        f' {getattr(self._format, "value", self._format)}; prepare it with'
+        " download_and_prepare(file_format='tfrecord') or 'array_record'"
+      )
     self.name = f'{builder.info.full_name} {split.name}'
     self.size = split.num_examples
     self.class_names = builder.info.features['label'].names
     self.metadata = {'images': self.size, 'classes': list(self.class_names)}
-    self._builder, self._split = builder, split
-    self._parts = split.file_instructions
-    self._paths = sorted({part.filename for part in self._parts})
+    self._split = split
+    parts = split.file_instructions
+    counts = {part.filename: part.examples_in_shard for part in parts}
+    self._paths = sorted(counts)
+    self._counts = np.array([counts[path] for path in self._paths])
     self.in_bucket = reading.is_in_bucket(self._paths[0])
+    # Of each example: the number of its file, and its own number there.
+    self._files = np.concatenate(
+      [np.full(part.take, self._paths.index(part.filename)) for part in parts]
+    )
+    self._numbers = np.concatenate(
+      [np.arange(part.skip, part.skip + part.take) for part in parts]
+    )
+    # Its number among those of all the files.
+    self._firsts = np.cumsum(self._counts) - self._counts
+    self._rows = self._firsts[self._files] + self._numbers
     self._image = tfds.features.FeaturesDict(
       {'image': builder.info.features['image']}
     )
-    self._from_primary = broadcast_from_primary
 
-  @property
+  @functools.cached_property
   def labels(self) -> np.ndarray:
-    return self._index[3]
+    return self._index['labels'][self._rows]
 
-  def begin(self, positions: np.ndarray) -> reading.Reading:
-    """Begins to read serialized examples."""
-    files, offsets, lengths, _ = (column[positions] for column in self._index)
-    return reading.pieces(self._paths, files, offsets, lengths)
+  def submit(self, positions: np.ndarray) -> Any:
+    """Begins to read serialized examples; `result()` waits for them."""
+    if self._format is tfds.core.FileFormat.ARRAY_RECORD:
+      rows = self._rows[positions].tolist()
+      return reading.pool.submit(
+        retry.with_retries, self.name, self._read_arrays, rows
+      )
+    rows, files = self._rows[positions], self._files[positions]
+    offsets = self._offsets[rows] - self._offsets[self._firsts[files]] + _HEADER
+    lengths = self._index['lengths'][rows]
+    return reading.byte_ranges(self._paths, files, offsets, lengths)
 
   def read(self, positions: np.ndarray) -> list[bytes]:
     """Reads serialized examples: one bytes for each of the positions."""
-    return self.begin(positions).result()
+    return self.submit(positions).result()
 
   def encoded_image(self, record: tf.Tensor) -> tf.Tensor:
     """The image's file inside of a record, both string scalars."""
     skip = {'image': tfds.decode.SkipDecoding()}
     return self._image.deserialize_example(record, decoders=skip)['image']
 
-  def in_order(self) -> Iterator[tuple[np.ndarray, list[bytes]]]:
-    """All examples, some at a time: labels int32, serialized examples."""
+  def in_order(self) -> Iterator[tuple[np.ndarray, np.ndarray, tf.Tensor]]:
+    """All examples, some at a time: positions, labels int32, serialized."""
+    end = 0
+    for part in self._split.file_instructions:
+      for examples in self._scan(part.filename, part.skip, part.take):
+        first, end = end, end + len(examples)
+        yield np.arange(first, end), _parse_labels(examples), examples
+    if end != self.size:
+      raise _incomplete(self.name, end, self.size)
+
+  def cached(self, key: list, make: Callable[[], retry.Arrays]) -> retry.Arrays:
+    """`make()`, stored in the cache folder until a file changes."""
+    key = [*key, self._split.name, *map(os.path.basename, self._paths)]
+    return reading.cached(key, self._paths, make)
+
+  def locate(self, position: int) -> str:
+    """Where an example lies, in words."""
+    path, number = self._paths[self._files[position]], self._numbers[position]
+    return f'{path}, example {number}'
+
+  def decode_error(self, record: bytes) -> str:
+    """Why the image of a record cannot be decoded; '' if it can."""
+    encoded = self.encoded_image(tf.constant(record)).numpy()
+    return images.decode_error(encoded, bytes)
+
+  @functools.cached_property
+  def _index(self) -> retry.Arrays:
+    """'lengths' of all examples of the files, bytes, and their 'labels'."""
+    names = [os.path.basename(path) for path in self._paths]
+    return distributed.broadcast_from_primary(
+      lambda: reading.cached(
+        ['index', *names], self._paths, self._make_index, self.in_bucket
+      )
+    )
+
+  @functools.cached_property
+  def _offsets(self) -> np.ndarray:
+    """Where each example begins if the files follow each other, bytes."""
+    sizes = self._index['lengths'].astype(np.int64) + _HEADER + _FOOTER
+    return np.cumsum(sizes) - sizes
+
+  def _make_index(self) -> retry.Arrays:
+    """Reads all files; decodes no image."""
+    progress = retry.Progress(
+      f'Looking for the records of {self._paths[0]}, ...',
+      'files',
+      len(self._paths),
+    )
+    columns = []
+    for path, count, found in zip(
+      self._paths,
+      self._counts.tolist(),
+      reading.pool.map(self._describe, self._paths),
+      strict=True,
+    ):
+      if len(found[0]) != count:
+        raise _incomplete(path, len(found[0]), count)
+      columns.append(found)
+      progress.add(1)
+    lengths, labels = map(np.concatenate, zip(*columns, strict=True))
+    return {'lengths': lengths, 'labels': labels}
+
+  def _describe(self, path: str) -> tuple[np.ndarray, np.ndarray]:
+    """Lengths, bytes, and labels of a file's examples: int32."""
+    lengths, labels = [np.empty(0, np.int32)], [np.empty(0, np.int32)]
+    for examples in self._scan(path, 0, -1):
+      lengths.append(tf.strings.length(examples).numpy())
+      labels.append(_parse_labels(examples))
+    return np.concatenate(lengths), np.concatenate(labels)
+
+  def _scan(self, path: str, first: int, count: int) -> Iterator[tf.Tensor]:
+    """Examples of a file in their order, strings [up to 256]; -1 for all."""
     batches, done = None, 0
 
     def read_next():
       nonlocal batches
       try:
-        batches = batches or self._batches(done)
+        batches = batches or self._open(path, first, count, done)
         return next(batches, None)
       except Exception:
-        batches = None  # to be opened again where it failed
+        batches = None  # opened again where it failed
         raise
 
-    while (batch := disk.patiently(self.name, read_next)) is not None:
-      labels = index_lib.parse_labels(tf.constant(batch)).numpy()
-      yield labels.astype(np.int32), list(batch)
+    while (batch := retry.with_retries(path, read_next)) is not None:
       done += len(batch)
-    if done != self.size:
-      raise _incomplete(self.name, done, self.size)
+      yield batch
 
-  def remembered(
-    self, what: list, make: Callable[[], disk.Arrays]
-  ) -> disk.Arrays:
-    """`make()`, kept in the cache folder for as long as the files stay."""
-    states = reading.pool.map(index_lib.state, self._paths)
-    return disk.remembered([*what, self._split.name, *states], make)
-
-  def where(self, position: int) -> str:
-    """Where an example lies."""
-    path, number = self._place(position)
-    return f'{path} at byte {index_lib.offset(path, number)}'
-
-  def why_damaged(self, record: bytes) -> str:
-    """Why the image of a record cannot be decoded; '' if it can."""
-    encoded = self.encoded_image(tf.constant(record)).numpy()
-    return images.why_damaged(encoded, bytes)
-
-  def _batches(self, first: int) -> Iterator[np.ndarray]:
-    """Batches of the examples from position `first` on.
-
-    tfds would take twice as long to give them out.
-    """
-    names = [part.filename for part in self._parts]
-    ranges = np.array([(p.skip, p.take) for p in self._parts], np.int64)
-    data = tf.data.Dataset.from_tensor_slices((names, ranges)).flat_map(
-      lambda path, part: (
-        tf.data.TFRecordDataset(path, buffer_size=index_lib.BUFFER)
-        .skip(part[0])
-        .take(part[1])
-      )
+  def _open(
+    self, path: str, first: int, count: int, done: int
+  ) -> Iterator[tf.Tensor]:
+    """The same from the example first + done on, without retries."""
+    if self._format is tfds.core.FileFormat.TFRECORD:
+      data = tf.data.TFRecordDataset(path, buffer_size=_BUFFER)
+      data = data.skip(first).take(count).skip(done)
+      return iter(data.batch(_CHUNK).prefetch(2))
+    file = self._paths.index(path)
+    stop = self._counts[file] if count < 0 else first + count
+    rows = range(*(self._firsts[file] + [first + done, stop]))
+    return (
+      tf.constant(self._read_arrays(rows[i : i + _CHUNK]))
+      for i in range(0, len(rows), _CHUNK)
     )
-    return data.skip(first).batch(_CHUNK).prefetch(2).as_numpy_iterator()
 
-  def _place(self, position: int) -> tuple[str, int]:
-    """The file of an example, and its number there."""
-    ends = np.cumsum([part.take for part in self._parts])
-    number = int(np.searchsorted(ends, position, 'right'))
-    part = self._parts[number]
-    return part.filename, part.skip + position - int(ends[number] - part.take)
-
-  @functools.cached_property
-  def _index(self) -> tuple[np.ndarray, ...]:
-    """Files (numbers in _paths), offsets, lengths and labels, each [size]."""
-    whole = index_lib.find(self._paths, self._from_primary)
-    firsts = np.cumsum(whole.counts) - whole.counts
-    columns = []
-    for part in self._parts:
-      file = self._paths.index(part.filename)
-      count = int(whole.counts[file])
-      if count != part.examples_in_shard:
-        raise _incomplete(part.filename, count, part.examples_in_shard)
-      taken = slice(part.skip, part.skip + part.take)
-      begin = int(firsts[file])
-      columns.append(
-        (
-          np.full(part.take, file),
-          whole.offsets(file)[taken],
-          whole.lengths[begin : begin + count][taken],
-          whole.labels[begin : begin + count][taken],
-        )
-      )
-    return tuple(map(np.concatenate, zip(*columns, strict=True)))
-
-
-class ArrayRecords(Records):
-  """The same of a split stored as ArrayRecord, read by tfds's data source.
-
-  It knows where its records lie; their labels are found as those of TFRecord.
-  """
-
-  def begin(self, positions: np.ndarray):
-    return reading.pool.submit(self._read, positions)
-
-  def where(self, position: int) -> str:
-    path, number = self._place(position)
-    return f'{path}, record {number}'
-
-  def _read(self, positions: np.ndarray) -> list[bytes]:
-    keys = positions.tolist()
-
-    def read():
-      try:
-        return list(self._examples.__getitems__(keys))
-      except Exception as error:  # array_record has no class of its own
-        self.__dict__.pop('_examples', None)  # its files are opened again
-        raise OSError(disk.reason(error)) from error
-
-    return disk.patiently(self.name, read)
-
-  def _batches(self, first: int) -> Iterator[np.ndarray]:
-    for begin in range(first, self.size, _CHUNK):
-      end = min(begin + _CHUNK, self.size)
-      yield np.array(self._read(np.arange(begin, end)), object)
+  def _read_arrays(self, rows) -> list[bytes]:
+    """Examples of ArrayRecord files by their numbers among all of them."""
+    try:
+      return self._arrays.__getitems__(rows)
+    except Exception as error:  # array_record has no class of its own
+      self.__dict__.pop('_arrays', None)  # its files are opened again
+      raise OSError(retry.reason(error)) from error
 
   @functools.cached_property
-  def labels(self) -> np.ndarray:
-    def find() -> np.ndarray:
-      def make():
-        some = [labels for labels, _ in self.in_order()]
-        return {'labels': np.concatenate(some)}
+  def _arrays(self):
+    try:
+      from array_record.python import array_record_data_source
+    except ImportError as error:
+      raise errors.UserError(
+        f'{self.name} is stored as ArrayRecord: pip install array_record'
+      ) from error
+    return array_record_data_source.ArrayRecordDataSource(self._paths)
 
-      return index_lib.remembered(self._split.name, self._paths, make)['labels']
 
-    return self._from_primary(find)
-
-  @functools.cached_property
-  def _examples(self):
-    """tfds's data source; it gives out serialized examples."""
-    with datasets.quiet():
-      return self._builder.as_data_source(
-        self._split.name,
-        deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
-      )
+def _parse_labels(examples: tf.Tensor) -> np.ndarray:
+  """The labels of serialized examples: int32, [n]."""
+  label = tf.io.FixedLenFeature([], tf.int64)
+  parsed = tf.io.parse_example(examples, {'label': label})['label']
+  return parsed.numpy().astype(np.int32)
 
 
 def _incomplete(name: str, count: int, expected: int) -> errors.UserError:

@@ -1,51 +1,50 @@
-"""The images of a split, behind one face: in memory or on the disk."""
+"""The images of a split, behind one interface: in memory or decoded as read."""
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from concurrent import futures
 import dataclasses
 import functools
-import itertools
-import logging
+from typing import Any
 
 import numpy as np
 import PIL
 
+from selfie_jax import cache
 from selfie_jax import data as data_lib
+from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.data import augment
-from selfie_jax.data import index
-from selfie_jax.data import parallel
+from selfie_jax.data import decoding
 from selfie_jax.data import records
+from selfie_jax.data import retry
 from selfie_jax.data import tf
+from selfie_jax.data import threads
 from selfie_jax.data.photos import folder
 
-logger = logging.getLogger(__name__)
-
-_KEPT_GIB = 0.5  # decoded sets up to this are kept in the cache folder too
+_CACHED_GIB = 0.5  # decoded sets up to this are stored in the cache folder too
 # What their pixels come from. The number is ours: raise it with a change of
 # augment.decode_whole or of photos.images.
 _DECODERS = 1, data_lib.tensorflow_version(), PIL.__version__
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-  """What a training batch is made of.
+class BatchSpec:
+  """Which images a batch has; to train on, also how they are augmented.
 
   Attributes:
     indices: positions in the set, int64, [batch].
-    offsets: see `augment.crop_and_flip`, for the crops 'pad' and 'none'.
-    seeds: see `augment.decode_random_crop`, for 'random_resized'.
-    flips: bool, [batch].
+    crops: [batch, 2]: the seeds of `augment.decode_random_crop` for the crop
+      'random_resized', else the offsets of `augment.crop_and_flip`.
+    flips: whether to mirror left to right, bool, [batch].
   """
 
   indices: np.ndarray
-  offsets: np.ndarray
-  seeds: np.ndarray
-  flips: np.ndarray
+  crops: np.ndarray | None = None
+  flips: np.ndarray | None = None
 
 
 class Source:
@@ -63,186 +62,185 @@ class Source:
       it fits and no crop needs the original resolution.
   """
 
-  def __init__(
-    self,
-    store: records.Records | folder.Folder,
-    config,
-    broadcast_from_primary: index.FromPrimary = lambda make: make(),
-  ):
-    """Takes the encoded images of a split; see input_pipeline.open_sources."""
-    self.name = store.name
-    self.class_names = store.class_names
-    self.num_classes = len(store.class_names)
+  def __init__(self, reader: records.Records | folder.Folder, config):
+    """Takes the encoded images of a split; reads none of them."""
+    self.name = reader.name
+    self.class_names = reader.class_names
+    self.num_classes = len(reader.class_names)
     self.image_size = config.image_size
     self._crops_encoded = config.augment.crop == 'random_resized'
-    gib = store.size * config.image_size**2 * 3 / 2**30
+    gib = reader.size * config.image_size**2 * 3 / 2**30
     self.in_memory = not self._crops_encoded and gib <= config.dataset.cache_gib
-    self._is_small = gib <= _KEPT_GIB
-    self._read_ahead = config.dataset.read_ahead if store.in_bucket else 0
-    self._store = store
-    self._from_primary = broadcast_from_primary
+    self._is_small = gib <= _CACHED_GIB
+    read_ahead = config.dataset.read_ahead if reader.in_bucket else 0
+    self._reads_ahead = max(read_ahead // config.batch_size - decoding.AHEAD, 1)
+    self._reader = reader
 
   @property
   def size(self) -> int:
     """Number of images; found on first use, as the next three are."""
     return len(self.labels)
 
-  @property
+  @functools.cached_property
   def labels(self) -> np.ndarray:
     """int32, [size], -1 for unlabelled."""
     if self.in_memory:
-      return self._decoded[1]
-    return self._store.labels[self._readable]
+      return self._decoded['labels']
+    return self._reader.labels[self._readable]
 
   @property
-  def left_out(self) -> np.ndarray:
+  def unreadable(self) -> np.ndarray:
     """Positions among all images of those that cannot be decoded, sorted."""
-    if not self._store.may_be_damaged:
+    if not self._reader.skip_corrupt:
       return np.empty(0, np.int64)
-    return self._decoded[2] if self.in_memory else self._damaged
+    return self._decoded['unreadable'] if self.in_memory else self._corrupt
 
   @property
   def metadata(self) -> dict[str, object]:
     """Numbers and names, for JSON, by which to know the data again."""
-    metadata = self._store.metadata
-    if self._store.may_be_damaged:
-      metadata = metadata | {'left_out': self._store.names(self.left_out)}
+    metadata = self._reader.metadata
+    if self._reader.skip_corrupt:
+      metadata = metadata | {'left_out': self._reader.names(self.unreadable)}
     return metadata
 
-  def check_left_out(self) -> tuple[float, str]:
-    """The share of images that are left out; and which, in words."""
-    left_out = self.left_out
-    named = self._store.describe_damaged(left_out) if left_out.size else ''
-    return left_out.size / self._store.size, named
+  def describe_unreadable(self) -> tuple[float, str]:
+    """The share of images that cannot be decoded; and which, in words."""
+    unreadable = self.unreadable
+    if not unreadable.size:
+      return 0.0, ''
+    text = self._reader.describe_unreadable(unreadable)
+    return unreadable.size / self._reader.size, text
 
   def eval_images(self, parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Images without augmentation.
 
     Args:
-      parts: positions in the set, [count] each, at least one; all but the
-        last equally many.
+      parts: positions in the set, [count] each.
 
     Returns:
       For each part, uint8, [count, s, s, 3].
     """
     if self.in_memory:
-      images = self._decoded[0]
-      gathered = parallel.gather(lambda part: images[part], parts)
-      return (found for _, found in gathered)
+      make = functools.partial(_gather, self._decoded['images'])
+    else:
+      make = functools.partial(self._decode, self._eval_decoder)
+    specs = (BatchSpec(part) for part in parts)
+    return (images for _, images in self._stream(specs, make))
+
+  def train_images(
+    self, specs: Iterable[BatchSpec], config
+  ) -> Iterator[tuple[BatchSpec, np.ndarray]]:
+    """Augmented images: each spec, with uint8 [batch, s, s, 3].
+
+    Args:
+      specs: what each batch is made of.
+      config: the config's `augment`.
+    """
+    padding = config.padding if config.crop == 'pad' else 0
+    border = {'padding': padding, 'border': config.border}
+    if self.in_memory:
+      make = functools.partial(_crop, self._decoded['images'], border)
+      return self._stream(specs, make)
+    if self._crops_encoded:
+      crop, dtype = augment.decode_random_crop, tf.int32
+      settings = {'min_area': config.min_area}
+    else:
+      crop, dtype, settings = augment.decode_padded_crop, tf.int64, border
+    decoder = decoding.Decoder(
+      self._reader,
+      functools.partial(crop, size=self.image_size, **settings),
+      tf.TensorSpec([None, 2], dtype),
+      tf.TensorSpec([None], tf.bool),
+    )
+    return self._stream(specs, functools.partial(self._decode, decoder))
+
+  def _stream(
+    self,
+    specs: Iterable[BatchSpec],
+    make: Callable[[BatchSpec, Any], np.ndarray],
+  ) -> Iterator[tuple[BatchSpec, np.ndarray]]:
+    """Each spec with `make(spec, its records)`, made ahead."""
+    cache.keep_memory()  # half of the time without, in memory
+    reads = threads.prefetch(self._begin_read, specs, self._reads_ahead)
+    batches = threads.prefetch(
+      lambda read: decoding.pool.submit(make, *read), reads, decoding.AHEAD
+    )
+    for (spec, _), batch in batches:
+      yield spec, batch.result()
+
+  def _begin_read(self, spec: BatchSpec) -> Any:
+    if self.in_memory:
+      return futures.Future()  # nothing waits for it
+    return self._reader.submit(self._readable[spec.indices])
+
+  def _decode(
+    self, decoder: decoding.Decoder, spec: BatchSpec, read
+  ) -> np.ndarray:
+    """Images that have been read, decoded and augmented."""
+    if not spec.indices.size:
+      return np.empty((0, self.image_size, self.image_size, 3), np.uint8)
+    positions = self._readable[spec.indices]
+    if spec.crops is None:
+      return decoder(positions, read.result())
+    return decoder(positions, read.result(), spec.crops, spec.flips)
+
+  @functools.cached_property
+  def _eval_decoder(self) -> decoding.Decoder:
     decode = (
       augment.decode_central_crop
       if self._crops_encoded
       else augment.decode_whole
     )
-    return self._decode(((indices,) for indices in parts), decode)
-
-  def train_images(
-    self, plans: Iterator[Plan], config
-  ) -> Iterator[tuple[Plan, np.ndarray]]:
-    """Augmented images: each plan, with uint8 [batch, s, s, 3].
-
-    Args:
-      plans: what each batch is made of; all of the same length.
-      config: the config's `augment`.
-    """
-    padding = config.padding if config.crop == 'pad' else 0
-    if self.in_memory:
-      images = self._decoded[0]
-
-      def crop(plan):
-        return augment.crop_and_flip(
-          images,
-          plan.indices,
-          plan.offsets,
-          plan.flips,
-          padding,
-          config.border,
-        )
-
-      yield from parallel.gather(crop, plans)
-      return
-    begun = collections.deque()
-
-    def columns():
-      for plan in plans:
-        begun.append(plan)
-        edges = plan.seeds if self._crops_encoded else plan.offsets
-        yield plan.indices, edges, plan.flips
-
-    if self._crops_encoded:
-      decode = functools.partial(
-        augment.decode_random_crop, min_area=config.min_area
-      )
-    else:
-      decode = functools.partial(
-        augment.decode_padded_crop, padding=padding, border=config.border
-      )
-    edge = tf.int32 if self._crops_encoded else tf.int64
-    specs = tf.TensorSpec([None, 2], edge), tf.TensorSpec([None], tf.bool)
-    for images in self._decode(columns(), decode, *specs):
-      yield begun.popleft(), images
-
-  @functools.cached_property
-  def _decoded(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All images, their labels, and the positions of those left out."""
-    what = ['images', self.image_size, self._store.metadata, _DECODERS]
-    make = functools.partial(
-      parallel.decode_images, self._store, self.image_size
+    return decoding.Decoder(
+      self._reader, lambda image: decode(image, self.image_size)
     )
-    kept = self._store.remembered(what, make) if self._is_small else make()
-    images, labels, positions = (
-      kept[name] for name in ('images', 'labels', 'positions')
-    )
-    damaged = np.setdiff1d(np.arange(self._store.size), positions)
-    if not self._store.may_be_damaged:
-      return images, labels, damaged
-    left_out = self._from_primary(lambda: damaged)
-    for position in np.setdiff1d(damaged, left_out)[:1].tolist():
-      raise errors.UserError(
-        f'{self._store.where(position)} can be decoded by the first process of'
-        ' the job but not by this one; let all of them see the same files'
-      )
-    if (kept := ~np.isin(positions, left_out)).all():
-      return images, labels, left_out
-    return images[kept], labels[kept], left_out
 
   @functools.cached_property
   def _readable(self) -> np.ndarray:
     """Positions among all images of those in the set, int64."""
-    return np.setdiff1d(np.arange(self._store.size), self.left_out)
+    return np.setdiff1d(np.arange(self._reader.size), self.unreadable)
 
   @functools.cached_property
-  def _damaged(self) -> np.ndarray:
+  def _decoded(self) -> retry.Arrays:
+    """All 'images', their 'labels', and positions of those 'unreadable'."""
+    key = ['images', self.image_size, self._reader.metadata, _DECODERS]
+    make = functools.partial(
+      decoding.decode_images, self._reader, self.image_size
+    )
+    found = self._reader.cached(key, make) if self._is_small else make()
+    positions = found.pop('positions')
+    corrupt = np.setdiff1d(np.arange(self._reader.size), positions)
+    if not self._reader.skip_corrupt:
+      return found
+    unreadable = distributed.broadcast_from_primary(lambda: corrupt)
+    for position in np.setdiff1d(corrupt, unreadable)[:1].tolist():
+      raise errors.UserError(
+        f'{self._reader.locate(position)} can be decoded by the first process'
+        ' of the job but not by this one; let all of them see the same files'
+      )
+    readable = ~np.isin(positions, unreadable)
+    if not readable.all():
+      found = {name: values[readable] for name, values in found.items()}
+    return found | {'unreadable': unreadable}
+
+  @functools.cached_property
+  def _corrupt(self) -> np.ndarray:
     """Positions of the images on the disk that cannot be decoded, int64."""
-    look = functools.partial(parallel.find_damaged, self._store)
-    return self._from_primary(
-      lambda: self._store.remembered(['damaged'], look)['damaged']
+    make = functools.partial(decoding.find_corrupt, self._reader)
+    return distributed.broadcast_from_primary(
+      lambda: self._reader.cached(['corrupt'], make)['corrupt']
     )
 
-  def _decode(
-    self,
-    parts: Iterator[tuple[np.ndarray, ...]],
-    decode: Callable[..., tf.Tensor],
-    *specs: tf.TensorSpec,
-  ) -> Iterator[np.ndarray]:
-    """`decode` over parts (indices, *arguments); all but the last as long."""
-    first = next(parts, None)
-    if first is None:
-      return
-    batch_size = len(first[0])
 
-    def read():
-      for (indices, *arguments), encoded in parallel.ahead(
-        lambda part: self._store.begin(self._readable[part[0]]),
-        itertools.chain([first], parts),
-        max(self._read_ahead // batch_size, 1),
-      ):
-        yield self._readable[indices], (encoded, *arguments)
+def _gather(images: np.ndarray, spec: BatchSpec, read) -> np.ndarray:
+  """Images that are in memory."""
+  return images[spec.indices]
 
-    def decode_one(record, *arguments):
-      encoded = self._store.encoded_image(record)
-      return decode(encoded, self.image_size, *arguments)
 
-    yield from parallel.decode(
-      self._store, read(), decode_one, specs, batch_size
-    )
+def _crop(
+  images: np.ndarray, border: dict[str, Any], spec: BatchSpec, read
+) -> np.ndarray:
+  """Images that are in memory, augmented."""
+  return augment.crop_and_flip(
+    images, spec.indices, spec.crops, spec.flips, **border
+  )

@@ -12,7 +12,7 @@ import numpy as np
 from selfie_jax import config as config_lib
 from selfie_jax import distributed
 from selfie_jax import errors
-from selfie_jax.data.photos import images as images_lib
+from selfie_jax.inference import images as images_lib
 from selfie_jax.models import build
 from selfie_jax.models import features
 from selfie_jax.storage import run_metadata

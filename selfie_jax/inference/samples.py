@@ -11,8 +11,8 @@ import pathlib
 import numpy as np
 
 from selfie_jax import errors
-from selfie_jax.data import input_pipeline
-from selfie_jax.data.photos import images as images_lib
+from selfie_jax.data import batches as batches_lib
+from selfie_jax.inference import images as images_lib
 
 LIMIT = 2000  # most images that are taken
 _NAMED = 3  # most unreadable files that are named
@@ -42,7 +42,7 @@ def read_test(config) -> Samples:
     UserError: they cannot be read.
   """
   try:
-    source = input_pipeline.open_source(config, config.dataset.test_split)
+    source = batches_lib.open_source(config, config.dataset.test_split)
     index = _sample(source.size)
     images = np.concatenate(list(source.eval_images([index])))
     labels = source.labels[index]

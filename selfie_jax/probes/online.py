@@ -9,7 +9,7 @@ import numpy as np
 
 from selfie_jax import distributed
 from selfie_jax import errors
-from selfie_jax.data import input_pipeline
+from selfie_jax.data import batches as batches_lib
 from selfie_jax.data import sources
 from selfie_jax.models import features as features_lib
 from selfie_jax.tasks import train_state
@@ -63,7 +63,7 @@ def create(
     is_stopped: Callable[[], bool] = lambda: False,
   ) -> dict[str, float] | None:
     rows = []
-    for batch in input_pipeline.eval_batches(
+    for batch in batches_lib.eval_batches(
       source, chosen, config.eval_batch_size
     ):
       if is_stopped():

@@ -15,7 +15,7 @@ import tqdm
 from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax import figures as figures_lib
-from selfie_jax.data import input_pipeline
+from selfie_jax.data import batches as batches_lib
 from selfie_jax.inference import model as model_lib
 from selfie_jax.probes import linear_probe
 from selfie_jax.probes import nearest_neighbours
@@ -126,9 +126,7 @@ def _open_splits(
   """The splits, read as the run reads them, and the contents of data.json."""
   reading = run.copy_and_resolve_references()
   reading.mode, reading.dataset = config.mode, config.dataset
-  train, test = input_pipeline.open_sources(
-    reading, distributed.broadcast_from_primary
-  )
+  train, test = batches_lib.open_sources(reading)
   indices, splits = evaluation.choose_splits(config, train, test)
   if 'validation' not in splits:
     raise errors.UserError(

@@ -13,7 +13,7 @@ import numpy as np
 
 from selfie_jax import distributed
 from selfie_jax import errors
-from selfie_jax.data import input_pipeline
+from selfie_jax.data import batches as batches_lib
 from selfie_jax.data import sources
 from selfie_jax.data import splits as splits_lib
 from selfie_jax.storage import checkpoints
@@ -157,7 +157,7 @@ class Evaluation:
     return self._step.lower(shapes, batch).compile()
 
   def _batches(self, source: sources.Source, indices: np.ndarray | None):
-    batches = input_pipeline.eval_batches(
+    batches = batches_lib.eval_batches(
       source,
       indices,
       self._config.eval_batch_size,
@@ -165,7 +165,7 @@ class Evaluation:
       process_count=jax.process_count(),
     )
     devices = jax.local_device_count()
-    return (input_pipeline.shard(batch, devices) for batch in batches)
+    return (batches_lib.shard(batch, devices) for batch in batches)
 
 
 def test_best(

@@ -15,7 +15,7 @@ import ml_collections
 from selfie_jax import config as config_lib
 from selfie_jax import distributed
 from selfie_jax import errors
-from selfie_jax.data import input_pipeline
+from selfie_jax.data import batches as batches_lib
 from selfie_jax.data import sources
 from selfie_jax.storage import checkpoints
 from selfie_jax.storage import run_metadata
@@ -64,7 +64,7 @@ def open_workdir(
     if results:
       data = {}
       with contextlib.suppress(errors.UserError):  # the images may be gone
-        data = input_pipeline.read_metadata(config)
+        data = batches_lib.read_metadata(config)
       run_metadata.check_data(data, folder)
       logger.info(
         '%s is finished; for another run give another --workdir', folder
@@ -85,9 +85,7 @@ def open_data(
   UserError if they cannot be read, or differ between the processes or from
   those that the run was started on.
   """
-  train, test = input_pipeline.open_sources(
-    config, distributed.broadcast_from_primary
-  )
+  train, test = batches_lib.open_sources(config)
   data = {'train': train.metadata, 'test': test.metadata}
   distributed.check_equal(data, 'images')
   run_metadata.check_data(data, workdir)

@@ -18,7 +18,7 @@ import ml_collections
 import numpy as np
 
 from selfie_jax import errors
-from selfie_jax.data import input_pipeline
+from selfie_jax.data import batches as batches_lib
 from selfie_jax.storage import checkpoints
 from selfie_jax.storage import run_metadata
 from selfie_jax.tasks import finetune
@@ -84,7 +84,7 @@ def _run(config, workdir: epath.Path, create_evaluators) -> dict[str, Any]:
     run_metadata.save(config, data, workdir)
     if progress:
       reporter.restore(progress)
-    batches = input_pipeline.train_batches(
+    batches = batches_lib.train_batches(
       train_source,
       indices,
       config,
@@ -100,7 +100,7 @@ def _run(config, workdir: epath.Path, create_evaluators) -> dict[str, Any]:
         state, evaluation, manager, reporter
       )
       some = np.arange(min(PICTURED, test_source.size))
-      examples = next(input_pipeline.eval_batches(test_source, some, PICTURED))
+      examples = next(batches_lib.eval_batches(test_source, some, PICTURED))
       metrics, arrays = task.summary(config, state, means, examples)
       for evaluator in others:
         metrics |= reporter.rows(evaluator.name)[config.total_steps]
@@ -132,7 +132,7 @@ def _train(
       )
     logger.info('Compiling the first step; on CPUs this takes up to a minute')
     for step, batch in enumerate(throughput.batches(batches), first_step + 1):
-      batch = input_pipeline.shard(batch, jax.local_device_count())
+      batch = batches_lib.shard(batch, jax.local_device_count())
       state, metrics = throughput.run(train_step, state, batch)
       reporter.step(step, metrics)
       if step == first_step + 1:

@@ -11,11 +11,12 @@ import pytest
 
 from benchmarks import bucket as bucket_lib
 from configs import digits_pretrain
+from selfie_jax import distributed
 from selfie_jax import errors
+from selfie_jax.data import batches as batches_lib
 from selfie_jax.data import datasets
-from selfie_jax.data import disk
-from selfie_jax.data import input_pipeline
 from selfie_jax.data import reading
+from selfie_jax.data import retry
 from selfie_jax.data import shuffle
 
 TRAIN = 'digits/1.0.0/digits-train.tfrecord-00000-of-00001'
@@ -61,8 +62,8 @@ def _there(bucket, **fields):
 
 
 def _batches(config):
-  source = input_pipeline.open_source(config, 'train')
-  return list(input_pipeline.train_batches(source, None, config, 0))
+  source = batches_lib.open_source(config, 'train')
+  return list(batches_lib.train_batches(source, None, config, 0))
 
 
 def _assert_equal(first, second):
@@ -80,26 +81,39 @@ def test_batches_are_those_of_the_disk(served, bucket, block, read_ahead):
   assert bucket.counts.requests['read'] > 40
 
 
-def test_requests_of_several_batches_are_in_flight_and_no_more(
-  bucket, monkeypatch
-):
-  """None is answered before so many have been asked for."""
+def test_requests_of_several_batches_are_in_flight(bucket, monkeypatch):
+  """None is answered before each thread has asked."""
   monkeypatch.setattr(reading, '_GAP', -1)  # a request for each image
-  config = _there(bucket, **{'dataset.read_ahead': 160})
-  source = input_pipeline.open_source(config, 'train')
+  config = _there(bucket, **{'dataset.read_ahead': 400})
+  source = batches_lib.open_source(config, 'train')
   assert source.size == 1497
   bucket.forget()
-  bucket.behaviour.gather = 160
-  batches = input_pipeline.train_batches(source, None, config, 0)
+  bucket.behaviour.gather = reading.THREADS
+  batches = batches_lib.train_batches(source, None, config, 0)
   assert len(list(batches)) == 40
-  assert 160 <= bucket.at_once <= 160 + config.batch_size
+  assert bucket.at_once == reading.THREADS >= 4 * config.batch_size
   assert bucket.counts.requests['read'] == 40 * config.batch_size
+
+
+def test_no_more_is_read_ahead_than_asked_for(bucket, monkeypatch):
+  monkeypatch.setattr(reading, '_GAP', -1)
+  config = _there(bucket, **{'dataset.read_ahead': 10 * 32})
+  source = batches_lib.open_source(config, 'train')
+  _ = source.labels
+  bucket.forget()
+  begun = []
+  submit = source._reader.submit
+  monkeypatch.setattr(
+    source._reader, 'submit', lambda x: begun.append(len(x)) or submit(x)
+  )
+  next(batches_lib.train_batches(source, None, config, 0))
+  assert 10 * 32 <= sum(begun) <= 12 * 32
 
 
 def test_neighbours_are_read_together(bucket, monkeypatch):
   """An epoch in blocks takes about a request for each, and no byte twice."""
   monkeypatch.setattr(reading, '_GAP', 16)  # a checksum, a length and its own
-  store = input_pipeline.open_store(_there(bucket), 'train')
+  store = batches_lib.open_reader(_there(bucket), 'train')
   size = sum(map(len, store.read(np.arange(store.size))))
   for block, most in ((8, 188 + 1 + 24), (64, 24 + 1 + 24)):
     bucket.forget()
@@ -112,39 +126,39 @@ def test_neighbours_are_read_together(bucket, monkeypatch):
 
 @pytest.mark.parametrize('fault', ['error_every', 'lose_every'])
 def test_what_fails_is_asked_for_again(served, bucket, monkeypatch, fault):
-  monkeypatch.setattr(disk, 'PAUSES', (0,) * 9)
+  monkeypatch.setattr(retry, 'PAUSES', (0,) * 9)
   sources = [
-    input_pipeline.open_source(config, 'train')
+    batches_lib.open_source(config, 'train')
     for config in (_there(bucket), _config(served[1]))
   ]
   assert sources[0].size == 1497
   setattr(bucket.behaviour, fault, 3)
   config = _there(bucket, total_steps=20)
   _assert_equal(
-    *(input_pipeline.train_batches(x, None, config, 0) for x in sources)
+    *(batches_lib.train_batches(x, None, config, 0) for x in sources)
   )
   assert bucket.errors > 5
 
 
 def test_what_stays_away_is_one_line(bucket, monkeypatch):
   config = _there(bucket)
-  source = input_pipeline.open_source(config, 'train')
+  source = batches_lib.open_source(config, 'train')
   _ = source.labels
-  monkeypatch.setattr(disk, 'PAUSES', (0, 0, 0))
+  monkeypatch.setattr(retry, 'PAUSES', (0, 0, 0))
   bucket.behaviour.error_every = 1
   with pytest.raises(errors.UserError) as caught:
-    next(input_pipeline.train_batches(source, None, config, 0))
+    next(batches_lib.train_batches(source, None, config, 0))
   assert str(caught.value).startswith(f'gs://{bucket.name}/{TRAIN} cannot be')
   assert 'error of the disk or the network' in str(caught.value)
   assert '503' in str(caught.value) and '\n' not in str(caught.value)
   bucket.behaviour.error_every = 0
   del bucket.objects[f'{bucket.name}/{TRAIN}']
   with pytest.raises(errors.UserError, match='00001 is not there'):
-    next(input_pipeline.train_batches(source, None, config, 0))
+    next(batches_lib.train_batches(source, None, config, 0))
 
 
 def _labels(config):
-  return input_pipeline.open_source(config, 'train').labels.tolist()
+  return batches_lib.open_source(config, 'train').labels.tolist()
 
 
 def _move(bucket, tmp_path, monkeypatch):
@@ -185,12 +199,12 @@ def test_the_index_is_kept_beside_the_files(bucket, tmp_path, monkeypatch):
 def test_a_bucket_that_cannot_be_written_has_its_index_here(
   bucket, log_messages, monkeypatch
 ):
-  monkeypatch.setattr(disk, 'PAUSES', ())
+  monkeypatch.setattr(retry, 'PAUSES', ())
   size = len(bucket.objects[f'{bucket.name}/{TRAIN}'].content)
   bucket.behaviour.read_only = True
   labels = _labels(_there(bucket))
   assert (
-    f'kept: gs://{bucket.name}/digits/1.0.0/selfie_jax/' in log_messages.text
+    f'stored: gs://{bucket.name}/digits/1.0.0/selfie_jax/' in log_messages.text
   )
   bucket.forget()
   assert _labels(_there(bucket)) == labels
@@ -200,17 +214,22 @@ def test_a_bucket_that_cannot_be_written_has_its_index_here(
 def test_one_process_finds_the_index_for_all(bucket, monkeypatch):
   size = len(bucket.objects[f'{bucket.name}/{TRAIN}'].content)
   bucket.behaviour.read_only = True
-  monkeypatch.setattr(disk, 'PAUSES', ())
+  monkeypatch.setattr(retry, 'PAUSES', ())
   found = []
 
   def primary(make):
     found.append(make())
     return found[-1]
 
-  first = input_pipeline.open_sources(_there(bucket), primary)
+  config = _there(bucket)
+  monkeypatch.setattr(distributed, 'broadcast_from_primary', primary)
+  first = batches_lib.open_sources(config)
   bucket.forget()
   arrays = iter(found)
-  second = input_pipeline.open_sources(_there(bucket), lambda _: next(arrays))
+  monkeypatch.setattr(
+    distributed, 'broadcast_from_primary', lambda _: next(arrays)
+  )
+  second = batches_lib.open_sources(config)
   assert bucket.counts.bytes_read < 0.1 * size
   for one, other in zip(first, second, strict=True):
     np.testing.assert_array_equal(one.labels, other.labels)

@@ -2,18 +2,13 @@
 
 import os
 import pathlib
-import subprocess
-import sys
 
 import ml_collections
 import pytest
-import requests
 import tensorflow_datasets as tfds
 
 from selfie_jax import errors
 from selfie_jax.data import datasets
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def _dataset(name, data_dir='', download=True):
@@ -31,15 +26,8 @@ def _message(dataset):
 
 
 @pytest.fixture
-def dead_network(monkeypatch):
-  asked = []
-
-  def head(url, timeout):
-    asked.append(url)
-    raise requests.ConnectionError('no route')
-
-  monkeypatch.setattr(requests, 'head', head)
-  return asked
+def no_download(monkeypatch):
+  monkeypatch.delattr(tfds.core.DatasetBuilder, 'download_and_prepare')
 
 
 def test_digits_live_in_the_cache_folder(tmp_path, monkeypatch, capfd):
@@ -49,35 +37,6 @@ def test_digits_live_in_the_cache_folder(tmp_path, monkeypatch, capfd):
   assert builder.data_path.is_relative_to(tmp_path / 'selfie_jax' / 'tfds')
   assert builder.info.splits['test'].num_examples == 300
   assert capfd.readouterr().out == ''
-
-
-def test_two_processes_prepare_digits_at_once(tmp_path):
-  code = (
-    'import sys, ml_collections\n'
-    'from selfie_jax.data import datasets\n'
-    "d = dict(name='digits', data_dir=sys.argv[1], download=True)\n"
-    "print('ready', flush=True)\n"
-    'sys.stdin.readline()\n'
-    'builder = datasets.open_builder(ml_collections.ConfigDict(d))\n'
-    "print(len(list(builder.as_dataset(split='test'))))\n"
-  )
-  both = [
-    subprocess.Popen(
-      [sys.executable, '-c', code, str(tmp_path)],
-      stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE,
-      text=True,
-      cwd=ROOT,
-      env=os.environ | {'PYTHONPATH': str(ROOT)},
-    )
-    for _ in range(2)
-  ]
-  for process in both:
-    assert process.stdout.readline() == 'ready\n'
-  for process in both:
-    process.stdin.write('\n')
-    process.stdin.flush()
-  assert [process.communicate()[0] for process in both] == ['300\n'] * 2
 
 
 def test_second_of_two_uses_the_firsts_digits(tmp_path, monkeypatch):
@@ -109,9 +68,9 @@ def test_a_set_of_which_files_are_missing(tmp_path, lost):
   assert message.startswith(f'{folder} lacks files of the data set')
 
 
-def test_unknown_name_suggests_close_ones(tmp_path):
+def test_unknown_name(tmp_path):
   message = _message(_dataset('cifar11', tmp_path))
-  assert "no data set 'cifar11'" in message and 'cifar10' in message
+  assert "no data set 'cifar11' in tfds or in " + str(tmp_path) in message
   assert "'digits'" in message
 
 
@@ -125,9 +84,8 @@ def test_unsuitable_features_are_listed(tmp_path):
   assert 'objects (Sequence)' in message and "'label' (ClassLabel)" in message
 
 
-def test_set_that_may_not_be_downloaded(tmp_path, dead_network):
+def test_set_that_may_not_be_downloaded(tmp_path, no_download):
   message = _message(_dataset('cifar100', tmp_path, download=False))
-  assert not dead_network
   for part in (
     'cifar100',
     str(tmp_path),
@@ -138,16 +96,8 @@ def test_set_that_may_not_be_downloaded(tmp_path, dead_network):
     assert part in message
 
 
-def test_no_network_is_found_out_at_once(tmp_path, dead_network):
-  message = _message(_dataset('cifar100', tmp_path))
-  assert len(dead_network) == 1
-  assert 'no connection to www.cs.toronto.edu' in message
-  assert 'configs/digits_pretrain.py' in message
-
-
-def test_set_to_be_fetched_by_hand(tmp_path, dead_network):
+def test_set_to_be_fetched_by_hand(tmp_path, no_download):
   message = _message(_dataset('imagenet2012', tmp_path))
-  assert not dead_network
   assert f'by hand into {tmp_path}/downloads/manual: ' in message
   assert 'ILSVRC2012_img_train.tar' in message
   assert 'to get the link to download the dataset' in message  # to its end
@@ -179,13 +129,3 @@ def test_prepared_folders(name, train):
     pytest.skip(f'TFDS_DATA_DIR holds no {name}')
   builder = datasets.open_builder(_dataset(name, folder, download=False))
   assert builder.info.splits['train'].num_examples == train
-
-
-def test_what_is_prepared_in_a_bucket_is_listed(monkeypatch):
-  monkeypatch.setattr(tfds, 'list_builders', list)
-  with tfds.testing.MockFs() as bucket:
-    bucket.add_file('gs://ours/tfds/cats/1.0.0/dataset_info.json')
-    bucket.add_file('gs://ours/tfds/dogs/small/2.0.0/dataset_info.json')
-    message = str(datasets._unknown('cast', 'gs://ours/tfds'))
-  assert 'did you mean cats?' in message
-  assert 'prepared in gs://ours/tfds (cats, dogs/small)' in message

@@ -8,7 +8,7 @@ import pytest
 
 DATA = """
 import sys
-from selfie_jax.data import input_pipeline, tf
+from selfie_jax.data import batches as batches_lib, tf
 assert 'tensorflow' not in sys.modules
 assert tf.io and 'tensorflow' in sys.modules and 'keras' not in sys.modules
 import tensorflow

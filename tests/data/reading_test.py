@@ -1,4 +1,4 @@
-"""What is on its way when a process ends."""
+"""Reads that nobody waits for any more do not keep a process from ending."""
 
 import os
 import subprocess
@@ -7,21 +7,20 @@ import sys
 from benchmarks import bucket as bucket_lib
 
 GIVES_UP = """
-import asyncio, atexit
+import threading
 from selfie_jax.data import reading
-atexit.register(print, 'ended', flush=True)
-requests = [reading.begin('gs://bucket/file', 4 * n, 4) for n in range(32)]
-loop = reading._loop()
-asyncio.run_coroutine_threadsafe(asyncio.sleep(0.01), loop).result()
-for request in requests:
-  request.cancel()
+reads = [reading.pool.submit(reading.read, 'gs://bucket/file', 4 * n, 4)
+         for n in range(1000)]
+reads[0].result()
+threading.Thread(target=lambda: (
+    threading.main_thread().join(), print('ended', flush=True))).start()
 """
 
 
-def test_a_process_ends_after_the_answers_that_it_gave_up(tmp_path):
-  """Else tensorstore may abort it, though its work is done."""
-  (tmp_path / 'file').write_bytes(bytes(128))
-  bucket = bucket_lib.Bucket(bucket_lib.Behaviour(latency=1.0))
+def test_a_process_ends_after_the_answers_on_their_way(tmp_path):
+  """What is queued is not asked for, and tensorstore does not abort it."""
+  (tmp_path / 'file').write_bytes(bytes(4000))
+  bucket = bucket_lib.Bucket(bucket_lib.Behaviour(latency=0.5))
   bucket.add_folder(tmp_path, 'bucket')
   with (
     bucket.serve() as environment,
@@ -32,6 +31,5 @@ def test_a_process_ends_after_the_answers_that_it_gave_up(tmp_path):
     ) as process,
   ):
     assert process.stdout.readline() == b'ended\n'
-    assert not bucket.waiting
     assert process.wait() == 0
-  assert bucket.counts.requests['read'] == 32
+  assert bucket.counts.requests['read'] < 500

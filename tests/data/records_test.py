@@ -11,9 +11,8 @@ import tensorflow_datasets as tfds
 
 from selfie_jax import cache
 from selfie_jax import errors
-from selfie_jax.data import disk
-from selfie_jax.data import index
 from selfie_jax.data import records
+from selfie_jax.data import retry
 
 
 class Shards(tfds.core.GeneratorBasedBuilder):
@@ -68,7 +67,7 @@ def _in_order(builder, split):
   'split', ['train', 'train[:30%]', 'train[15:33]', 'train[40:]+train[:3]']
 )
 def test_every_record_is_found(builder, split):
-  source = records.open_records(builder, builder.info.splits[split])
+  source = records.Records(builder, builder.info.splits[split])
   expected = _in_order(builder, split)
   assert source.size == len(expected)
   assert source.labels.dtype == np.int32
@@ -82,10 +81,11 @@ def test_every_record_is_found(builder, split):
 
 def test_all_examples_come_in_order(builder):
   for name in ('train', 'train[15:33]', 'train[40:]+train[:3]'):
-    source = records.open_records(builder, builder.info.splits[name])
-    labels, read = zip(*source.in_order(), strict=True)
+    source = records.Records(builder, builder.info.splits[name])
+    positions, labels, read = zip(*source.in_order(), strict=True)
+    assert np.concatenate(positions).tolist() == list(range(source.size))
     assert np.concatenate(labels).tolist() == source.labels.tolist()
-    assert sum(read, []) == source.read(np.arange(source.size))
+    assert np.concatenate(read).tolist() == source.read(np.arange(source.size))
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def hiccup(monkeypatch):
       with contextlib.suppress(FileNotFoundError, FileExistsError):
         away.rename(path)
 
-    monkeypatch.setattr(disk.time, 'sleep', back)
+    monkeypatch.setattr(retry.time, 'sleep', back)
     return away
 
   return hiccup
@@ -114,38 +114,38 @@ def test_a_hiccup_of_the_disk_changes_nothing(
   monkeypatch.setattr(records, '_CHUNK', 5)
   split = builder.info.splits['train']
   path = split.filepaths[file]
-  whole = records.open_records(builder, split)
+  whole = records.Records(builder, split)
   expected = whole.read(np.arange(50)), whole.labels.tolist()
 
   shutil.rmtree(cache.folder())
   away = hiccup(path)
-  source = records.open_records(builder, split)
+  source = records.Records(builder, split)
   assert source.labels.tolist() == expected[1] and not away.exists()
 
   away = hiccup(path)
   assert source.read(np.arange(50)) == expected[0] and not away.exists()
 
   reading = source.in_order()
-  read = [next(reading)[1]]
+  read = [next(reading)[2]]
   away = hiccup(path)  # not all of it is in the buffers
-  for _, some in reading:
+  for _, _, some in reading:
     read.append(some)
-  assert sum(read, []) == expected[0]
+  assert np.concatenate(read).tolist() == expected[0]
   if file == 3:
     assert not away.exists()
 
 
 def test_a_disk_that_stays_away_is_one_line(builder, hiccup, monkeypatch):
-  source = records.open_records(builder, builder.info.splits['train'])
+  source = records.Records(builder, builder.info.splits['train'])
   _ = source.labels
   path = builder.info.splits['train'].filepaths[1]
   hiccup(path)
-  monkeypatch.setattr(disk, 'PAUSES', (0, 0))
-  monkeypatch.setattr(disk.time, 'sleep', lambda seconds: None)
+  monkeypatch.setattr(retry, 'PAUSES', (0, 0))
+  monkeypatch.setattr(retry.time, 'sleep', lambda seconds: None)
   for read in (
     lambda: source.read(np.arange(50)),
     lambda: list(source.in_order()),
-    lambda: records.open_records(builder, builder.info.splits['train']).labels,
+    lambda: records.Records(builder, builder.info.splits['train']).labels,
   ):
     with pytest.raises(errors.UserError, match='is not there') as caught:
       read()
@@ -156,12 +156,12 @@ def test_index_is_kept_and_follows_the_files(builder, tmp_path, monkeypatch):
   split = builder.info.splits['train']
 
   def labels():
-    return records.open_records(builder, split).labels.tolist()
+    return records.Records(builder, split).labels.tolist()
 
   first = labels()
   (kept,) = (tmp_path / 'cache').rglob('*.npz')
   with monkeypatch.context() as patch:
-    patch.setattr(index, '_make', None)
+    patch.setattr(records.Records, '_make_index', None)
     assert labels() == first
   kept.write_bytes(b'broken')
   assert labels() == first
@@ -181,7 +181,7 @@ def test_index_is_kept_and_follows_the_files(builder, tmp_path, monkeypatch):
 def test_no_cache_folder_is_no_hindrance(builder, tmp_path, monkeypatch):
   (tmp_path / 'file').touch()
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
-  source = records.open_records(builder, builder.info.splits['train'])
+  source = records.Records(builder, builder.info.splits['train'])
   assert sorted(source.labels) == sorted(i % 7 for i in range(50))
 
 
@@ -191,10 +191,10 @@ def test_damaged_and_short_files_are_named(builder):
   content = path.read_bytes()
   path.write_bytes(content[:-7])
   with pytest.raises(errors.UserError, match='damaged'):
-    _ = records.open_records(builder, split).labels
+    _ = records.Records(builder, split).labels
   path.write_bytes(split.filepaths[0].read_bytes() + content)
   with pytest.raises(errors.UserError, match='holds .* examples of'):
-    _ = records.open_records(builder, split).labels
+    _ = records.Records(builder, split).labels
 
 
 def test_array_records_are_the_same_examples(builder, tmp_path):
@@ -202,7 +202,7 @@ def test_array_records_are_the_same_examples(builder, tmp_path):
   arrays.download_and_prepare()
   for name in ('train', 'train[15:33]', 'train[40:]+train[:3]'):
     one, other = (
-      records.open_records(each, each.info.splits[name])
+      records.Records(each, each.info.splits[name])
       for each in (builder, arrays)
     )
     assert one.size == other.size and one.metadata == other.metadata
@@ -210,19 +210,20 @@ def test_array_records_are_the_same_examples(builder, tmp_path):
     order = np.random.default_rng(0).permutation(one.size)
     assert one.read(order) == other.read(order)
     in_order = [
-      sum((some for _, some in each.in_order()), []) for each in (one, other)
+      np.concatenate([some for _, _, some in each.in_order()]).tolist()
+      for each in (one, other)
     ]
     assert in_order[0] == in_order[1]
-  assert re.search(r'array_record-\S+, record 0$', other.where(10))
+  assert re.search(r'array_record-\S+, example 0$', other.locate(10))
 
 
 def test_a_hiccup_of_the_disk_changes_no_array_record(tmp_path, hiccup):
   builder = Shards(data_dir=tmp_path, file_format='array_record')
   builder.download_and_prepare()
   split = builder.info.splits['train']
-  expected = records.open_records(builder, split).read(np.arange(50))
+  expected = records.Records(builder, split).read(np.arange(50))
   away = hiccup(split.filepaths[0])
-  source = records.open_records(builder, split)
+  source = records.Records(builder, split)
   assert source.read(np.arange(50)) == expected and not away.exists()
 
 
@@ -230,4 +231,4 @@ def test_other_formats_are_refused(builder, monkeypatch):
   riegeli = tfds.core.FileFormat.RIEGELI
   monkeypatch.setattr(tfds.core.DatasetInfo, 'file_format', riegeli)
   with pytest.raises(errors.UserError, match='stored as riegeli; prepare it'):
-    records.open_records(builder, builder.info.splits['train'])
+    records.Records(builder, builder.info.splits['train'])

@@ -18,8 +18,8 @@ import tensorflow as tf
 import selfie_jax
 from selfie_jax import errors
 from selfie_jax.data import augment
-from selfie_jax.data import input_pipeline
-from selfie_jax.data.photos import images as images_lib
+from selfie_jax.data import batches as batches_lib
+from selfie_jax.inference import images as images_lib
 from selfie_jax.inference import model as model_lib
 from selfie_jax.models import build
 from selfie_jax.models import patches
@@ -45,7 +45,7 @@ def test_the_package_loads_nothing_before_it_is_used():
 def test_predictions_have_the_accuracy_that_training_reported(finished):
   run = finished('finetune')
   model = selfie_jax.load(run)
-  source = input_pipeline.open_source(model.config, 'test')
+  source = batches_lib.open_source(model.config, 'test')
   images = next(source.eval_images([np.arange(source.size)]))
   shares = model.predict(images)
   assert shares.shape == (300, 10) and shares.dtype == np.float32

@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 
-from selfie_jax.data import input_pipeline
+from selfie_jax.data import batches as batches_lib
 from selfie_jax.inference import model as model_lib
 from selfie_jax.models import build
 from selfie_jax.models import patches
@@ -16,7 +16,7 @@ from selfie_jax.tasks import pretrain
 def test_random_network_has_the_statistics_of_patches(finished):
   """Whatever passes the first norm has mean 0 and deviation 1 over patches."""
   trained = model_lib.load(finished('pretrain'))
-  source = input_pipeline.open_source(trained.config, 'train')
+  source = batches_lib.open_source(trained.config, 'train')
   images = next(source.eval_images([np.arange(256)]))
   model = networks_lib.initial(trained, images)
   config = trained.config

@@ -10,7 +10,7 @@ import small_jobs
 import tensorflow as tf
 
 from selfie_jax import errors
-from selfie_jax.data import input_pipeline
+from selfie_jax.data import batches as batches_lib
 from selfie_jax.probes import nearest_neighbours
 from selfie_jax.probes import online
 from selfie_jax.tasks import pretrain
@@ -60,7 +60,7 @@ def test_it_is_in_the_results_and_in_tensorboard(watched):
 def test_images_that_vote_are_not_asked_about(monkeypatch):
   """And no test image is read; the same ones come for every seed."""
   config = watched_job()
-  source = input_pipeline.open_source(config, 'train')
+  source = batches_lib.open_source(config, 'train')
   state = pretrain.create_state(config, 10)
   asked = []
 

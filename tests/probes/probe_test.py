@@ -9,7 +9,7 @@ import pytest
 from configs import cifar_probe
 from selfie_jax import compare
 from selfie_jax import errors
-from selfie_jax.data import input_pipeline
+from selfie_jax.data import batches as batches_lib
 from selfie_jax.inference import model as model_lib
 from selfie_jax.probes import probe
 from selfie_jax.training import evaluation
@@ -134,7 +134,7 @@ def test_only_some_features(finished, probed, tmp_path, log_messages):
 def test_labels_are_the_subset_that_finetuning_has(finished, finetune_config):
   finetune_config.label_fraction = 0.3
   sources = [
-    input_pipeline.open_source(finetune_config, split)
+    batches_lib.open_source(finetune_config, split)
     for split in ('train', 'test')
   ]
   indices, splits = evaluation.choose_splits(finetune_config, *sources)

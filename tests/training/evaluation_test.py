@@ -3,7 +3,7 @@
 import pytest
 import small_jobs
 
-from selfie_jax.data import input_pipeline
+from selfie_jax.data import batches as batches_lib
 from selfie_jax.storage import checkpoints
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.tasks import pretrain
@@ -56,7 +56,7 @@ def test_test_set_is_read_once_with_the_checkpoint_best_on_validation(
 
 def test_evaluation_does_not_depend_on_the_batch_size(pretrain_config):
   """300 digits in batches with and without a padded rest, on two devices."""
-  source = input_pipeline.open_source(pretrain_config, 'test')
+  source = batches_lib.open_source(pretrain_config, 'test')
   state = pretrain.create_state(pretrain_config, 10)
   values = {}
   for batch_size in (300, 64):
@@ -71,7 +71,7 @@ def test_evaluation_does_not_depend_on_the_batch_size(pretrain_config):
 def test_finetuning_uses_its_part_of_the_labels_only(finetune_config):
   finetune_config.label_fraction = 0.1
   sources = [
-    input_pipeline.open_source(finetune_config, split)
+    batches_lib.open_source(finetune_config, split)
     for split in ('train', 'test')
   ]
   indices, splits = evaluation.choose_splits(finetune_config, *sources)

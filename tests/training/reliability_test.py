@@ -11,7 +11,7 @@ from small_jobs import same_end
 from small_jobs import small_job
 
 from selfie_jax import errors
-from selfie_jax.data import input_pipeline
+from selfie_jax.data import batches as batches_lib
 from selfie_jax.storage import checkpoints
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.training import reporting
@@ -29,7 +29,7 @@ def unfinished(finished, tmp_path):
 
 def call_at(monkeypatch, function, call, action):
   """Has `action` done before the batch number `call` of a stream is given."""
-  real = getattr(input_pipeline, function)
+  real = getattr(batches_lib, function)
 
   def stream(*args, **kwargs):
     for i, batch in enumerate(real(*args, **kwargs)):
@@ -37,7 +37,7 @@ def call_at(monkeypatch, function, call, action):
         action()
       yield batch
 
-  monkeypatch.setattr(input_pipeline, function, stream)
+  monkeypatch.setattr(batches_lib, function, stream)
 
 
 def terminate():

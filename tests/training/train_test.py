@@ -7,7 +7,7 @@ import pytest
 import small_jobs
 
 from selfie_jax import errors
-from selfie_jax.data import input_pipeline
+from selfie_jax.data import batches as batches_lib
 from selfie_jax.training import train
 
 TASKS = ('pretrain', 'finetune')
@@ -24,7 +24,7 @@ def config(request):
 
 def interrupt_after(monkeypatch, steps):
   """Makes the stream of the next run end its process after `steps` batches."""
-  real = input_pipeline.train_batches
+  real = batches_lib.train_batches
 
   def broken(*args, **kwargs):
     for i, batch in enumerate(real(*args, **kwargs)):
@@ -32,7 +32,7 @@ def interrupt_after(monkeypatch, steps):
         raise Interrupted
       yield batch
 
-  monkeypatch.setattr(input_pipeline, 'train_batches', broken)
+  monkeypatch.setattr(batches_lib, 'train_batches', broken)
 
 
 @pytest.mark.parametrize('config', TASKS, indirect=True)
@@ -90,7 +90,7 @@ def test_finished_run_says_so_and_computes_nothing(
   finished, log_messages, monkeypatch
 ):
   folder = finished('pretrain')
-  monkeypatch.delattr(input_pipeline, 'open_sources')
+  monkeypatch.delattr(batches_lib, 'open_sources')
   results = train.train_and_evaluate(small_jobs.small_job('pretrain'), folder)
   assert results == json.loads((folder / 'results.json').read_text())
   assert 'is finished' in log_messages.text
@@ -123,6 +123,6 @@ def test_a_finished_run_on_other_labels_is_refused(
     raise errors.UserError('the images are gone')
 
   # Without the images it is still what it was.
-  monkeypatch.setattr(input_pipeline, 'read_metadata', fail)
+  monkeypatch.setattr(batches_lib, 'read_metadata', fail)
   results = json.loads((run / 'results.json').read_text())
   assert train.train_and_evaluate(config, run) == results

@@ -1,67 +1,79 @@
 """All files below a folder, links followed."""
 
+import collections
 import errno
 import os
+import pathlib
+import stat
 
-from selfie_jax.data import disk
-
-# Paths below a folder; how many links are on the way, and the real path.
-Files = dict[str, tuple[int, str]]
+from selfie_jax.data import retry
 
 
-def walk(root: str) -> Files:
-  """All files below a folder but hidden ones.
+def walk(root: str) -> dict[str, str]:
+  """Real paths of all files below a folder but hidden ones, by path below it.
 
-  Links are followed. Below each folder right in `root`, a folder is walked
+  Links are followed. Below each folder right in `root`, a real folder is walked
   once, whatever links lead to it; so links in a circle come to an end.
 
   Raises:
     UserError: a folder cannot be listed.
   """
   start = os.path.realpath(root)
-  files, progress = {}, disk.Progress(f'Listing {root}', 'files')
-  for top, real, is_folder, is_link in _entries(start):
-    if not is_folder:
-      files[top] = int(is_link), real
-      continue
-    folders, links, seen = [(top, real, int(is_link))], [], set()
-    while folders or links:
-      prefix, folder, count = folders.pop() if folders else links.pop(0)
-      is_above = f'{start}{os.sep}'.startswith(f'{folder}{os.sep}')
-      if folder in seen or is_above:
-        continue
-      seen.add(folder)
-      for name, real, is_folder, is_link in _entries(folder):
-        path = f'{prefix}/{name}'
-        if is_folder:
-          later = links if is_link else folders
-          later.append((path, real, count + is_link))
-        else:
-          files[path] = count + is_link, real
-          progress.add(1)
-  return dict(sorted(files.items()))
+  outside = {start, *map(str, pathlib.Path(start).parents)}
+  progress = retry.Progress(f'Listing {root}', 'files')
+  found = {}
+  for top in _list_entries('', start):
+    seen, waiting = set(outside), collections.deque([top])
+    while waiting:
+      path, real, is_folder, _ = waiting.popleft()
+      if not is_folder:
+        found[path] = real
+        progress.add(1)
+      elif real not in seen:
+        seen.add(real)
+        for entry in _list_entries(f'{path}/', real):
+          is_link = entry[-1]  # what lies in the folder itself comes first
+          (waiting.append if is_link else waiting.appendleft)(entry)
+  return dict(sorted(found.items()))
 
 
-def once(files: Files) -> set[str]:
-  """Paths of `walk`, one of each file: by the fewest links, or the first."""
-  chosen = {}
-  for path, (_, real) in sorted(files.items(), key=lambda x: (x[1][0], x[0])):
-    chosen.setdefault(real, path)
+def distinct(files: dict[str, str]) -> set[str]:
+  """One path of each real one: that without links, or the first."""
+  chosen: dict[str, str] = {}
+  for path in sorted(files, key=lambda x: (not files[x].endswith(x), x)):
+    chosen.setdefault(files[path], path)
   return set(chosen.values())
 
 
-def _entries(folder: str) -> list[tuple[str, str, bool, bool]]:
-  """Name, real path, whether a folder, whether a link; sorted, none hidden."""
+def kind(path: str) -> str:
+  """'file' or 'folder', as a local path is one; '' if nothing is there."""
+
+  def look() -> str:
+    try:
+      return 'folder' if stat.S_ISDIR(os.stat(path).st_mode) else 'file'
+    except (FileNotFoundError, NotADirectoryError):
+      return ''
+
+  return retry.with_retries(path, look)
+
+
+def _list_entries(
+  prefix: str, folder: str
+) -> list[tuple[str, str, bool, bool]]:
+  """Path below the root, real path, whether a folder, whether a link; sorted.
+
+  os.walk would take a link that the disk does not give for a file.
+  """
 
   def look():
     with os.scandir(folder) as entries:
       return sorted(
-        (entry.name, *_follow(entry), entry.is_symlink())
+        (prefix + entry.name, *_follow(entry), entry.is_symlink())
         for entry in entries
         if not entry.name.startswith('.')
       )
 
-  return disk.patiently(folder, look)
+  return retry.with_retries(folder, look)
 
 
 def _follow(entry: os.DirEntry) -> tuple[str, bool]:

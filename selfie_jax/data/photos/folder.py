@@ -12,20 +12,22 @@ import os
 import numpy as np
 
 from selfie_jax import errors
-from selfie_jax.data import disk
 from selfie_jax.data import reading
+from selfie_jax.data import retry
 from selfie_jax.data import tf
+from selfie_jax.data import threads
 from selfie_jax.data.photos import images
 from selfie_jax.data.photos import listing
 
 logger = logging.getLogger(__name__)
 
+_CHUNK = 16  # files read at once
 _NAMED = 5  # so many classes are named in the log
-_SHOWN, _LISTED = 3, 50  # damaged images, in the log and in the metadata
+_SHOWN, _LISTED = 3, 50  # unreadable images, in the log and in the metadata
 
 
 class Folder:
-  """The images of a split, sorted by path; the face of `records.Records`.
+  """The images of a split, sorted by path; the interface of `records.Records`.
 
   Attributes:
     name: of the folder and the split.
@@ -33,11 +35,11 @@ class Folder:
     labels: int32, [size], -1 for unlabelled.
     class_names: one string for each label.
     metadata: what stays the same when the folder is moved.
-    may_be_damaged: True, images that cannot be decoded are left out.
+    skip_corrupt: True, images that cannot be decoded are left out.
     in_bucket: False.
   """
 
-  may_be_damaged = True
+  skip_corrupt = True
   in_bucket = False
 
   def __init__(self, name: str, photos: listing.Listing, split: str):
@@ -58,43 +60,37 @@ class Folder:
     self._files = files
     self._paths = [os.path.join(photos.root, file) for file in files]
 
-  def begin(self, positions: np.ndarray) -> reading.Reading:
-    """Begins to read whole files."""
-    return reading.whole([self._paths[i] for i in positions.tolist()])
+  def submit(self, positions: np.ndarray) -> reading.PendingRead:
+    """Begins to read whole files; `result()` waits for them."""
+    return reading.whole_files([self._paths[i] for i in positions.tolist()])
 
   def read(self, positions: np.ndarray) -> list[bytes]:
-    """Reads whole files.
-
-    Raises:
-      UserError: one cannot be read.
-    """
-    return self.begin(positions).result()
+    """Reads whole files; UserError if one cannot be read."""
+    return self.submit(positions).result()
 
   def encoded_image(self, record: tf.Tensor) -> tf.Tensor:
     """The image as TensorFlow can decode it, both string scalars."""
     encoded = tf.numpy_function(_plain, [record], tf.string, stateful=False)
     return tf.ensure_shape(encoded, [])
 
-  def in_order(self) -> Iterator[tuple[np.ndarray, list[bytes]]]:
-    """All images, some at a time: labels int32, files."""
-    positions = np.arange(self.size)
-    for some in np.array_split(positions, -(-self.size // reading.THREADS)):
-      yield self.labels[some], self.read(some)
+  def in_order(self) -> Iterator[tuple[np.ndarray, np.ndarray, list[bytes]]]:
+    """All images, some at a time: positions, labels int32, files."""
+    chunks = np.array_split(np.arange(self.size), -(-self.size // _CHUNK))
+    for chunk, pending in threads.prefetch(self.submit, chunks, 1):
+      yield chunk, self.labels[chunk], pending.result()
 
-  def remembered(
-    self, what: list, make: Callable[[], disk.Arrays]
-  ) -> disk.Arrays:
-    """`make()`, kept in the cache folder for as long as the files stay."""
-    states = reading.pool.map(_state, self._paths)
-    return disk.remembered([*what, *states], make)
+  def cached(self, key: list, make: Callable[[], retry.Arrays]) -> retry.Arrays:
+    """`make()`, stored in the cache folder until a file changes."""
+    paths = [os.path.abspath(path) for path in self._paths]
+    return reading.cached([*key, *paths], paths, make)
 
-  def where(self, position: int) -> str:
+  def locate(self, position: int) -> str:
     """Which file an image is."""
     return self._files[position]
 
-  def why_damaged(self, content: bytes) -> str:
+  def decode_error(self, content: bytes) -> str:
     """Why a file cannot be decoded; '' if it can."""
-    return images.why_damaged(content)
+    return images.decode_error(content)
 
   def names(self, positions: np.ndarray) -> list[str]:
     """Their files, for JSON: the first, and a digest of the others."""
@@ -104,11 +100,11 @@ class Folder:
       files = [*files[:_LISTED], f'... and {len(more)} more ({digest})']
     return files
 
-  def describe_damaged(self, positions: np.ndarray) -> str:
-    """How many images are damaged, which are the first of them and why."""
+  def describe_unreadable(self, positions: np.ndarray) -> str:
+    """How many images cannot be decoded, which are the first and why."""
     shown = positions[:_SHOWN]
     named = '; '.join(
-      f'{self._files[i]} ({self.why_damaged(content)})'
+      f'{self._files[i]} ({self.decode_error(content)})'
       for i, content in zip(shown.tolist(), self.read(shown), strict=True)
     )
     return (
@@ -146,12 +142,6 @@ def _plain(content: bytes) -> bytes:
     raise
   except Exception:  # TensorFlow would write it to the terminal
     return b''
-
-
-def _state(path: str) -> tuple:
-  """What is another after a file has changed."""
-  stat = disk.patiently(path, os.stat, path)
-  return os.path.abspath(path), stat.st_size, stat.st_mtime_ns
 
 
 def _check_classes(dataset, photos: listing.Listing) -> None:

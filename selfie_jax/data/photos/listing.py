@@ -2,19 +2,17 @@
 
 import collections
 from collections.abc import Iterable
-import csv
 import dataclasses
-import io
 import os
 import posixpath
 
 import numpy as np
 
 from selfie_jax import errors
-from selfie_jax.data import disk
 from selfie_jax.data import splits
 from selfie_jax.data.photos import files as files_lib
 from selfie_jax.data.photos import images
+from selfie_jax.data.photos import tables
 
 LAYOUTS = (
   'It should be a folder DIR/train/CLASS/*.jpg with DIR/test/CLASS/*.jpg, a'
@@ -24,7 +22,7 @@ LAYOUTS = (
 # Folders with such names are hardly classes.
 _SPLIT_NAMES = ('train', 'training', 'test', 'testing', 'val', 'valid',
                 'validation', 'eval')  # fmt: skip
-_NAMED, _SHOWN = 3, 200  # so many files are named in an error, cut so long
+_NAMED = 3  # so many other files are named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +33,13 @@ class Entry:
     file: its path below the root, with /, or an absolute one.
     label: its class; '' for unlabelled.
     split: its split; '' for none.
+    real: its path without links, by which it is known.
   """
 
   file: str
   label: str
   split: str
+  real: str = dataclasses.field(compare=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,12 +82,13 @@ def find(path: str, train_split: str, test_split: str) -> Listing:
       missing, or the table lacks a column.
   """
   path = os.path.expanduser(path)
-  if disk.kind(path) == 'folder':
-    entries, real, others = _list_folder(path, (train_split, test_split))
+  kind = files_lib.kind(path)
+  if kind == 'folder':
     root = path
-  elif path.lower().endswith('.csv') and disk.kind(path) == 'file':
-    entries, real, others = _read_table(path, train_split), {}, ''
+    entries, others = _list_folder(path, (train_split, test_split))
+  elif kind == 'file' and path.lower().endswith('.csv'):
     root = os.path.dirname(path)
+    entries, others = _read_table(path, train_split), ''
   else:
     raise errors.UserError(
       f'dataset.path={path} is neither a folder nor a .csv file on this'
@@ -105,9 +106,9 @@ def find(path: str, train_split: str, test_split: str) -> Listing:
   chosen = _choose_splits(path, by_split, train_split, test_split)
   if unused := _counted(by_split, set(by_split) - set(chosen)):
     warnings.append(f'neither trained nor tested on: {unused}')
-  files = [entry.file for entries in chosen.values() for entry in entries]
-  once = files_lib.once({file: real.get(file, (0, file)) for file in files})
-  if again := len(files) - len(once):
+  both = [entry for entries in chosen.values() for entry in entries]
+  once = files_lib.distinct({entry.file: entry.real for entry in both})
+  if again := len(both) - len(once):
     warnings.append(f'{again} images are there twice, by links; taken once')
   chosen = {
     split: [entry for entry in entries if entry.file in once]
@@ -153,98 +154,41 @@ def _counted(by_split: dict[str, list[Entry]], names: Iterable[str]) -> str:
   )
 
 
-def _list_folder(
-  path: str, names: tuple[str, str]
-) -> tuple[list[Entry], files_lib.Files, str]:
-  """The images, all files' real paths, and in words the other files.
+def _list_folder(path: str, names: tuple[str, str]) -> tuple[list[Entry], str]:
+  """The images, and in words the other files.
 
   Split and class of an image are the first two folders that it lies in.
   Without folders of the splits' names, the first one is the class.
   """
-  real, files, others = files_lib.walk(path), [], collections.Counter()
-  for file in real:
-    suffix = posixpath.splitext(file)[1].lower()
-    if suffix in images.SUFFIXES:
-      files.append(file)
-    else:
-      others[suffix or file] += 1
-  listed = ', '.join(f'{n} {name}' for name, n in others.most_common(_NAMED))
-  if not files:
+  files = files_lib.walk(path)
+  suffixes = {file: posixpath.splitext(file)[1].lower() for file in files}
+  chosen = [file for file in files if suffixes[file] in images.SUFFIXES]
+  counts = collections.Counter(
+    suffixes[file] or file for file in files.keys() - set(chosen)
+  )
+  others = ', '.join(f'{n} {name}' for name, n in counts.most_common(_NAMED))
+  if not chosen:
     raise errors.UserError(
-      f'{path} holds no image ({listed or "it is empty"}); images end in'
+      f'{path} holds no image ({others or "it is empty"}); images end in'
       f' {", ".join(images.SUFFIXES)}. {LAYOUTS}'
     )
-  tops = {file.partition('/')[0] for file in files if '/' in file}
+  tops = {file.partition('/')[0] for file in chosen if '/' in file}
   has_splits = any(top in names or top.lower() in _SPLIT_NAMES for top in tops)
   entries = []
-  for file in files:
+  for file in chosen:
     folders = file.split('/')[:-1]
     split = folders.pop(0) if has_splits and folders else ''
-    entries.append(Entry(file, folders[0] if folders else '', split))
-  return entries, real, listed
+    label = folders[0] if folders else ''
+    entries.append(Entry(file, label, split, files[file]))
+  return entries, others
 
 
 def _read_table(path: str, train_split: str) -> list[Entry]:
   """The rows of a CSV file; where `split` is empty, it is `train_split`."""
-  entries, line = [], 1
-  try:
-    text = disk.read(path).decode('utf-8-sig')
-    rows = csv.DictReader(
-      io.StringIO(text, newline=''), skipinitialspace=True, strict=True
-    )
-    columns = [' '.join(name.split()) for name in rows.fieldnames or ()]
-    rows.fieldnames = columns
-    if not {'file', 'label'} <= set(columns):
-      raise errors.UserError(
-        f'the first line of {path} is {",".join(columns)[:_SHOWN]!r}; it should'
-        ' be file,label or file,label,split, and then such as'
-        ' photos/1.jpg,cat (label empty for unlabelled)'
-      )
-    line = rows.line_num + 1
-    for row in rows:
-      cells = [(row.get(name) or '').strip() for name in Entry.__annotations__]
-      if any('\n' in cell or '\r' in cell for cell in cells):
-        raise csv.Error('a cell with several lines')
-      entries.append(Entry(posixpath.normpath(cells[0] or '.'), *cells[1:]))
-      line = rows.line_num + 1
-  except UnicodeDecodeError as error:
-    raise errors.UserError(
-      f'{path} cannot be read as a table; save it as CSV with commas, in UTF-8'
-    ) from error
-  except csv.Error as error:
-    raise errors.UserError(
-      f'{path} cannot be read from line {line} on ({error}): is a quote (") not'
-      ' closed there?'
-    ) from error
-  if not entries:
+  rows = tables.read(path)
+  if not rows:
     raise errors.UserError(f'{path} lists no image. {LAYOUTS}')
-  _check_files(path, entries)
-  if 'split' in columns:
-    entries = [
-      dataclasses.replace(entry, split=entry.split or train_split)
-      for entry in entries
-    ]
-  return entries
-
-
-def _check_files(path: str, entries: list[Entry]) -> None:
-  """Raises UserError if files are missing or listed twice."""
-  counts = collections.Counter(entry.file for entry in entries)
-  folder = os.path.dirname(path)
-  progress = disk.Progress(
-    f'Looking for the files of {path}', 'files', len(counts)
-  )
-  missing = []
-  for file in counts:
-    if disk.kind(os.path.join(folder, file)) != 'file':
-      missing.append(file)
-    progress.add(1)
-  twice = [file for file, count in counts.items() if count > 1]
-  for wrong, what in ((missing, 'that are not there'), (twice, 'twice')):
-    if wrong:
-      raise errors.UserError(
-        f'{path} lists {len(wrong)} files {what}:'
-        f' {", ".join(file[:_SHOWN] for file in wrong[:_NAMED])}'
-        f'{" ..." if wrong[_NAMED:] else ""}; the column file holds each image'
-        f' once, by its path from {folder or "here"} or an absolute one'
-      )
+  return [
+    Entry(file, label, train_split if split == '' else split or '', real)
+    for file, label, split, real in rows
+  ]

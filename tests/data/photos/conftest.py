@@ -5,7 +5,7 @@ import errno
 import own_photos
 import pytest
 
-from selfie_jax.data import disk
+from selfie_jax.data import retry
 
 
 @pytest.fixture(autouse=True)
@@ -37,5 +37,5 @@ def hiccup(photos, monkeypatch):
     return real(path, *arguments, **keywords)
 
   monkeypatch.setattr('builtins.open', fail)
-  monkeypatch.setattr(disk, 'PAUSES', (0, 0))
+  monkeypatch.setattr(retry, 'PAUSES', (0, 0))
   return lambda times, path: left.update({str(path): times})

@@ -12,9 +12,10 @@ import own_photos
 from PIL import Image
 import pytest
 
+from selfie_jax import distributed
 from selfie_jax import errors
-from selfie_jax.data import disk
-from selfie_jax.data import input_pipeline
+from selfie_jax.data import batches as batches_lib
+from selfie_jax.data import retry
 from selfie_jax.data.photos import folder
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -123,11 +124,11 @@ def test_a_hiccup_of_the_disk_does_not_shrink_the_set(photos, hiccup, crop):
 
 def test_a_hiccup_while_training_changes_no_batch(photos, hiccup):
   config = own_photos.make_config(photos, **{'augment.crop': 'random_resized'})
-  source, _ = input_pipeline.open_sources(config)
+  source, _ = batches_lib.open_sources(config)
   path = photos / 'train' / 'cat' / '3.png'
 
   def shown():
-    batches = input_pipeline.train_batches(source, None, config, 0)
+    batches = batches_lib.train_batches(source, None, config, 0)
     return np.stack([batch['image'] for batch in batches])
 
   expected = shown()
@@ -139,62 +140,61 @@ def test_a_hiccup_while_training_changes_no_batch(photos, hiccup):
 
 
 def test_a_link_to_nothing_is_no_damaged_image(photos, monkeypatch):
-  monkeypatch.setattr(disk, 'PAUSES', ())
+  monkeypatch.setattr(retry, 'PAUSES', ())
   (photos / 'train' / 'cat' / 'x.jpg').symlink_to(photos / 'nothing')
   with pytest.raises(errors.UserError, match='x.jpg is not there .* link to'):
     own_photos.open_sources(photos, **{'dataset.max_unreadable': 0.5})
 
 
-def test_one_process_looks_and_all_leave_out_what_it_says(photos):
+def test_one_process_looks_and_all_leave_out_what_it_says(photos, monkeypatch):
   """Two processes, of which the second reads one image better or worse."""
   bad = photos / 'train' / 'cat' / '3.png'
   content = bad.read_bytes()
 
-  def second(crop, chosen):
-    config = own_photos.make_config(photos, **{'augment.crop': crop})
-    config.dataset.max_unreadable = 0.5
-    answers = iter(chosen)
-    return input_pipeline.open_sources(config, lambda make: next(answers))
+  def open_sources(crop, broadcast):
+    monkeypatch.setattr(distributed, 'broadcast_from_primary', broadcast)
+    fields = {'augment.crop': crop, 'dataset.max_unreadable': 0.5}
+    return own_photos.open_sources(photos, **fields)
 
   for crop in ('pad', 'random_resized'):
     bad.write_bytes(b'')
-    handed = []
+    sent = []
 
-    def primary(make, handed=handed):
-      handed.append(make())
-      return handed[-1]
+    def primary(make, sent=sent):
+      sent.append(make())
+      return sent[-1]
 
-    config = own_photos.make_config(photos, **{'augment.crop': crop})
-    config.dataset.max_unreadable = 0.5
-    first = input_pipeline.open_sources(config, primary)
+    first = open_sources(crop, primary)
     bad.write_bytes(content)
-    both = first[0], second(crop, handed)[0]
+    answers = iter(sent)
+    second = open_sources(crop, lambda _, answers=answers: next(answers))
+    both = first[0], second[0]
     assert [source.size for source in both] == [59, 59]
     assert both[0].metadata == both[1].metadata
     np.testing.assert_array_equal(*map(own_photos.decoded, both))
     np.testing.assert_array_equal(*(source.labels for source in both))
   bad.write_bytes(b'')
   with pytest.raises(errors.UserError, match='3.png can be decoded by the fi'):
-    second('pad', [np.empty(0, np.int64)] * 2)
+    open_sources('pad', lambda _: np.empty(0, np.int64))
 
 
 def test_a_file_that_goes_away_is_said_in_one_line(photos, monkeypatch):
-  monkeypatch.setattr(disk, 'PAUSES', ())
+  monkeypatch.setattr(retry, 'PAUSES', ())
   config = own_photos.make_config(photos, **{'augment.crop': 'random_resized'})
-  source, _ = input_pipeline.open_sources(config)
+  source, _ = batches_lib.open_sources(config)
   shutil.rmtree(photos)
   with pytest.raises(errors.UserError, match='png is not there'):
-    list(input_pipeline.train_batches(source, None, config, 0))
+    list(batches_lib.train_batches(source, None, config, 0))
 
 
 def test_a_file_that_is_damaged_later_is_named(photos):
   config = own_photos.make_config(photos, **{'augment.crop': 'random_resized'})
-  source, _ = input_pipeline.open_sources(config)
+  source, _ = batches_lib.open_sources(config)
   (photos / 'train' / 'dog' / '4.png').write_bytes(
     own_photos.EXACT['rgb.png'][:-40]
   )
   with pytest.raises(errors.UserError, match=r'train/dog/4.png \(.*truncated'):
-    list(input_pipeline.train_batches(source, None, config, 0))
+    list(batches_lib.train_batches(source, None, config, 0))
 
 
 def test_the_shrinking_of_the_documents_leaves_bad_photos_out(tmp_path):

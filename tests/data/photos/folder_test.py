@@ -11,10 +11,8 @@ from small_jobs import small_job
 
 from selfie_jax import config as config_lib
 from selfie_jax import errors
-from selfie_jax.data import disk
-from selfie_jax.data import input_pipeline
-from selfie_jax.data import parallel
-from selfie_jax.data import splits
+from selfie_jax.data import batches as batches_lib
+from selfie_jax.data import decoding
 from selfie_jax.data.photos import listing
 from selfie_jax.storage import run_metadata
 from selfie_jax.storage import workdir as workdir_lib
@@ -68,13 +66,6 @@ def test_finetuning_sees_labelled_images_only(photos):
   assert parts['test'] == (sources[1], None)
 
 
-def test_label_subsets_leave_the_unlabelled_out(photos):
-  own_photos.save(photos / 'train' / 'loose.png')
-  labels = own_photos.open_sources(photos)[0].labels
-  indices, _ = splits.split(labels, 0.5, 0.0, seed=0)
-  assert np.bincount(labels[indices]).tolist() == [15, 15]
-
-
 @pytest.mark.parametrize('crop', ['pad', 'random_resized', 'none'])
 @pytest.mark.parametrize('gib', [0.0, 1.0])
 def test_every_kind_of_file_can_be_trained_on(photos, crop, gib):
@@ -84,24 +75,11 @@ def test_every_kind_of_file_can_be_trained_on(photos, crop, gib):
   config = own_photos.make_config(
     photos, **{'augment.crop': crop, 'dataset.cache_gib': gib}
   )
-  source = input_pipeline.open_source(config, 'train')
+  source = batches_lib.open_source(config, 'train')
   assert source.in_memory == (crop != 'random_resized' and gib > 0)
-  batches = list(input_pipeline.train_batches(source, None, config, 8))
+  batches = list(batches_lib.train_batches(source, None, config, 8))
   assert [batch['image'].shape for batch in batches] == [(32, 32, 32, 3)] * 4
   assert all(batch['image'].std() > 20 for batch in batches)
-
-
-def test_progress_is_said_while_files_are_read(
-  photos, log_messages, monkeypatch
-):
-  monkeypatch.setattr(disk, 'SAY_EVERY', 0)
-  table = own_photos.partly_labelled(photos)
-  own_photos.open_sources(table, **{'augment.crop': 'random_resized'})
-  for line in (
-    f'Looking for the files of {table}: 64 of 64 files',
-    f'Decoding {table} train: 60 of 60 images',
-  ):
-    assert line in log_messages.text
 
 
 def test_pretrain_then_finetune(photos, tmp_path):
@@ -182,13 +160,13 @@ def test_images_are_known_again_where_they_were_moved(
 
 def test_small_sets_are_decoded_once(photos, monkeypatch):
   """Until a file, its label or the size of the images is another."""
-  decoded, decode_images = [], parallel.decode_images
+  decoded, decode_images = [], decoding.decode_images
 
-  def decode(store, side):
-    decoded.append(store.name)
-    return decode_images(store, side)
+  def decode(reader, side):
+    decoded.append(reader.name)
+    return decode_images(reader, side)
 
-  monkeypatch.setattr(parallel, 'decode_images', decode)
+  monkeypatch.setattr(decoding, 'decode_images', decode)
   path = own_photos.partly_labelled(photos)
 
   def look(**fields):

@@ -8,7 +8,7 @@ import own_photos
 import pytest
 
 from selfie_jax import errors
-from selfie_jax.data import input_pipeline
+from selfie_jax.data import batches as batches_lib
 from selfie_jax.data.photos import listing
 from selfie_jax.training import evaluation
 
@@ -158,8 +158,8 @@ def test_a_split_of_a_folder_without_splits_is_said(photos, log_messages):
     ('missing.csv', 'finetune', '4 files that are not there: a.jpg, b.jpg, '),
     ('twice.csv', 'finetune', 'lists 1 files twice: plain/1.png'),
     ('binary.csv', 'finetune', 'cannot be read as a table'),
-    ('quote.csv', 'finetune', "cannot be read from line 3 on (',' expected"),
-    ('end.csv', 'finetune', 'line 2 on (unexpected end of data): is a quo'),
+    ('quote.csv', 'finetune', "cannot be read from line 3 on (a cell has sev"),
+    ('end.csv', 'finetune', 'EOF inside string starting at row 1): is a quo'),
     ('twins', 'pretrain', 'holds 3 image(s), links not counted, too few'),
     ('splits.csv', 'finetune', "'test'; it has 'dev' (1 images), 'train' (1 "),
     ('unlabelled_test.csv', 'finetune', 'No test image has a label'),
@@ -227,6 +227,6 @@ def test_mistakes_are_one_line_that_says_what_is_valid(
 
 def test_unknown_split_of_a_folder(photos):
   with pytest.raises(errors.UserError, match="valid are 'train', 'test'"):
-    input_pipeline.open_source(own_photos.make_config(photos), 'val')
+    batches_lib.open_source(own_photos.make_config(photos), 'val')
   with pytest.raises(errors.UserError, match='for tfds sets only'):
     own_photos.open_sources(photos, **{'dataset.train_split': 'train[:10%]'})

@@ -8,7 +8,7 @@ import pytest
 
 from configs import photos_finetune
 from configs import photos_pretrain
-from selfie_jax.data import input_pipeline
+from selfie_jax.data import batches as batches_lib
 
 JOBS = {'pretrain': photos_pretrain, 'finetune': photos_finetune}
 
@@ -45,7 +45,7 @@ def make_config(path, mode='pretrain', **fields):
 
 def open_sources(path, mode='pretrain', **fields):
   """Sources of the training and the test split."""
-  return input_pipeline.open_sources(make_config(path, mode, **fields))
+  return batches_lib.open_sources(make_config(path, mode, **fields))
 
 
 def decoded(source):

@@ -1,7 +1,6 @@
-"""Files are listed and read here, from a disk, a network or a bucket.
+"""What fails on a disk or a network is tried again, and then raised.
 
-What fails is tried again and then raised: an error of the disk is never taken
-for a damaged image or for a file that is not there.
+An error of the disk is never taken for a damaged image or a missing file.
 """
 
 from collections.abc import Callable
@@ -12,7 +11,6 @@ import logging
 import os
 import pathlib
 import re
-import stat
 import tempfile
 import time
 from typing import TypeVar
@@ -26,56 +24,27 @@ from selfie_jax.data import tf
 logger = logging.getLogger(__name__)
 
 PAUSES = (0.1, 0.5, 2.0)  # seconds before each further try
-SAY_EVERY = 5.0  # seconds between two lines of progress
+LOG_EVERY = 5.0  # seconds between two lines of progress
 
 Arrays = dict[str, np.ndarray]
 T = TypeVar('T')
 
 
-def patiently(name: str, read: Callable[..., T], *arguments) -> T:
-  """`read(*arguments)`, tried again a few times where the disk fails.
+def with_retries(name: str, function: Callable[..., T], *arguments) -> T:
+  """`function(*arguments)`, tried again a few times where the disk fails.
 
   Raises:
     UserError: it failed each time; `name` says what could not be read.
   """
   for pause in (*PAUSES, None):
     try:
-      return read(*arguments)
+      return function(*arguments)
     except Exception as error:
-      if not _is_of_the_disk(error):
+      if not _is_disk_error(error):
         raise
       if pause is None:
-        raise failure(name, error) from error
+        raise _failure(name, error) from error
     time.sleep(pause)
-
-
-def read(path: str, offset: int = 0, length: int = -1) -> bytes:
-  """Reads a file, or `length` bytes of it; see patiently."""
-
-  def read_once() -> bytes:
-    # The plain open is several times faster; gfile knows gs:// and its like.
-    opener = tf.io.gfile.GFile if '://' in path else open
-    with opener(path, 'rb') as stream:
-      if offset:
-        stream.seek(offset)
-      content = stream.read(length)
-    if len(content) < length:
-      raise OSError(f'it ends before byte {offset + length}')
-    return content
-
-  return patiently(path, read_once)
-
-
-def kind(path: str) -> str:
-  """'file' or 'folder', as a local path is one; '' if nothing is there."""
-
-  def look() -> str:
-    try:
-      return 'folder' if stat.S_ISDIR(os.stat(path).st_mode) else 'file'
-    except (FileNotFoundError, NotADirectoryError):
-      return ''
-
-  return patiently(path, look)
 
 
 class Progress:
@@ -84,22 +53,22 @@ class Progress:
   def __init__(self, title: str, unit: str, total: int | None = None):
     self._title, self._unit = title, unit
     self._total = f' of {total:,}' if total else ''
-    self._done, self._said = 0, time.monotonic()
+    self._done, self._logged = 0, time.monotonic()
 
   def add(self, count: int) -> None:
-    """So many more are done."""
+    """Counts `count` more as done."""
     self._done += count
-    if time.monotonic() - self._said >= SAY_EVERY:
+    if time.monotonic() - self._logged >= LOG_EVERY:
       logger.info(
         '%s: %s%s %s', self._title, f'{self._done:,}', self._total, self._unit
       )
-      self._said = time.monotonic()
+      self._logged = time.monotonic()
 
 
-def remembered(key: list, make: Callable[[], Arrays]) -> Arrays:
-  """`make()`, or what it was when it was last called with this key.
+def cached(key: list, make: Callable[[], Arrays]) -> Arrays:
+  """`make()`, or its result of an earlier call with this key.
 
-  It is kept in the cache folder; a damaged file there is made again.
+  It is stored in the cache folder; a damaged file there is made again.
 
   Args:
     key: all that the arrays follow from, such as names and sizes of files;
@@ -114,7 +83,7 @@ def remembered(key: list, make: Callable[[], Arrays]) -> Arrays:
     except (FileNotFoundError, NotADirectoryError, PermissionError):
       return None
 
-  arrays = unpack(str(path), patiently(str(path), load))
+  arrays = unpack(str(path), with_retries(str(path), load))
   if arrays is None:
     arrays = make()
     _save(path, pack(arrays))
@@ -122,12 +91,12 @@ def remembered(key: list, make: Callable[[], Arrays]) -> Arrays:
 
 
 def digest(key: list) -> str:
-  """A name for what follows from a key."""
+  """A file name for what follows from a key."""
   return hashlib.sha256(repr(key).encode()).hexdigest()[:32]
 
 
 def pack(arrays: Arrays) -> bytes:
-  """Arrays as a file."""
+  """Arrays as the content of a file."""
   content = io.BytesIO()
   np.savez(content, **arrays)
   return content.getvalue()
@@ -140,20 +109,20 @@ def unpack(name: str, content: bytes | None) -> Arrays | None:
   try:
     with np.load(io.BytesIO(content)) as arrays:
       return dict(arrays)
-  except Exception:  # which, depends on where the damage is
+  except Exception:  # which one depends on where the damage is
     logger.warning('%s is damaged and made again', name)
     return None
 
 
 def reason(error: BaseException, limit: int = 300) -> str:
   """What an error says, on one line and without TensorFlow's names."""
-  said = getattr(error, 'strerror', None) or getattr(error, 'message', None)
-  said = re.sub(r'\{\{.*?\}\}|\[Op:.*?\]', '', str(said or error))
-  return ' '.join(said.split())[:limit] or type(error).__name__
+  text = getattr(error, 'strerror', None) or getattr(error, 'message', None)
+  text = re.sub(r'\{\{.*?\}\}|\[Op:.*?\]', '', str(text or error))
+  return ' '.join(text.split())[:limit] or type(error).__name__
 
 
-def failure(name: str, error: Exception) -> errors.UserError:
-  """What is said of a file that cannot be read."""
+def _failure(name: str, error: Exception) -> errors.UserError:
+  """The message for a file that cannot be read."""
   if isinstance(error, tf.errors.DataLossError):
     return errors.UserError(
       f'{name} is damaged ({reason(error)}); put a good copy back, or delete'
@@ -171,7 +140,7 @@ def failure(name: str, error: Exception) -> errors.UserError:
   )
 
 
-def _is_of_the_disk(error: Exception) -> bool:
+def _is_disk_error(error: Exception) -> bool:
   """Whether reading failed, the network's included, and not what was read."""
   if isinstance(error, OSError):
     return True
@@ -189,7 +158,7 @@ def _save(path: pathlib.Path, content: bytes) -> None:
     # Another process may be reading or writing the same arrays.
     os.replace(partial, path)
   except OSError:
-    # Without a folder that can be written, the next run looks again.
+    # Without a folder that can be written, the next run makes them again.
     if partial:
       with contextlib.suppress(OSError):
         os.unlink(partial)

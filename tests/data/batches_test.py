@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from selfie_jax import errors
-from selfie_jax.data import input_pipeline
+from selfie_jax.data import batches as batches_lib
 
 LARGE, SMALL = 4.0, 0.0  # cache_gib: in memory, on the disk
 
@@ -42,7 +42,7 @@ def _config(crop='pad', cache_gib=LARGE, **fields):
 
 
 def _source(config, split='test'):
-  return input_pipeline.open_source(config, split)
+  return batches_lib.open_source(config, split)
 
 
 def _images(source, indices):
@@ -70,8 +70,8 @@ FORMS = [('pad', LARGE), ('pad', SMALL), ('none', LARGE), ('random_resized', 0)]
 def test_a_step_is_the_same_wherever_the_run_starts(crop, gib):
   config = _config(crop, gib)
   source = _source(config)
-  whole = _take(input_pipeline.train_batches(source, None, config, 0), 9)
-  later = _take(input_pipeline.train_batches(source, None, config, 6), 3)
+  whole = _take(batches_lib.train_batches(source, None, config, 0), 9)
+  later = _take(batches_lib.train_batches(source, None, config, 6), 3)
   _assert_equal(whole[6:], later)
   assert whole[0]['image'].shape == (64, 32, 32, 3)
   assert {k: v.dtype for k, v in whole[0].items()} == {
@@ -86,7 +86,7 @@ def test_two_processes_share_the_batch_of_one(crop, gib):
 
   def batches(**kwargs):
     return _take(
-      input_pipeline.train_batches(source, None, config, 3, **kwargs), 3
+      batches_lib.train_batches(source, None, config, 3, **kwargs), 3
     )
 
   parts = [batches(process_index=i, process_count=2) for i in range(2)]
@@ -104,7 +104,7 @@ def test_each_epoch_shows_each_example_once(batch_size):
   config.augment.flip = False
   source = _source(config)
   chosen = np.arange(5, 105)
-  batches = input_pipeline.train_batches(source, chosen, config, 0)
+  batches = batches_lib.train_batches(source, chosen, config, 0)
   shown = np.concatenate([b['image'] for b in _take(batches, 60)])[:400]
   assert len(shown) == 400
   by_bytes = sorted(image.tobytes() for image in _images(source, chosen))
@@ -119,7 +119,7 @@ def test_stream_ends_with_the_run_and_labels_fit():
   config = _config('none', total_steps=5)
   config.augment.flip = False
   source = _source(config)
-  batches = list(input_pipeline.train_batches(source, None, config, 2))
+  batches = list(batches_lib.train_batches(source, None, config, 2))
   assert len(batches) == 3
   known = dict(
     zip(
@@ -137,10 +137,8 @@ def test_stream_ends_with_the_run_and_labels_fit():
 def test_seed_and_step_decide(crop, gib):
   config, other = _config(crop, gib), _config(crop, gib, seed=2)
   source = _source(config)
-  first, second = _take(
-    input_pipeline.train_batches(source, None, config, 0), 2
-  )
-  reseeded = next(input_pipeline.train_batches(source, None, other, 0))
+  first, second = _take(batches_lib.train_batches(source, None, config, 0), 2)
+  reseeded = next(batches_lib.train_batches(source, None, other, 0))
   assert (first['image'] != second['image']).any()
   assert (first['image'] != reseeded['image']).any()
 
@@ -149,7 +147,7 @@ def test_seed_and_step_decide(crop, gib):
 def test_augmentation_differs_between_epochs(crop):
   config = _config(crop)
   one = np.array([7])
-  batch = next(input_pipeline.train_batches(_source(config), one, config, 0))
+  batch = next(batches_lib.train_batches(_source(config), one, config, 0))
   views = {image.tobytes() for image in batch['image']}
   assert len(views) == 2 if crop == 'none' else len(views) > 20
 
@@ -161,10 +159,10 @@ def test_storage_does_not_change_the_batches():
   np.testing.assert_array_equal(sources[0].labels, sources[1].labels)
   pairs = list(zip(sources, configs, strict=True))
   _assert_equal(
-    *[_take(input_pipeline.train_batches(s, None, c, 0), 4) for s, c in pairs]
+    *[_take(batches_lib.train_batches(s, None, c, 0), 4) for s, c in pairs]
   )
   _assert_equal(
-    *[list(input_pipeline.eval_batches(s, None, 64)) for s, _ in pairs]
+    *[list(batches_lib.eval_batches(s, None, 64)) for s, _ in pairs]
   )
 
 
@@ -177,13 +175,13 @@ def test_evaluation_counts_each_example_once(crop, batch_size, processes):
   chosen = np.arange(30)[::-1] * 3
   if batch_size % processes:
     with pytest.raises(errors.UserError, match='processes'):
-      input_pipeline.eval_batches(source, chosen, batch_size, process_count=2)
+      batches_lib.eval_batches(source, chosen, batch_size, process_count=2)
     return
   expected = _images(source, np.arange(91))
   seen, lengths = [], set()
   for process in range(processes):
     batches = list(
-      input_pipeline.eval_batches(
+      batches_lib.eval_batches(
         source,
         chosen,
         batch_size,
@@ -212,9 +210,7 @@ def test_evaluation_counts_each_example_once(crop, batch_size, processes):
 def test_mistakes_are_named():
   config = _config(batch_size=9)
   with pytest.raises(errors.UserError, match='multiple of 2'):
-    input_pipeline.train_batches(
-      _source(config), None, config, 0, process_count=2
-    )
+    batches_lib.train_batches(_source(config), None, config, 0, process_count=2)
   with pytest.raises(errors.UserError, match="'nope'"):
     _source(config, 'nope')
 
@@ -232,12 +228,12 @@ def test_real_jpegs_with_grey_ones():
   source = _source(config, 'validation')
   assert np.bincount(source.labels).tolist() == [40] * 10
   grey = 0
-  for batch in input_pipeline.eval_batches(source, None, 64):
+  for batch in batches_lib.eval_batches(source, None, 64):
     real = batch['image'][batch['mask'] > 0]
     grey += int((real == real[..., :1]).all((1, 2, 3)).sum())
   assert grey > 0
-  first = _take(input_pipeline.train_batches(source, None, config, 0), 2)
-  later = _take(input_pipeline.train_batches(source, None, config, 1), 1)
+  first = _take(batches_lib.train_batches(source, None, config, 0), 2)
+  later = _take(batches_lib.train_batches(source, None, config, 1), 1)
   _assert_equal(first[1:], later)
 
 
@@ -245,6 +241,6 @@ def test_real_images_of_another_size():
   config = _real('tiny_imagenet/64x64_subset')
   source = _source(config, 'validation[:500]')
   assert source.num_classes == 200 and source.size == 500
-  batch = next(input_pipeline.train_batches(source, None, config, 0))
+  batch = next(batches_lib.train_batches(source, None, config, 0))
   assert batch['image'].shape == (64, 32, 32, 3)
   assert batch['image'].std() > 30

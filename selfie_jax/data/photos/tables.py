@@ -1,0 +1,103 @@
+"""Tables of images, as CSV files."""
+
+import collections
+import io
+import os
+import posixpath
+
+from selfie_jax import errors
+from selfie_jax.data import reading
+from selfie_jax.data import retry
+from selfie_jax.data.photos import files as files_lib
+
+_NAMED, _SHOWN = 3, 200  # so many files are named in an error, cut so long
+
+
+def read(path: str) -> list[tuple[str, str, str | None, str]]:
+  """File, label, split and real path of each row of a CSV file.
+
+  The file is as the table has it, normalised; label and split may be ''. The
+  split is None where the table has no such column.
+
+  Raises:
+    UserError: it is no table of files and labels, or a file is missing or
+      listed twice.
+  """
+  import pandas as pd  # takes half a second
+
+  try:
+    text = reading.read(path).decode('utf-8-sig')
+    rows = pd.read_csv(
+      io.StringIO(text),
+      dtype=str,
+      keep_default_na=False,
+      index_col=False,
+      skipinitialspace=True,
+    ).fillna('')
+  except UnicodeDecodeError as error:
+    raise errors.UserError(
+      f'{path} cannot be read as a table; save it as CSV with commas, in UTF-8'
+    ) from error
+  except pd.errors.EmptyDataError:
+    rows = pd.DataFrame()
+  except pd.errors.ParserError as error:
+    raise errors.UserError(
+      f'{path} cannot be read ({retry.reason(error)}): is a quote (") not'
+      ' closed there, or a comma too many?'
+    ) from error
+  rows.columns = [' '.join(name.split()) for name in rows.columns]
+  if not {'file', 'label'} <= set(rows.columns):
+    raise errors.UserError(
+      f'the first line of {path} is {",".join(rows.columns)[:_SHOWN]!r}; it'
+      ' should be file,label or file,label,split, and then such as'
+      ' photos/1.jpg,cat (label empty for unlabelled)'
+    )
+  columns = {
+    name: rows[name].str.strip().tolist()
+    for name in ('file', 'label', 'split')
+    if name in rows
+  }
+  for line, cells in enumerate(zip(*columns.values(), strict=True), start=2):
+    if any('\n' in cell or '\r' in cell for cell in cells):
+      raise errors.UserError(
+        f'{path} cannot be read from line {line} on (a cell has several lines):'
+        ' is a quote (") not closed there?'
+      )
+  files = [posixpath.normpath(file or '.') for file in columns['file']]
+  real = _find_files(path, files)
+  return [
+    (file, label, split, real[file])
+    for file, label, split in zip(
+      files,
+      columns['label'],
+      columns.get('split', [None] * len(files)),
+      strict=True,
+    )
+  ]
+
+
+def _find_files(path: str, files: list[str]) -> dict[str, str]:
+  """Real paths of a table's files; UserError if one is missing or twice."""
+  folder = os.path.dirname(path)
+  progress = retry.Progress(
+    f'Looking for the files of {path}', 'files', len(files)
+  )
+  real = {}
+  for file in files:
+    place = os.path.join(folder, file)
+    real[file] = (
+      os.path.realpath(place) if files_lib.kind(place) == 'file' else ''
+    )
+    progress.add(1)
+  missing = [file for file in real if not real[file]]
+  counts = collections.Counter(real[file] for file in files)
+  twice = [file for file in real if counts[real[file]] > 1]
+  for wrong, what in ((missing, 'that are not there'), (twice, 'twice')):
+    if wrong:
+      raise errors.UserError(
+        f'{path} lists {len(wrong)} files {what}:'
+        f' {", ".join(file[:_SHOWN] for file in wrong[:_NAMED])}'
+        f'{" ..." if wrong[_NAMED:] else ""}; the column file holds each image'
+        f' once, by its path from {folder or "here"} or an absolute one'
+      )
+  return real

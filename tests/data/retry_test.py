@@ -1,0 +1,148 @@
+"""A disk that fails for a moment changes nothing; one that stays so is said."""
+
+import errno
+import os
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from selfie_jax import errors
+from selfie_jax.data import reading
+from selfie_jax.data import retry
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+  monkeypatch.setattr(retry, 'PAUSES', (0, 0, 0))
+
+
+def _failing(error, times):
+  """A function that works after so many calls, and the list of its calls."""
+  calls = []
+
+  def read():
+    calls.append(len(calls))
+    if len(calls) <= times:
+      raise error
+    return 'read'
+
+  return read, calls
+
+
+HICCUPS = [
+  OSError(errno.EIO, 'Input/output error'),
+  OSError(errno.ENOSPC, 'No space left on device'),
+  InterruptedError(errno.EINTR, 'Interrupted system call'),
+  tf.errors.UnavailableError(None, None, 'try later'),
+  tf.errors.DataLossError(None, None, 'corrupted record at 7'),
+  tf.errors.NotFoundError(None, None, 'gs://ours/file'),
+]
+
+
+@pytest.mark.parametrize('error', HICCUPS, ids=str)
+def test_an_error_of_the_disk_is_tried_again_and_then_raised(error):
+  read, _ = _failing(error, len(retry.PAUSES))
+  assert retry.with_retries('file', read) == 'read'
+  read, calls = _failing(error, 99)
+  with pytest.raises(errors.UserError, match=r'^file ') as caught:
+    retry.with_retries('file', read)
+  assert '\n' not in str(caught.value)
+  assert len(calls) == len(retry.PAUSES) + 1
+
+
+def test_another_error_passes_at_once():
+  for error in (
+    tf.errors.InvalidArgumentError(None, None, 'no image'),
+    ValueError('no number'),
+    errors.UserError('no such thing'),
+  ):
+    read, calls = _failing(error, 99)
+    with pytest.raises(type(error)):
+      retry.with_retries('file', read)
+    assert len(calls) == 1
+
+
+def test_it_says_whose_fault_it_is(tmp_path):
+  (tmp_path / 'short').write_bytes(b'12345')
+  assert reading.read(str(tmp_path / 'short'), 1, 3) == b'234'
+  with pytest.raises(errors.UserError, match='error of the disk or the netw'):
+    reading.read(str(tmp_path / 'short'), 3, 3)
+  with pytest.raises(errors.UserError, match='nothing is not there'):
+    reading.read(str(tmp_path / 'nothing'))
+
+
+def test_progress_is_logged_without_a_terminal(log_messages, monkeypatch):
+  progress = retry.Progress('Reading', 'images', 60_000)
+  progress.add(5)
+  assert not log_messages.text
+  monkeypatch.setattr(retry, 'LOG_EVERY', 0)
+  progress.add(12_000)
+  assert 'Reading: 12,005 of 60,000 images' in log_messages.text
+
+
+@pytest.fixture
+def stored(tmp_path, monkeypatch):
+  """(function that makes or loads arrays, the file of the cache)."""
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+
+  def call():
+    made = []
+
+    def make():
+      made.append(True)
+      return {'x': np.arange(100), 'y': np.ones(3)}
+
+    arrays = retry.cached(['key'], make)
+    assert arrays['x'].tolist() == list(range(100))
+    assert arrays['y'].tolist() == [1, 1, 1]
+    return bool(made)
+
+  assert call()
+  (path,) = (tmp_path / 'cache').rglob('*.npz')
+  assert not call()
+  return call, path
+
+
+def test_a_damaged_file_of_the_cache_is_made_again(stored):
+  call, path = stored
+  whole = path.read_bytes()
+  for end in range(0, len(whole), 97):
+    path.write_bytes(whole[:end])
+    assert call() and not call()
+  for place in range(0, len(whole), 41):
+    path.write_bytes(
+      whole[:place] + bytes([whole[place] ^ 0x41]) + whole[place + 1 :]
+    )
+    call()
+    assert not call()
+
+
+def test_a_disk_that_fails_is_no_empty_cache(stored, monkeypatch):
+  call, path = stored
+  path_type, failures = type(path), [1]
+
+  def read_bytes(self):
+    if self == path and failures:
+      failures.pop()
+      raise OSError(errno.EIO, 'Input/output error')
+    with open(self, 'rb') as file:
+      return file.read()
+
+  monkeypatch.setattr(path_type, 'read_bytes', read_bytes)
+  assert not call() and not failures
+  failures.extend([1] * 99)
+  with pytest.raises(errors.UserError, match='error of the disk'):
+    call()
+
+
+def test_a_full_disk_leaves_nothing_in_the_cache(stored, monkeypatch):
+  call, path = stored
+  shutil.rmtree(path.parent)
+
+  def full(*_):
+    raise OSError(errno.ENOSPC, 'No space left on device')
+
+  monkeypatch.setattr(os, 'replace', full)  # after all has been written
+  assert call() and not os.listdir(path.parent)
