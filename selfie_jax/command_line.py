@@ -19,6 +19,11 @@ class Parser(argparse.ArgumentParser):
     prog = f'python -m selfie_jax.{command}'
     super().__init__(prog=prog, description=doc.splitlines()[0])
 
+  def add_path(self, flag: str, metavar: str, says: str, required=True) -> None:
+    self.add_argument(
+      flag, type=path, metavar=metavar, help=says, required=required
+    )
+
   def error(self, message: str) -> NoReturn:
     said = message.replace('invalid int value: ', 'no whole number: ')
     raise errors.UserError(f'{said}; {self.prog} --help has all flags')

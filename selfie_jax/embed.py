@@ -13,10 +13,9 @@ from selfie_jax import command_line
 def main() -> None:
   parser = command_line.Parser('embed', __doc__)
   add = parser.add_argument
-  path = {'type': command_line.path, 'required': True}
-  add('--checkpoint', **path, metavar='RUN', help="a run's folder")
-  add('--images', **path, metavar='DIR', help='folder, at any depth')
-  add('--out', **path, metavar='FILE', help='FILE.npz or FILE.parquet')
+  parser.add_path('--checkpoint', 'RUN', "a run's folder")
+  parser.add_path('--images', 'DIR', 'folder, at any depth')
+  parser.add_path('--out', 'FILE', 'FILE.npz or FILE.parquet')
   add(
     '--layer',
     help='quadrants (default of pretraining runs), patches, block3 (default of '

@@ -36,11 +36,9 @@ PLATFORMS = ('cpu', 'cuda', 'tpu')
 
 def main() -> None:
   parser = command_line.Parser('export', __doc__)
-  add = parser.add_argument
-  path = {'type': command_line.path, 'required': True}
-  add('--checkpoint', **path, metavar='RUN', help="a run's folder")
-  add('--format', required=True, choices=_FORMATS)
-  add('--out', **path, metavar='DIR', help='a new folder')
+  parser.add_path('--checkpoint', 'RUN', "a run's folder")
+  parser.add_argument('--format', required=True, choices=_FORMATS)
+  parser.add_path('--out', 'DIR', 'a new folder')
   command_line.silence_libraries()
   with command_line.exit_cleanly():
     args = parser.parse_args()

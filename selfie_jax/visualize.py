@@ -31,12 +31,11 @@ DPI = 200
 
 def main() -> None:
   parser = command_line.Parser('visualize', __doc__)
-  add, path = parser.add_argument, command_line.path
-  run = {'required': True, 'metavar': 'RUN', 'help': "a run's folder"}
   images = "folder of images, at any depth (default: the run's test images)"
-  add('--checkpoint', type=path, **run)
-  add('--images', type=path, metavar='DIR', help=images)
-  add('--out', type=path, metavar='DIR', help='default: RUN/figures')
+  parser.add_path('--checkpoint', 'RUN', "a run's folder")
+  parser.add_path('--images', 'DIR', images, required=False)
+  parser.add_path('--out', 'DIR', 'default: RUN/figures', required=False)
+  add = parser.add_argument
   add('--count', type=int, default=6, help=f'images shown, 1 to {MOST}')
   add(
     '--layer',

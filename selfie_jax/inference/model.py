@@ -131,7 +131,7 @@ class Model:
     return {name: np.concatenate([row[name] for row in rows]) for name in names}
 
   def compute_batch(
-    self, images: Sequence[np.ndarray], names: Sequence[str]
+    self, images: np.ndarray | Sequence[np.ndarray], names: Sequence[str]
   ) -> dict[str, np.ndarray]:
     """As `compute`, of up to batch_size images of the run's size."""
     side = self.config.image_size

@@ -214,7 +214,7 @@ def _probe(
   linear = {'probe': 'linear'} | linear_probe.evaluate(
     **examples, strengths=settings.strengths, max_iter=settings.max_iter
   )
-  knn = {'probe': 'knn'}
+  knn: dict[str, Any] = {'probe': 'knn'}
   for split in ('test', 'validation'):
     pair = examples['train'], examples[split]
     knn[f'{split}_accuracy'] = nearest_neighbours.accuracy(
