@@ -15,6 +15,15 @@ from selfie_jax import errors
 class Parser(argparse.ArgumentParser):
   """argparse's, with one line for a mistake in place of the usage."""
 
+  def __init__(self, command: str, doc: str):
+    prog = f'python -m selfie_jax.{command}'
+    super().__init__(prog=prog, description=doc.splitlines()[0])
+
+  def add_path(self, flag: str, metavar: str, says: str, required=True) -> None:
+    self.add_argument(
+      flag, type=path, metavar=metavar, help=says, required=required
+    )
+
   def error(self, message: str) -> NoReturn:
     said = message.replace('invalid int value: ', 'no whole number: ')
     raise errors.UserError(f'{said}; {self.prog} --help has all flags')
@@ -29,11 +38,7 @@ def path(text: str) -> str:
 def exit_cleanly(
   stopped: str = 'stopped; nothing was written',
 ) -> Iterator[None]:
-  """Ends a command in one line unless the code itself has failed.
-
-  Args:
-    stopped: what to say after Ctrl-C.
-  """
+  """Ends a command in one line (`stopped` after Ctrl-C) unless code failed."""
   if sys.stderr is None:  # closed, as by 2>&-
     sys.stderr = open(os.devnull, 'w')
   try:

@@ -11,10 +11,10 @@ from selfie_jax.storage import workdir as workdir_lib
 
 
 def main() -> None:
-  parser = command_line.Parser(
-    prog='python -m selfie_jax.compare', description=__doc__.splitlines()[0]
+  parser = command_line.Parser('compare', __doc__)
+  parser.add_argument(
+    'runs', nargs='+', type=command_line.path, help='folders of finished runs'
   )
-  parser.add_argument('runs', nargs='+', help='folders of finished runs')
   with command_line.exit_cleanly():
     compare(parser.parse_args().runs)
 
@@ -39,11 +39,7 @@ def compare(runs: list[str]) -> None:
 
 
 def read_results(run: str) -> dict:
-  """What a run's results.json holds.
-
-  Raises:
-    UserError: there is none, or it is damaged.
-  """
+  """What a run's results.json holds; UserError for none or a damaged one."""
   results = workdir_lib.read_json(
     epath.Path(run) / 'results.json', 'run its job again'
   )
@@ -57,28 +53,25 @@ def read_results(run: str) -> dict:
 
 def describe(results: dict) -> list[str]:
   """Lines about one run from what its results.json holds."""
-  metrics = results['metrics']
+  metrics, start = results['metrics'], results['initialised_from']
+  data, time = results['dataset'], f'{results["wall_seconds"]:.0f} s'
+  labels = f'{results["label_fraction"]:.0%} of the labels of {data}'
   if results['mode'] == 'probe':
+    step = results['checkpoint']
     return [
-      f'probed {results["initialised_from"]} at step {results["checkpoint"]} '
-      f'with {results["label_fraction"]:.0%} of the labels of '
-      f'{results["dataset"]} in {results["wall_seconds"]:.0f} s',
-      *(
-        f'{name.replace("_", " ")} {accuracy:.1%}'
-        for name, accuracy in metrics.items()
-      ),
+      f'probed {start} at step {step} with {labels} in {time}',
+      *(f'{k.replace("_", " ")} {v:.1%}' for k, v in metrics.items()),
     ]
-  time = f'{results["step"]} steps in {results["wall_seconds"]:.0f} s'
+  time = f'{results["step"]} steps in {time}'
   if results['mode'] == 'pretrain':
+    accuracy, chance = metrics['patch_accuracy'], metrics['chance']
     return [
-      f'pretrained on {results["dataset"]}, {time}',
-      f'patch accuracy {metrics["patch_accuracy"]:.1%} '
-      f'(chance {metrics["chance"]:.1%})',
+      f'pretrained on {data}, {time}',
+      f'patch accuracy {accuracy:.1%} (chance {chance:.1%})',
     ]
-  start = results['initialised_from'] or 'random weights (supervised baseline)'
+  start = start or 'random weights (supervised baseline)'
   return [
-    f'finetuned on {results["label_fraction"]:.0%} of the labels of '
-    f'{results["dataset"]} from {start}, {time}',
+    f'finetuned on {labels} from {start}, {time}',
     f'test accuracy {metrics["test_accuracy"]:.1%}',
   ]
 

@@ -11,13 +11,11 @@ from selfie_jax import command_line
 
 
 def main() -> None:
-  parser = command_line.Parser(
-    prog='python -m selfie_jax.embed', description=__doc__.splitlines()[0]
-  )
+  parser = command_line.Parser('embed', __doc__)
   add = parser.add_argument
-  add('--checkpoint', required=True, metavar='RUN', help="a run's folder")
-  add('--images', required=True, metavar='DIR', help='folder, at any depth')
-  add('--out', required=True, metavar='FILE', help='FILE.npz or FILE.parquet')
+  parser.add_path('--checkpoint', 'RUN', "a run's folder")
+  parser.add_path('--images', 'DIR', 'folder, at any depth')
+  parser.add_path('--out', 'FILE', 'FILE.npz or FILE.parquet')
   add(
     '--layer',
     help='quadrants (default of pretraining runs), patches, block3 (default of '
@@ -48,12 +46,12 @@ def embed_folder(
   batch_size: int = 64,
   predict: bool = False,
 ) -> tuple[int, list[str], str]:
-  """Embeds the image files of a folder; reads them a batch ahead.
+  """Embeds the image files of a folder; the file is whole or not there.
 
   Args:
     checkpoint: the run's folder.
     images: the folder.
-    out: FILE.npz or FILE.parquet; it is whole or not there.
+    out: FILE.npz or FILE.parquet.
     layer: see model_lib.Model.embed.
     batch_size: images that go through the network at a time.
     predict: whether to write predictions too.
@@ -91,17 +89,15 @@ def embed_folder(
       embedded += readable
       skipped += others
       bar.update(len(readable) + len(others))
-  arrays = {
-    name: np.concatenate([batch[name] for batch in outputs]) for name in names
-  }
   columns: vectors_lib.Columns = {'files': embedded}
   if labels := samples.folder_labels(files):
     columns['labels'] = [labels[file] for file in embedded]
-  columns['vectors'] = arrays[layer]
+  columns['vectors'] = np.concatenate([batch[layer] for batch in outputs])
   if predict:
-    best = arrays['probabilities'].argmax(axis=-1)
+    shares = np.concatenate([batch['probabilities'] for batch in outputs])
+    best = shares.argmax(axis=-1)
     columns['predictions'] = [model.class_names[i] for i in best]
-    columns['probabilities'] = arrays['probabilities']
+    columns['probabilities'] = shares
   vectors_lib.write(out, columns, layer)
   return len(embedded), skipped, layer
 

@@ -12,11 +12,13 @@ Each comes with a README.md that says how to use it.
 
 import json
 import pathlib
+import shutil
 
 from flax import traverse_util
 import jax
 from jax import export as jax_export
 import numpy as np
+import safetensors
 
 from selfie_jax import command_line
 from selfie_jax import config as config_lib
@@ -33,37 +35,34 @@ PLATFORMS = ('cpu', 'cuda', 'tpu')
 
 
 def main() -> None:
-  parser = command_line.Parser(
-    prog='python -m selfie_jax.export', description=__doc__.splitlines()[0]
-  )
-  add = parser.add_argument
-  add('--checkpoint', required=True, metavar='RUN', help="a run's folder")
-  add('--format', required=True, choices=_FORMATS)
-  add('--out', required=True, metavar='DIR', help='a new folder')
+  parser = command_line.Parser('export', __doc__)
+  parser.add_path('--checkpoint', 'RUN', "a run's folder")
+  parser.add_argument('--format', required=True, choices=_FORMATS)
+  parser.add_path('--out', 'DIR', 'a new folder')
   command_line.silence_libraries()
   with command_line.exit_cleanly():
     args = parser.parse_args()
     command_line.start_jax()
-    for path in export(args.checkpoint, args.format, args.out):
-      files = [file for file in [path, *path.rglob('*')] if file.is_file()]
+    for written in export(args.checkpoint, args.format, args.out):
+      files = [f for f in [written, *written.rglob('*')] if f.is_file()]
       size = sum(file.stat().st_size for file in files)
-      print(f'{path} ({size / 1e6:.1f} MB)')
+      print(f'{written} ({size / 1e6:.1f} MB)')
 
 
 def export(run: str, kind: str, out: str) -> list[pathlib.Path]:
-  """Writes a run's network into a new folder.
+  """Writes a run's network into a new folder; all of it or nothing.
 
   Args:
     run: the run's folder.
     kind: 'timm', 'stablehlo', 'numpy' or 'run'.
-    out: the folder; it must be empty if it is there.
+    out: the folder; it may be there if it is empty.
 
   Returns:
     What is in the folder.
 
   Raises:
     UserError: `run` is not a run, its network has no such format, or `out` is
-      not empty or cannot be made.
+      not empty or cannot be written.
   """
   folder = pathlib.Path(out)
   if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -71,17 +70,24 @@ def export(run: str, kind: str, out: str) -> list[pathlib.Path]:
       f'{out} exists and is not empty; give a new folder with --out=DIR'
     )
   model = model_lib.load(run)
-  if kind == 'timm':  # asked before anything is written
-    timm_card.settings(model.config, model.class_names)
   try:
     folder.mkdir(parents=True, exist_ok=True)
     usage = _FORMATS[kind](model, folder, run)
-    (folder / 'README.md').write_text(_card(model, kind, usage))
-  except OSError as error:
+    _write_text(folder / 'README.md', _card(model, kind, usage))
+  except BaseException as error:
+    shutil.rmtree(folder, ignore_errors=True)  # it was new, or empty
+    if not isinstance(error, (OSError, safetensors.SafetensorError)):
+      raise
     raise errors.UserError(
-      f'{out} cannot be written ({error.strerror}); give another --out=DIR'
+      f'{out} cannot be written ({errors.reason(error)}); free disk space, or '
+      'give another --out=DIR'
     ) from error
   return sorted(folder.iterdir())
+
+
+def _write_text(path: pathlib.Path, text: str) -> None:
+  """Writes UTF-8 whatever the locale; a name may have other bytes."""
+  path.write_text(text, encoding='utf-8', errors='backslashreplace')
 
 
 def _timm(model: model_lib.Model, folder: pathlib.Path, unused_run: str) -> str:
@@ -150,7 +156,7 @@ def _run(model: model_lib.Model, folder: pathlib.Path, run: str) -> str:
   for name in ('config.json', 'data.json', 'history.json', 'results.json'):
     text = workdir_lib.read_text(workdir_lib.run_path(run) / name)
     if text is not None:
-      (folder / name).write_text(text)
+      _write_text(folder / name, text)
   with checkpoints.open_manager(workdir_lib.run_path(folder), 1) as manager:
     checkpoints.save(manager, model.variables | {'step': model.step}, {})
     checkpoints.wait(manager)
@@ -163,13 +169,11 @@ This folder is a run without the state of its optimizer: all commands,
 def _card(model: model_lib.Model, kind: str, usage: str) -> str:
   """README.md of an exported network."""
   config, size = model.config, model.config.image_size
-  is_pretraining = config.mode == 'pretrain'
-  trained = 'Pretrained without labels' if is_pretraining else 'Finetuned'
+  trained = 'Finetuned' if model.class_names else 'Pretrained without labels'
   part = 'the whole image'
   if config.augment.crop == 'random_resized':
-    part = (
-      f'the central square of {augment.CENTRAL_SHARE:.1%} of the shorter side'
-    )
+    share = f'{augment.CENTRAL_SHARE:.1%}'
+    part = f'the central square of {share} of the shorter side'
   text = f"""\
 # {config.model.name} ({kind})
 

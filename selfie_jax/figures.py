@@ -33,16 +33,14 @@ def patch_puzzle(
 ) -> mpl_figure.Figure:
   """Images with masked patches, beside the patches that the model chose.
 
+  A patch at its own position has a green frame, any other a red one.
+
   Args:
     images: uint8 [n, h, w, 3].
     targets: masked positions of each image, numbers of patches [n, targets].
     predictions: the target chosen for each of these positions [n, targets].
     patch_size: side of a patch in pixels.
     columns: image pairs in a row.
-
-  Returns:
-    A figure; a patch at its own position has a green frame, any other a red
-    one.
   """
   images, targets, predictions = map(np.asarray, (images, targets, predictions))
   grid = images.shape[1] // patch_size
@@ -111,15 +109,10 @@ def curves(history: Sequence[dict[str, Any]]) -> mpl_figure.Figure:
 
 
 def _curve(axis, rows, name: str, colour: str, split: str) -> None:
-  axis.plot(
-    [row['step'] for row in rows],
-    [row[name] for row in rows],
-    color=colour,
-    label=split,
-    linewidth=1.6,
-    marker=None if split == 'train' else 'o',
-    markersize=3,
-  )
+  x, y = zip(*((row['step'], row[name]) for row in rows), strict=True)
+  marker = None if split == 'train' else 'o'
+  style = {'linewidth': 1.6, 'marker': marker, 'markersize': 3}
+  axis.plot(x, y, color=colour, label=split, **style)
   axis.set_title(name.replace('_', ' '), fontsize=10)
   axis.set_xlabel('step')
   axis.spines[['top', 'right']].set_visible(False)
@@ -128,15 +121,14 @@ def _curve(axis, rows, name: str, colour: str, split: str) -> None:
 def attention(images: np.ndarray, weights: np.ndarray) -> mpl_figure.Figure:
   """Images, each beside the attention of u0 to its positions.
 
+  Of the mean over the heads and of every head; of more than HEADS those with
+  the least entropy, which attend to the fewest positions. The colour is that of
+  log2((1 + positions) * weight): an even share, 0, has no colour, more is red,
+  less is blue.
+
   Args:
     images: uint8 [n, s, s, 3].
     weights: of u0 [n, heads, 1 + positions], see features.attention_weights.
-
-  Returns:
-    A figure of the mean over the heads and of every head; of more than HEADS
-    those with the least entropy, which attend to the fewest positions. The
-    colour is that of log2((1 + positions) * weight): an even share, 0, has no
-    colour, more is red, less is blue.
   """
   count, heads, keys = weights.shape
   entropy = -(weights * np.log(weights + 1e-12)).sum(axis=-1).mean(axis=0)
@@ -157,13 +149,9 @@ def attention(images: np.ndarray, weights: np.ndarray) -> mpl_figure.Figure:
     row[0].imshow(image)
     for axis, values in zip(row[1:], maps, strict=True):
       axis.imshow(image.mean(axis=-1), cmap='gray', vmin=0, vmax=255)
+      place = {'extent': (-0.5, end, end, -0.5), 'interpolation': 'nearest'}
       drawn = axis.imshow(
-        values,
-        cmap=ATTENTION,
-        vmin=-limit,
-        vmax=limit,
-        interpolation='nearest',
-        extent=(-0.5, end, end, -0.5),
+        values, cmap=ATTENTION, vmin=-limit, vmax=limit, **place
       )
   for axis in axes.flat:
     axis.set_axis_off()
@@ -179,14 +167,9 @@ def attention(images: np.ndarray, weights: np.ndarray) -> mpl_figure.Figure:
 
 
 def filters(kernel: np.ndarray) -> mpl_figure.Figure:
-  """The filters of the first layer, side by side.
+  """The filters of the first layer [k, k, 3, features], side by side.
 
-  Args:
-    kernel: [k, k, 3, features].
-
-  Returns:
-    A figure; each filter's weights are scaled by its largest one, and grey is
-    0.
+  Each filter's weights are scaled by its largest one, and grey is 0.
   """
   k, features = kernel.shape[0], kernel.shape[-1]
   columns = min(features, max(8, math.ceil(features**0.5)))

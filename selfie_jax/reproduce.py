@@ -11,14 +11,16 @@ import contextlib
 import logging
 import math
 import shlex
+import signal
 import sys
+
+from etils import epath
 
 from selfie_jax import command_line
 from selfie_jax import errors
-from selfie_jax.experiments import job as job_lib
 from selfie_jax.experiments import plan as plan_lib
 from selfie_jax.experiments import report
-from selfie_jax.experiments import results as results_lib
+from selfie_jax.experiments import results
 from selfie_jax.experiments import runner
 
 logger = logging.getLogger('selfie_jax.reproduce')  # not __main__
@@ -30,35 +32,35 @@ def main() -> None:
   command_line.log_to_terminal()
   with command_line.exit_cleanly():
     flags, plan = parse()
-    results = results_lib.Results(plan, flags.results)
+    folder = epath.Path(flags.results or f'{plan.workdir}/reports') / plan.title
+    path = folder / 'runs.jsonl' if flags.results else None
     if flags.list:
-      print_commands(results_lib.pending(results.table(), flags.stage))
+      print_commands(results.pending(results.read(plan, path), flags.stage))
       sys.exit(0)
-    is_unfinished = not flags.report and run(results, flags)
-    runs = results.table()
-    results.save(runs)
-    path = report.write(plan, runs, results.folder, command())
-    logger.info('Report: %s', path)
+    is_unfinished = not flags.report and run(plan, path, flags)
+    runs = results.read(plan, path)
+    results.save(runs, path)
+    logger.info('Report: %s', report.write(plan, runs, folder, command()))
     sys.exit(is_unfinished)
 
 
 def parse() -> tuple[argparse.Namespace, plan_lib.Plan]:
   """The flags that were given, and their plan; UserError for a mistake."""
-  program = 'python -m selfie_jax.reproduce'
-  parser = command_line.Parser(program, description=__doc__)
+  parser = command_line.Parser('reproduce', __doc__)
 
   def add(flag: str, says: str, default: object = '', **more) -> None:
     parser.add_argument(flag, help=says, default=default, **more)
 
   names, stages = sorted(plan_lib.EXPERIMENTS), ['all', *plan_lib.STAGES]
+  path = command_line.path
   field = {'action': 'append', 'metavar': 'FIELD=VALUE', 'type': _field}
   add('--experiment', 'of the paper', required=True, choices=names)
   add('--variant', "of the configs: small, tiny; if not given, the paper's")
   add('--fractions', "such as 0.05,0.08; all the paper's", (), type=_numbers)
   add('--seeds', 'how many; or 5,5,5,2, one a fraction', '5', type=_numbers)
-  add('--workdir', 'for the runs; runs/reproduce/DATA_VARIANT')
-  add('--results', 'a folder for the table of runs, such as docs/results')
-  add('--pretrained', 'the folder of a finished pretraining to use')
+  add('--workdir', 'for the runs; runs/reproduce/DATA_VARIANT', type=path)
+  add('--results', 'for the table of runs, such as docs/results', type=path)
+  add('--pretrained', 'a finished pretraining to use', type=path)
   add('--tune', 'choose the learning rates', False, action='store_true')
   add('--tune_seeds', 'how many try a learning rate', '1', type=_numbers)
   add('--grid', 'learning rates for --tune', GRID, type=_numbers)
@@ -124,25 +126,27 @@ def _field(text: str) -> tuple[str, ...]:
   return tuple(text.split('=', 1))
 
 
-def run(results: results_lib.Results, flags: argparse.Namespace) -> bool:
+def run(
+  plan: plan_lib.Plan, path: epath.Path | None, flags: argparse.Namespace
+) -> bool:
   """Runs what is not finished; returns whether something is left."""
-  running = runner.Runner(results, flags.stage, flags.parallel)
+  running = runner.Runner(plan, path, flags.stage, flags.parallel)
   try:
     running.run()
   except errors.Preempted:
     sys.stderr.write(f'stopped; to go on: {command()}\n')
-    sys.exit(128 + (running.signal or 15))
+    sys.exit(128 + (running.signal or signal.SIGTERM))
   for name, line in running.failures.items():
     sys.stderr.write(f'failed: {name}: {line}\n')
-  if left := results_lib.pending(results.table(), flags.stage):
+  if left := results.pending(results.read(plan, path), flags.stage):
     sys.stderr.write(f'{len(left)} jobs are left; again: {command()}\n')
   return bool(left)
 
 
-def print_commands(jobs: list[job_lib.Job]) -> None:
+def print_commands(jobs: list[plan_lib.Job]) -> None:
   for job in jobs:
     if not job.needs_rate:
-      print(job.command())
+      print(shlex.join(['python', *job.arguments()]))
   if later := sum(job.needs_rate for job in jobs):
     sys.stderr.write(
       f'{later} cells follow when their learning rates are chosen: run '

@@ -30,17 +30,12 @@ DPI = 200
 
 
 def main() -> None:
-  parser = command_line.Parser(
-    prog='python -m selfie_jax.visualize', description=__doc__.splitlines()[0]
-  )
+  parser = command_line.Parser('visualize', __doc__)
+  images = "folder of images, at any depth (default: the run's test images)"
+  parser.add_path('--checkpoint', 'RUN', "a run's folder")
+  parser.add_path('--images', 'DIR', images, required=False)
+  parser.add_path('--out', 'DIR', 'default: RUN/figures', required=False)
   add = parser.add_argument
-  add('--checkpoint', required=True, metavar='RUN', help="a run's folder")
-  add(
-    '--images',
-    metavar='DIR',
-    help="folder of images, at any depth (default: the run's test images)",
-  )
-  add('--out', metavar='DIR', help='default: RUN/figures')
   add('--count', type=int, default=6, help=f'images shown, 1 to {MOST}')
   add(
     '--layer',
@@ -121,13 +116,10 @@ def draw(
   shown = samples.choose(pool.labels, count)
   images = pool.images[shown]
   if model.config.mode == 'pretrain':
-    targets, predictions = predict(model, images, pool.index[shown])
+    chosen = predict(model, images, pool.index[shown])
+    columns = min(3, math.ceil(len(images) ** 0.5))
     figures['patches'] = figures_lib.patch_puzzle(
-      images,
-      targets,
-      predictions,
-      model.config.patch_size,
-      columns=min(3, math.ceil(len(images) ** 0.5)),
+      images, *chosen, model.config.patch_size, columns
     )
   else:
     missing['patches'] = 'only pretraining runs solve puzzles'
@@ -138,14 +130,12 @@ def draw(
     missing['attention'] = f'{model.config.model.name} has no attention pooling'
   if len(pool.images) >= FEWEST:
     size = model.batch_size
-    bar = tqdm.tqdm(
-      [pool.images[i : i + size] for i in range(0, len(pool.images), size)],
-      unit='batch',
-      dynamic_ncols=True,
-      disable=None,
-    )
-    rows = [model.compute_batch(batch, [layer])[layer] for batch in bar]
-    vectors = np.concatenate(rows)
+    batches = range(0, len(pool.images), size)
+    bar = tqdm.tqdm(batches, unit='batch', dynamic_ncols=True, disable=None)
+    rows = [
+      model.compute_batch(pool.images[i : i + size], [layer]) for i in bar
+    ]
+    vectors = np.concatenate([row[layer] for row in rows])
     nearest = vectors_lib.nearest(vectors)
     figures['neighbours'] = embedding_figures.neighbours(
       pool.images, shown, nearest, pool.labels

@@ -118,14 +118,6 @@ def test_names_that_are_not_utf8_are_escaped(tmp_path, suffix):
   )
 
 
-def test_images_beside_folders_have_no_labels():
-  assert samples.folder_labels(['a/1.png', 'b/c/2.png']) == {
-    'a/1.png': 'a',
-    'b/c/2.png': 'b',
-  }
-  assert samples.folder_labels(['a/1.png', '2.png']) == {}
-
-
 def test_no_more_than_two_batches_are_in_memory(monkeypatch):
   begun = []
   monkeypatch.setattr(
@@ -186,41 +178,33 @@ def test_command_says_what_it_left_out(
   finished, folder, tmp_path, monkeypatch, capsys
 ):
   monkeypatch.setattr(command_line, 'silence_libraries', lambda: None)
-  flags = {
-    'checkpoint': finished('pretrain'),
-    'images': folder,
-    'out': tmp_path / 'out.npz',
-    'batch_size': 4,
-  }
-  given = [f'--{name}={value}' for name, value in flags.items()]
-  monkeypatch.setattr(sys, 'argv', ['embed', *given])
+  (folder / 'dog' / '01.PNG').rename(folder / '01.PNG')
+  run, out = finished('pretrain'), tmp_path / 'out.npz'
+  flags = [f'--checkpoint={run}', f'--images={folder}', '--batch_size=4']
+  monkeypatch.setattr(sys, 'argv', ['embed', f'--out={out}', *flags])
   embed.main()
   assert (
     'out.npz: 11 images, layer quadrants; 1 left out that cannot be read: '
     'dog/broken.png'
   ) in capsys.readouterr().out
-  assert np.load(tmp_path / 'out.npz')['vectors'].shape == (11, 256)
+  found = np.load(out)
+  assert found['vectors'].shape == (11, 256)
+  assert 'labels' not in found  # for an image beside the folders
 
 
-@pytest.mark.parametrize(
-  'command, flags, says',
-  [
+def test_a_mistake_is_one_line(tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(command_line, 'silence_libraries', lambda: None)
+  for command, flags, says in (
     (embed, ['--images=nothing', '--out=out.npz'], 'there is no folder'),
     (export, ['--format=numpy', '--out=nothing'], 'is not a run'),
     (export, ['--format=onnx', '--out=DIR'], 'choose from'),
-    (visualize, [], 'is not a run'),
     (visualize, ['--count=x'], "argument --count: no whole number: 'x'"),
-  ],
-)
-def test_a_mistake_is_one_line(
-  command, flags, says, tmp_path, monkeypatch, capsys
-):
-  monkeypatch.chdir(tmp_path)
-  monkeypatch.setattr(command_line, 'silence_libraries', lambda: None)
-  monkeypatch.setattr(sys, 'argv', ['', f'--checkpoint={tmp_path}', *flags])
-  with pytest.raises(SystemExit) as ended:
-    command.main()
-  assert ended.value.code == 2
-  printed = capsys.readouterr().err
-  assert printed.startswith('error: ') and printed.count('\n') == 1
-  assert says in printed
+  ):
+    monkeypatch.setattr(sys, 'argv', ['', f'--checkpoint={tmp_path}', *flags])
+    with pytest.raises(SystemExit) as ended:
+      command.main()
+    assert ended.value.code == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith('error: ') and printed.count('\n') == 1
+    assert says in printed

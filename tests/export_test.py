@@ -1,9 +1,11 @@
 """Networks that leave as files for others, and those that come back."""
 
+import io
 import json
 import os
 import pathlib
 import re
+import resource
 import shutil
 
 from flax import traverse_util
@@ -93,37 +95,56 @@ def test_exported_classifier_starts_all_but_the_head(
   assert card['pretrained_cfg']['crop_mode'] == 'squash'
 
 
-@pytest.mark.parametrize(
-  'mode, counts', [('pretrain', (1, 5)), ('finetune', (5,))]
-)
+@pytest.mark.parametrize('mode', ['pretrain', 'finetune'])
 def test_stablehlo_gives_the_same_for_any_number_of_images(
-  finished, tmp_path, pixels, mode, counts
+  finished, tmp_path, pixels, mode
 ):
   export.export(finished(mode), 'stablehlo', tmp_path / 'out')
   read = jax_export.deserialize((tmp_path / 'out/forward.bin').read_bytes())
   assert read.platforms == ('cpu', 'cuda', 'tpu')
   model = model_lib.load(finished(mode))
-  if mode == 'pretrain':
-    expected = model.embed(pixels)
-    says = f'embeddings (layer quadrants), float32 [n, {expected.shape[1]}]'
-    assert says in (tmp_path / 'out' / 'README.md').read_text()
-  else:
-    expected = model.compute(pixels, ('logits',))['logits']
+  name = 'quadrants' if mode == 'pretrain' else 'logits'
+  expected = model.compute(pixels, (name,))[name]
+  counts = (1, 5) if mode == 'pretrain' else (5,)
   for count in counts:
     np.testing.assert_allclose(
       read.call(pixels[:count]), expected[:count], rtol=1e-4, atol=1e-5
     )
+  if mode == 'pretrain':
+    says = f'embeddings (layer quadrants), float32 [n, {expected.shape[1]}]'
+    assert says in (tmp_path / 'out' / 'README.md').read_text()
 
 
-def test_numpy_has_every_array(finished, tmp_path):
-  export.export(finished('pretrain'), 'numpy', tmp_path / 'out')
+def test_numpy_has_every_array_and_the_card_is_utf8(
+  finished, tmp_path, monkeypatch
+):
+  shutil.copytree(finished('finetune'), tmp_path / 'run')
+  data = json.loads((tmp_path / 'run' / 'data.json').read_text())
+  data['train']['classes'] = ['Bär', 'caf\udce9', *'01234567']
+  (tmp_path / 'run' / 'data.json').write_text(json.dumps(data))
+  monkeypatch.setattr(io, 'text_encoding', lambda name, *_: name or 'ascii')
+  export.export(tmp_path / 'run', 'numpy', tmp_path / 'out')
   written = dict(np.load(tmp_path / 'out/weights.npz'))
-  assert 'params/patch_network/stem/conv/kernel' in written
-  variables = model_lib.load(finished('pretrain')).variables
+  variables = model_lib.load(finished('finetune')).variables
   expected = traverse_util.flatten_dict(variables, sep='/')
-  assert written.keys() == expected.keys()
-  for name, value in expected.items():
-    np.testing.assert_array_equal(written[name], value)
+  assert 'params/stem/conv/kernel' in written
+  jax.tree.map(np.testing.assert_array_equal, written, expected)
+  card = (tmp_path / 'out' / 'README.md').read_bytes()
+  assert '0. Bär\n1. caf\\udce9\n'.encode() in card
+
+
+@pytest.mark.parametrize('kind', ['timm', 'numpy'])
+def test_a_full_disk_leaves_nothing_behind(finetune_config, tmp_path, kind):
+  images = np.zeros((2, 32, 32, 3), np.uint8)
+  small_jobs.random_run(wide(finetune_config), tmp_path / 'run', images)
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+  try:
+    with pytest.raises(errors.UserError, match='cannot be written') as error:
+      export.export(tmp_path / 'run', kind, tmp_path / 'out')
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+  assert '\n' not in str(error.value) and not (tmp_path / 'out').exists()
 
 
 @pytest.mark.parametrize('mode', ['pretrain', 'finetune'])

@@ -25,41 +25,23 @@ def test_chosen_patches_are_put_into_the_masked_positions():
   assert '2 of 4 right' in figure.get_suptitle()
 
 
-def test_curves_have_chance_and_both_parts():
+def test_curves_have_chance_both_splits_and_neighbours():
   history = [
-    {
-      'step': s,
-      'part': part,
-      'loss': 1.4 - s / 10,
-      'chance': 0.25,
-      'patch_accuracy': 0.25 + s / 10,
-    }
+    {'step': s, 'part': part, 'loss': 1.4 - s / 10, 'chance': 0.25}
+    | {'patch_accuracy': 0.25 + s / 10}
     for s in (1, 2)
     for part in ('train', 'test')
   ]
-  figure = figures_lib.curves(history)
-  loss, accuracy = figure.axes
-  assert [t.get_text() for t in accuracy.get_legend().get_texts()] == [
-    'train',
-    'test',
-    'chance',
-  ]
+  knn = [{'step': s, 'part': 'knn', 'knn_accuracy': s / 10} for s in (1, 2)]
+  figure = figures_lib.curves([*knn, *history])
+  loss, accuracy, neighbours = figure.axes
+  names = [text.get_text() for text in accuracy.get_legend().get_texts()]
+  assert names == ['train', 'test', 'chance']
   np.testing.assert_allclose(loss.lines[0].get_ydata(), [1.3, 1.2])
   assert accuracy.lines[-1].get_ydata()[0] == 0.25
-
-
-def test_nearest_neighbours_have_a_curve_of_their_own():
-  row = {'loss': 1.0, 'chance': 0.25, 'patch_accuracy': 0.5}
-  history = [
-    {'step': 1, 'part': 'knn', 'knn_accuracy': 0.2},
-    {'step': 2, 'part': 'train'} | row,
-    {'step': 2, 'part': 'test'} | row,
-    {'step': 2, 'part': 'knn', 'knn_accuracy': 0.3},
-  ]
-  figure = figures_lib.curves(history)
-  (line,) = figure.axes[2].lines
-  np.testing.assert_allclose(line.get_xydata(), [[1, 0.2], [2, 0.3]])
-  assert len(figures_lib.curves(history[1:3]).axes) == 2
+  (line,) = neighbours.lines
+  np.testing.assert_allclose(line.get_xydata(), [[1, 0.1], [2, 0.2]])
+  assert len(figures_lib.curves(history).axes) == 2
   assert figures_lib.pixels(figure).shape[-1] == 3
 
 

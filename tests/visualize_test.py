@@ -100,13 +100,16 @@ def test_test_images_keep_their_labels_and_puzzles(pretrain_config):
   shown = samples.read_test(pretrain_config)
   source = batches_lib.open_source(pretrain_config, 'test')
   assert len(set(shown.index.tolist())) == samples.LIMIT < source.size
-  np.testing.assert_array_equal(
-    shown.images, next(source.eval_images([shown.index]))
-  )
+  images = next(source.eval_images([shown.index]))
+  np.testing.assert_array_equal(shown.images, images)
   labels = [int(label) for label in shown.labels]
   np.testing.assert_array_equal(labels, source.labels[shown.index])
   again = samples.read_test(pretrain_config)
   np.testing.assert_array_equal(shown.index, again.index)
+  pretrain_config.dataset.name = 'folder'
+  pretrain_config.dataset.path = 'nowhere'
+  with pytest.raises(errors.UserError, match='test images.*--images=DIR'):
+    samples.read_test(pretrain_config)
 
 
 def test_classes_take_turns():
@@ -117,27 +120,14 @@ def test_classes_take_turns():
 
 def test_mistakes_are_one_error(finished, folder, tmp_path):
   run = finished('pretrain')
-
-  def refused(says, **changes):
+  (tmp_path / 'file').write_text('')
+  for says, changes in (
+    ('in 1 to 24', {'count': 0}),
+    ('in 1 to 24', {'count': 25}),
+    ('one of quadrants, patches, block3, attention', {'layer': 'block4'}),
+    ('cannot be written.*--out=DIR', {'out': tmp_path / 'file'}),
+  ):
     arguments = {'checkpoint': run, 'images': folder, 'out': tmp_path / 'out'}
     with pytest.raises(errors.UserError, match=says):
       visualize.draw_run(**arguments | changes)
     assert not (tmp_path / 'out').exists()
-
-  refused('in 1 to 24', count=0)
-  refused('in 1 to 24', count=25)
-  refused('is not a run', checkpoint=tmp_path)
-  refused('one of quadrants, patches, block3, attention', layer='block4')
-  refused('there is no folder', images=tmp_path / 'nothing')
-  (tmp_path / 'bad').mkdir()
-  (tmp_path / 'bad' / 'one.png').write_text('no image')
-  refused('not one of the 1 image files', images=tmp_path / 'bad')
-  (tmp_path / 'file').write_text('')
-  refused('cannot be written.*--out=DIR', out=tmp_path / 'file')
-
-
-def test_a_run_whose_data_are_gone_asks_for_others(finetune_config):
-  finetune_config.dataset.name = 'folder'
-  finetune_config.dataset.path = 'nowhere'
-  with pytest.raises(errors.UserError, match='test images.*--images=DIR'):
-    samples.read_test(finetune_config)

@@ -1,14 +1,15 @@
-"""The paper's experiments as data, and the jobs that each consists of.
-
-The stages follow each other: 'pretrain', 'tune' (learning rates, with --tune)
-and 'cell', the runs whose test accuracies are the result.
-"""
+"""The paper's experiments as data, and the jobs that each consists of."""
 
 import dataclasses
+import functools
+import pathlib
 
+from selfie_jax import config as config_lib
 from selfie_jax import errors
-from selfie_jax.experiments import job as job_lib
+from selfie_jax import job_flags
 
+ROOT = job_flags.ROOT
+# In this order; 'cell' are the runs whose test accuracies are the result.
 STAGES = ('pretrain', 'tune', 'cell')
 TUNING_SEED = 1000  # the first; seeds of the report are smaller
 
@@ -24,10 +25,7 @@ CHOICES = {
   'model.attention.num_layers': (1, 2, 3, 4),
 }
 
-# Fields that the experiment sets in its cells.
-_OWN_FIELDS = ('mode', 'seed', 'init_from', 'label_fraction', 'model.name')
-
-Group = tuple[str, str]  # (arm, network)
+Fields = tuple[tuple[str, str], ...]  # --config.FIELD=VALUE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +34,8 @@ class Experiment:
 
   data: str  # the jobs are configs/{data}_pretrain.py and _finetune.py
   fractions: tuple[float, ...]
-  groups: dict[Group, str]  # {(arm, network): name}, the baseline first
+  # {(arm, network): name}, the baseline first.
+  groups: dict[tuple[str, str], str]
   # The paper's numbers, a row for each group: mean and standard deviation of
   # five runs at each of the fractions, in percent.
   paper: tuple[str, ...] = ()
@@ -89,12 +88,50 @@ EXPERIMENTS = {
 
 
 @dataclasses.dataclass(frozen=True)
+class Job:
+  """A run of main.py; a pretraining has no arm and no network."""
+
+  name: str  # unique within a plan
+  stage: str
+  folder: str
+  file: str  # 'configs/cifar_finetune.py:small'
+  fields: Fields
+  choice: str = ''  # FIELD=VALUE of an ablation
+  start: 'Job | None' = None  # the pretraining that it starts from
+  arm: str = ''  # 'supervised' or 'selfie'
+  network: str = ''
+  fraction: float = 1.0
+  seed: int = 0
+  rate: float | None = None  # None: the config's learning rate
+  needs_rate: bool = False  # the learning rate is not chosen yet
+
+  def arguments(self) -> list[str]:
+    """What follows `python`; without paths in the project's folder."""
+    prefix = '' if pathlib.Path.cwd() == ROOT else f'{ROOT}/'
+    return [
+      f'{prefix}main.py',
+      f'--config={prefix}{self.file}',
+      f'--workdir={self.folder}',
+      *(f'--config.{field}={value}' for field, value in self.fields),
+    ]
+
+
+@functools.cache
+def read_config(file: str, fields: Fields = ()) -> dict[str, object]:
+  """The flat config of a job, or UserError, checked as main.py does."""
+  changed = [f'--config.{field}={value}' for field, value in fields]
+  return config_lib.flatten(
+    job_flags.read([f'--config={ROOT}/{file}', *changed])
+  )
+
+
+@dataclasses.dataclass(frozen=True)
 class Plan:
   """What the flags of reproduce.py ask for.
 
   `seeds` and `tune_seeds` are numbers of runs, one for each of `fractions`; an
-  empty `grid` leaves all runs the config's learning rate. `fields` are (field,
-  value) for all finetuning jobs, `pretrain_fields` for the pretraining.
+  empty `grid` leaves all runs the config's learning rate. `fields` are those of
+  all finetuning jobs, `pretrain_fields` those of the pretraining.
 
   Raises:
     UserError: a field may not be set, or a field or its value is not valid.
@@ -106,20 +143,21 @@ class Plan:
   seeds: tuple[int, ...]
   tune_seeds: tuple[int, ...] = ()
   grid: tuple[float, ...] = ()
-  fields: job_lib.Fields = ()
-  pretrain_fields: job_lib.Fields = ()
+  fields: Fields = ()
+  pretrain_fields: Fields = ()
   workdir: str = ''
   pretrained: str = ''
 
   def __post_init__(self):
-    own = _OWN_FIELDS + (('optimizer.learning_rate',) if self.grid else ())
+    own = {'mode', 'seed', 'init_from', 'label_fraction', 'model.name'}
+    own |= {'optimizer.learning_rate'} if self.grid else set()
     if wrong := [field for field, _ in self.fields if field in own]:
       raise errors.UserError(
         f'{wrong[0]} is what the experiment sets in its cells; --set is for '
         'other fields (seeds: --seeds=5, fractions: --fractions=0.05,0.08, '
         'learning rates: --grid=0.03,0.1 with --tune)'
       )
-    config = job_lib.read_config(self.file('finetune'), self.fields)
+    config = read_config(self._file('finetune'), self.fields)
     if self.grid and not config['validation_fraction']:
       raise errors.UserError(
         '--tune chooses on the validation split, and there is none with '
@@ -134,31 +172,26 @@ class Plan:
   def title(self) -> str:
     return f'{self.experiment}_{self.variant}'.rstrip('_')
 
-  def file(self, mode: str) -> str:
-    return f'configs/{self.spec.data}_{mode}.py:{self.variant}'.rstrip(':')
-
-  def pretrainings(self) -> list[job_lib.Job]:
+  def pretrainings(self) -> list[Job]:
     """The default; in an ablation also one for each other choice."""
-    file, fields = self.file('pretrain'), self.pretrain_fields
     folder = self.pretrained or f'{self.workdir}/pretrain'
-    jobs = [job_lib.Job('pretrain', 'pretrain', folder, file, fields)]
-    default = jobs[0].config()
+    file, fields = self._file('pretrain'), self.pretrain_fields
+    jobs = [Job('pretrain', 'pretrain', folder, file, fields)]
+    config = read_config(file, fields)
     for field, values in CHOICES.items() if self.spec.is_ablation else ():
       for value in values:
-        if value != default[field]:
+        if value != config[field]:
           name = f'pretrain_{field.split(".")[-1]}-{value}'.lower()
           changed = (*fields, (field, str(value)))
           folder, choice = f'{self.workdir}/{name}', f'{field}={value}'
-          jobs.append(
-            job_lib.Job(name, 'pretrain', folder, file, changed, choice)
-          )
+          jobs.append(Job(name, 'pretrain', folder, file, changed, choice))
     return jobs
 
-  def tunings(self) -> list[job_lib.Job]:
+  def tunings(self) -> list[Job]:
     """Runs for each learning rate of each group and fraction."""
-    default = self.pretrainings()[0]
+    start = self.pretrainings()[0]
     return [
-      self._finetuning(default, 'tune', group, fraction, seed, rate)
+      self._finetuning('tune', start, group, fraction, seed, rate)
       for fraction, count in zip(self.fractions, self.tune_seeds, strict=False)
       for group in self.spec.groups
       for rate in self.grid
@@ -167,12 +200,12 @@ class Plan:
 
   def cells(
     self, rates: dict[tuple[str, str, float], float] | None = None
-  ) -> list[job_lib.Job]:
+  ) -> list[Job]:
     """The runs of the report, seed by seed; `rates` are those chosen so far."""
     rates, starts = rates or {}, self.pretrainings()
     return [
       self._finetuning(
-        start, 'cell', group, fraction, seed, rates.get((*group, fraction))
+        'cell', start, group, fraction, seed, rates.get((*group, fraction))
       )
       for seed in range(max(self.seeds))
       for start in starts
@@ -181,26 +214,28 @@ class Plan:
       if seed < seeds
     ]
 
-  def _finetuning(
-    self, start, stage, group, fraction, seed, rate
-  ) -> job_lib.Job:
+  def _file(self, mode: str) -> str:
+    return f'configs/{self.spec.data}_{mode}.py:{self.variant}'.rstrip(':')
+
+  def _finetuning(self, stage, start, group, fraction, seed, rate) -> Job:
     arm, network = group
     name = f'{arm}_{network}_{100 * fraction:g}pct_seed{seed}'
     name += start.name.removeprefix('pretrain')  # the choice of an ablation
     if stage == 'tune':
       name = f'tune_{name}_rate{rate:g}'
-    fields = {'model.name': network, 'label_fraction': f'{fraction:g}'}
+    fields = dict(self.fields)
+    fields |= {'model.name': network, 'label_fraction': f'{fraction:g}'}
     fields['seed'] = str(seed)
     if rate is not None:
       fields['optimizer.learning_rate'] = f'{rate:g}'
     if arm == 'selfie':
       fields['init_from'] = start.folder
-    return job_lib.Job(
+    return Job(
       name,
       stage,
       folder=f'{self.workdir}/{name}',
-      file=self.file('finetune'),
-      fields=(*self.fields, *fields.items()),
+      file=self._file('finetune'),
+      fields=tuple(fields.items()),
       choice=start.choice,
       start=start if arm == 'selfie' else None,
       arm=arm,

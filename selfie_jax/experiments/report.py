@@ -47,17 +47,17 @@ def write(
 
 def comparison(compared: pd.DataFrame) -> str:
   """What `statistics.compare` returns, as a table in Markdown."""
-  text = _format(compared.drop(columns='kind'))
+  text = _format(compared.drop(columns=['fraction', 'kind', 'count']))
   points = _format(compared[['ahead', 'low', 'high', 'paper_ahead']], '{:+.1f}')
-  interval = points.low.str.cat(points.high, ' to ').replace('- to -', '-')
+  interval = (points.low + ' to ' + points.high).replace('- to -', '-')
   excludes_zero = compared.low * compared.high > 0
   return _table({
     'labels': compared.fraction.map(_share),
     'what': compared.kind,
     'patch accuracy': text.patch_accuracy,
     'chance': text.chance,
-    'paper': text.paper.str.cat(' ± ' + text.paper_std).replace('- ± -', '-'),
-    'ours': text['mean'].str.cat(' ± ' + text['std']).str.removesuffix(' ± -'),
+    'paper': (text.paper + ' ± ' + text.paper_std).replace('- ± -', '-'),
+    'ours': (text['mean'] + ' ± ' + text['std']).str.removesuffix(' ± -'),
     'paper ahead by': points.paper_ahead,
     'ours ahead by': points.ahead,
     '95 % interval': interval.where(~excludes_zero, '**' + interval + '**'),
@@ -85,19 +85,19 @@ def _describe_rates(plan: plan_lib.Plan, runs: pd.DataFrame) -> list[str]:
   if not plan.grid:
     return ['Not tuned (no `--tune`): all cells have that of the config.']
   tried = statistics.tuning_accuracies(runs)
-  chosen = statistics.choose_rates(plan, runs)
   texts = _format(100 * tried).where(tried.notna(), 'diverged')
+  chosen = statistics.choose_rates(plan, runs)
   grid, rows, edges = sorted(plan.grid), [], []
   for fraction in plan.fractions:
     for group, name in plan.spec.groups.items():
-      rate = chosen.get((*group, fraction), '-')
-      row = {'labels': _share(fraction), 'what': name}
-      for each in grid:
-        text = texts.get((*group, fraction, each), '-')
-        row[f'{each:g}'] = f'**{text}**' if each == rate else text
-      rows.append({**row, 'chosen': rate})
+      key, labels = (*group, fraction), _share(fraction)
+      rate = chosen.get(key, '-')
+      cells = {each: texts.get((*key, each), '-') for each in grid}
+      if rate in cells:
+        cells[rate] = f'**{cells[rate]}**'
+      rows.append({'labels': labels, 'what': name, **cells, 'chosen': rate})
       if rate in (grid[0], grid[-1]) and len(grid) > 1:
-        edges.append(f'{name} at {_share(fraction)}')
+        edges.append(f'{name} at {labels}')
   counts = ', '.join(map(str, plan.tune_seeds))
   return [
     'Chosen for each row by the mean validation accuracy (in %) of each rate '
@@ -125,7 +125,7 @@ def _table(columns) -> str:
   """A table in Markdown, but for empty columns, of what a DataFrame takes."""
   frame = pd.DataFrame(columns).map(str)
   frame = frame.loc[:, (frame != '-').any()]
-  lines = [frame.columns, ['---'] * frame.shape[1]]
+  lines = [map(str, frame.columns), ['---'] * frame.shape[1]]
   lines += frame.itertuples(index=False)
   return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
 

@@ -23,33 +23,30 @@ def accuracy(plan: plan_lib.Plan, compared: pd.DataFrame) -> mpl_figure.Figure:
   """
   compared = compared.assign(
     reach=compared.high - compared.ahead,
-    fraction=compared.fraction.map(lambda share: f'{100 * share:g} %'),
+    fraction=[f'{100 * share:g} %' for share in compared.fraction],
   )
   panels = {
-    'patch accuracy, % (bar: chance)': ('patch_accuracy', None),
-    'test accuracy here, %': ('mean', 'std'),
-    'in the paper, %': ('paper', 'paper_std'),
-    'ahead by, points (95 % interval)': ('ahead', 'reach'),
+    'patch_accuracy': ('patch accuracy, % (bar: chance)', None),
+    'mean': ('test accuracy here, %', 'std'),
+    'paper': ('in the paper, %', 'paper_std'),
+    'ahead': ('ahead by, points (95 % interval)', 'reach'),
   }
-  panels = {t: p for t, p in panels.items() if compared[p[0]].notna().any()}
+  panels = {k: v for k, v in panels.items() if compared[k].notna().any()}
   row, colour = 'fraction', 'kind'
   if plan.spec.is_ablation:
     row, colour = colour, row
-  rows, groups = (
-    list(compared[row].unique()),
-    compared.groupby(colour, sort=False),
-  )
+  rows = list(compared[row].unique())
+  groups = compared.groupby(colour, sort=False)
   fig = figures_lib.figure(9.5, 1.6 + 0.2 * len(rows) * len(groups))
   axes = fig.subplots(1, max(1, len(panels)), sharey=True, squeeze=False)[0]
-  for axis, (title, (mean, error)) in zip(axes, panels.items(), strict=False):
+  for axis, (mean, (title, error)) in zip(axes, panels.items(), strict=False):
     for i, (name, group) in enumerate(groups):
       places = np.array([rows.index(each) for each in group[row]]) + i / 5
       spread = group[error].fillna(0) if error else None
       style = {'fmt': 'o', 'capsize': 3, 'color': COLOURS[i % len(COLOURS)]}
       axis.errorbar(group[mean], places, xerr=spread, label=name, **style)
       if error is None:
-        bar = {'marker': '|', 'color': figures_lib.CHANCE}
-        axis.scatter(group.chance, places, **bar)
+        axis.scatter(group.chance, places, marker='|', color=figures_lib.CHANCE)
     if mean == 'ahead':
       axis.axvline(0, color=figures_lib.CHANCE, linewidth=0.8)
     axis.grid(axis='y', color='#eeeeee')
@@ -68,9 +65,8 @@ def curves(plan: plan_lib.Plan, runs: pd.DataFrame) -> mpl_figure.Figure:
   starts = runs[(runs.stage == 'pretrain') & runs.finished]
   colours = COLOURS if plan.spec.is_ablation else ('black',)
   for choice, colour in zip(choices, colours, strict=False):
-    _draw_lines(
-      first, starts[starts.choice == choice], 'test', 'patch_accuracy', colour
-    )
+    found = starts[starts.choice == choice]
+    _draw_lines(first, found, 'test', 'patch_accuracy', colour)
   for chance in runs.chance.dropna().unique():
     first.axhline(100 * chance, color=figures_lib.CHANCE, linestyle=':')
   _finish(first, 'patch accuracy, %')

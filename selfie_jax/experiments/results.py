@@ -1,4 +1,4 @@
-"""The runs of a plan: read from their folders and from runs.jsonl.
+"""The runs of a plan as a table: read from their folders and from runs.jsonl.
 
 With --results each run that has ended becomes a line of
 RESULTS/EXPERIMENT/runs.jsonl, without its weights and this machine's paths, and
@@ -14,7 +14,6 @@ import pandas as pd
 
 from selfie_jax import config as config_lib
 from selfie_jax import errors
-from selfie_jax.experiments import job as job_lib
 from selfie_jax.experiments import plan as plan_lib
 from selfie_jax.experiments import statistics
 from selfie_jax.storage import run_metadata
@@ -35,97 +34,53 @@ _METRICS = ('patch_accuracy', 'chance', 'validation_accuracy', 'test_accuracy')
 Row = dict[str, Any]
 
 
-class Results:
-  """Reads the runs of a plan, and keeps them in runs.jsonl with --results.
+def read(plan: plan_lib.Plan, path: epath.Path | None = None) -> pd.DataFrame:
+  """A row for each job of the plan: its fields, metrics and state.
+
+  `finished` runs have metrics; `ended` also are rates that diverged. `row` is
+  what runs.jsonl has of a run, `failure` the last line of a failed attempt.
+
+  Args:
+    plan: see there.
+    path: of runs.jsonl; None without --results.
 
   Raises:
-    UserError: plan.pretrained is no finished pretraining, or runs.jsonl is
-      damaged.
+    UserError: a run has another config or another pretraining than the plan,
+      plan.pretrained is no finished pretraining, or runs.jsonl is damaged.
   """
+  if plan.pretrained and not fingerprint(plan.pretrained):
+    raise errors.UserError(
+      f'--pretrained={plan.pretrained} is no finished pretraining run: give '
+      'the folder of one, with its config.json, results.json and checkpoints'
+    )
+  stored = _read_stored(path)
+  rows: list[Row] = []
 
-  def __init__(self, plan: plan_lib.Plan, results: str = ''):
-    parent = epath.Path(results or f'{plan.workdir}/reports')
-    self.folder = parent / plan.title  # of the report and runs.jsonl
-    self._plan, self._path = plan, self.folder / 'runs.jsonl'
-    self._stored = _read_stored(self._path) if results else {}
-    self._is_kept = bool(results)
-    if plan.pretrained and not fingerprint(plan.pretrained):
-      raise errors.UserError(
-        f'--pretrained={plan.pretrained} is no finished pretraining run: give '
-        'the folder of one, with its config.json, results.json and checkpoints'
-      )
-
-  def table(self) -> pd.DataFrame:
-    """A row for each job of the plan: its fields, metrics and state.
-
-    `finished` runs have metrics; `ended` also are rates that diverged. `row` is
-    what runs.jsonl has of a run, `failure` the last line of a failed attempt.
-
-    Raises:
-      UserError: a run has another config or another pretraining than the plan.
-    """
-    jobs = self._plan.pretrainings() + self._plan.tunings()
-    rates = statistics.choose_rates(self._plan, self._table_of(jobs))
-    return self._table_of(jobs + self._plan.cells(rates))
-
-  def save(self, runs: pd.DataFrame) -> None:
-    """Adds those runs of a table that have ended to runs.jsonl."""
-    if self._is_kept and {*runs.name[runs.ended]} - self._stored.keys():
-      self._stored |= {row['name']: row for row in runs.row[runs.ended]}
-      _write_lines(self._path, self._stored.values())
-
-  def _table_of(self, jobs: list[job_lib.Job]) -> pd.DataFrame:
-    empty = dict.fromkeys((*_METRICS, *_OF_RUN, 'history', 'failure'))
-    rows = []
+  def extended(jobs: list[plan_lib.Job]) -> pd.DataFrame:
     for job in jobs:
-      row = self._row(job)
-      config, failure = row.get('config', {}), row.get('failure', {})
-      rows.append(empty | vars(job) | row | row.get('metrics', {}))
-      rows[-1] |= {'job': job, 'row': row, 'failure': failure.get('line')}
-      rows[-1] |= {'finished': 'metrics' in row, 'ended': _has_ended(row)}
-      rows[-1]['rate'] = config.get('optimizer.learning_rate', job.rate)
+      row = {} if job.needs_rate else stored.get(job.name) or _read_run(job)
+      place = path if job.name in stored else job.folder
+      _check(plan, job, row, f'{place}: {job.name}')
+      rows.append(_describe(job, row))
     return pd.DataFrame(rows).astype(dict.fromkeys(_METRICS, float))
 
-  def _row(self, job: job_lib.Job) -> Row:
-    """The stored run of a job, or what is in its folder; {} for nothing.
-
-    It has 'metrics' if it is finished, 'failure' if its last attempt failed,
-    and a flat 'config' unless it failed before there was one.
-    """
-    if job.needs_rate:  # whatever an earlier grid has left there
-      return {}
-    stored, here = self._stored.get(job.name, {}), _read_run(job)
-    places = {job.folder: here, f'{self._path}: {job.name}': stored}
-    for place, row in places.items():
-      if changed := self._differences(job, row):
-        named = [f'{f} ({old} -> {new})' for f, (old, new) in changed.items()]
-        raise errors.UserError(
-          f'{place} is a run with another config: {", ".join(named)}. Type '
-          'the flags it was begun with (--pretrained=DIR for its own '
-          'pretraining), remove it, or give another --workdir'
-          + (' and --results' if self._is_kept else '')
-        )
-    return stored or here
-
-  def _differences(self, job: job_lib.Job, row: Row) -> dict[str, tuple]:
-    """{field: (of the row, of the job)} that keep a row from being its run."""
-    if 'config' not in row:
-      return {}
-    expected = job.config()
-    if job.folder == self._plan.pretrained:
-      given = run_metadata.load_config(epath.Path(job.folder))
-      expected = config_lib.flatten(given)
-    changed = run_metadata.differences(row['config'], expected, MACHINE_FIELDS)
-    pretraining = job.start or job
-    weights = row['pretraining'] if job.start else row.get('weights')
-    stored = self._stored.get(pretraining.name, {}) if job.start else {}
-    ours = fingerprint(pretraining.folder) or stored.get('weights')
-    if weights and ours and weights != ours:
-      changed['pretraining'] = weights, ours
-    return changed
+  tried = extended(plan.pretrainings() + plan.tunings())
+  return extended(plan.cells(statistics.choose_rates(plan, tried)))
 
 
-def pending(runs: pd.DataFrame, stage: str = 'all') -> list[job_lib.Job]:
+def save(runs: pd.DataFrame, path: epath.Path | None) -> None:
+  """Adds those runs of a table that have ended to runs.jsonl, if there is one.
+
+  Raises:
+    UserError: it cannot be written.
+  """
+  stored = _read_stored(path)
+  if path and {*runs.name[runs.ended]} - stored.keys():
+    stored |= {row['name']: row for row in runs.row[runs.ended]}
+    _write_lines(path, stored.values())
+
+
+def pending(runs: pd.DataFrame, stage: str = 'all') -> list[plan_lib.Job]:
   """What is left to run; a pretraining also if only its weights are gone."""
   left = [*runs.job[~runs.ended]]
   starts = [job.start for job in left if job.start]
@@ -134,7 +89,7 @@ def pending(runs: pd.DataFrame, stage: str = 'all') -> list[job_lib.Job]:
   return [job for job in jobs if stage in ('all', job.stage)]
 
 
-def begin(job: job_lib.Job) -> None:
+def begin(job: plan_lib.Job) -> None:
   """Makes the folder of a run that is about to be started."""
   folder = epath.Path(job.folder)
   folder.mkdir(parents=True, exist_ok=True)
@@ -143,11 +98,10 @@ def begin(job: job_lib.Job) -> None:
     _write_lines(folder / PRETRAINING, [fingerprint(job.start.folder)])
 
 
-def fail(job: job_lib.Job, code: int, line: str) -> None:
+def fail(job: plan_lib.Job, code: int, line: str) -> None:
   """Notes with which exit code a run has failed, and why."""
-  folder = epath.Path(job.folder)
-  folder.mkdir(parents=True, exist_ok=True)
-  _write_lines(folder / FAILURE, [{'code': code, 'line': line}])
+  path = epath.Path(job.folder) / FAILURE
+  _write_lines(path, [{'code': code, 'line': line}])
 
 
 def fingerprint(folder: str) -> str | None:
@@ -157,14 +111,27 @@ def fingerprint(folder: str) -> str | None:
   return results.get('weights') if results.get('mode') == 'pretrain' else None
 
 
-def _has_ended(row: Row) -> bool:
-  """Whether there is nothing left to run: learning rates may diverge."""
-  diverged = row.get('failure', {}).get('code') == errors.Diverged.exit_code
-  return 'metrics' in row or (diverged and row['stage'] == 'tune')
+def _describe(job: plan_lib.Job, row: Row) -> Row:
+  """The row of the table of a job whose run, if there is one, is `row`."""
+  failure = row.get('failure', {})
+  diverged = failure.get('code') == errors.Diverged.exit_code
+  empty = dict.fromkeys((*_METRICS, *_OF_RUN, 'history'))
+  return empty | vars(job) | row | row.get('metrics', {}) | {
+    'job': job,
+    'row': row,
+    'rate': row.get('config', {}).get('optimizer.learning_rate', job.rate),
+    'failure': failure.get('line'),
+    'finished': 'metrics' in row,
+    'ended': 'metrics' in row or (diverged and job.stage == 'tune'),
+  }  # fmt: skip
 
 
-def _read_run(job: job_lib.Job) -> Row:
-  """The row of the run in a job's folder; {} if it was never started."""
+def _read_run(job: plan_lib.Job) -> Row:
+  """The run in a job's folder; {} if it was never started.
+
+  It has 'metrics' if it is finished, 'failure' if its last attempt failed, and
+  a flat 'config' unless it failed before there was one.
+  """
   config = run_metadata.load_config(epath.Path(job.folder))
   failure = _read(job.folder, FAILURE)
   if config is None and failure is None:
@@ -188,6 +155,27 @@ def _read_run(job: job_lib.Job) -> Row:
   return row
 
 
+def _check(plan: plan_lib.Plan, job: plan_lib.Job, row: Row, place: str):
+  """Raises UserError if a row is the run of another recipe or pretraining."""
+  if 'config' not in row:
+    return
+  changed = {}
+  if job.folder != plan.pretrained:  # that one may be of any recipe
+    expected = plan_lib.read_config(job.file, job.fields)
+    changed = run_metadata.differences(row['config'], expected, MACHINE_FIELDS)
+  weights = row['pretraining'] if job.start else row.get('weights')
+  ours = fingerprint((job.start or job).folder)
+  if weights and ours and weights != ours:
+    changed['pretraining'] = weights, ours
+  if changed:
+    named = [f'{f} ({old} -> {new})' for f, (old, new) in changed.items()]
+    raise errors.UserError(
+      f'{place} is a run with another config: {", ".join(named)}. Type the '
+      'flags it was begun with (--pretrained=DIR for its own pretraining), '
+      'remove it, or give another --workdir and --results'
+    )
+
+
 def _read(folder: str, name: str) -> Any:
   """What a JSON file of a run holds; None if it is not there."""
   remedy = f'delete {folder} to have the job run again'
@@ -195,9 +183,9 @@ def _read(folder: str, name: str) -> Any:
   return workdir_lib.read_json(epath.Path(folder) / name, remedy, kind)
 
 
-def _read_stored(path: epath.Path) -> dict[str, Row]:
+def _read_stored(path: epath.Path | None) -> dict[str, Row]:
   try:
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text().splitlines() if path and path.exists() else []
     return {row['name']: row for row in map(json.loads, lines)}
   except (ValueError, KeyError) as error:
     raise errors.UserError(

@@ -9,8 +9,10 @@ import tempfile
 import time
 from typing import TextIO
 
+from etils import epath
+
 from selfie_jax import errors
-from selfie_jax.experiments import job as job_lib
+from selfie_jax.experiments import plan as plan_lib
 from selfie_jax.experiments import results as results_lib
 
 logger = logging.getLogger(__name__)
@@ -26,13 +28,20 @@ class Runner:
   the signal that stopped the jobs.
   """
 
-  def __init__(self, results: results_lib.Results, stage='all', parallel=1):
+  def __init__(
+    self,
+    plan: plan_lib.Plan,
+    path: epath.Path | None = None,
+    stage: str = 'all',
+    parallel: int = 1,
+  ):
     self.failures: dict[str, str] = {}
     self.signal: int | None = None
-    self._results, self._stage, self._parallel = results, stage, parallel
-    self._started: list[job_lib.Job] = []
+    self._plan, self._path = plan, path  # of runs.jsonl
+    self._stage, self._parallel = stage, parallel
+    self._started: list[plan_lib.Job] = []
     # The job of each process, its log, and where its output begins there.
-    self._active: dict[subprocess.Popen, tuple[job_lib.Job, TextIO, int]] = {}
+    self._active: dict[subprocess.Popen, tuple[plan_lib.Job, TextIO, int]] = {}
 
   def run(self) -> None:
     """Returns when nothing is left that can be run.
@@ -40,18 +49,19 @@ class Runner:
     Raises:
       Preempted: SIGTERM or Ctrl-C came; the jobs have saved their state.
     """
-    runs = self._results.table()
-    jobs = results_lib.pending(runs, self._stage)
-    finished = sum(self._stage in ('all', s) for s in runs.stage) - len(jobs)
-    logger.info('%d to run, %d finished', len(jobs), finished)
     signals = (signal.SIGINT, signal.SIGTERM)
     handlers = {number: signal.signal(number, self._stop) for number in signals}
     try:
+      runs = results_lib.read(self._plan, self._path)
+      jobs = results_lib.pending(runs, self._stage)
+      asked = sum(self._stage in ('all', stage) for stage in runs.stage)
+      logger.info('%d to run, %d finished', len(jobs), asked - len(jobs))
       self._start_ready(jobs)
       while self._active:
         self._wait_for_one()
-        runs = self._results.table()  # the cells' rates follow from the tuning
-        self._results.save(runs)
+        # The cells' learning rates follow from the tuning.
+        runs = results_lib.read(self._plan, self._path)
+        results_lib.save(runs, self._path)
         self._start_ready(results_lib.pending(runs, self._stage))
     finally:
       for process in self._active:
@@ -62,7 +72,7 @@ class Runner:
       for number, handler in handlers.items():
         signal.signal(number, handler)
 
-  def _start_ready(self, jobs: list[job_lib.Job]) -> None:
+  def _start_ready(self, jobs: list[plan_lib.Job]) -> None:
     """Starts jobs, as many as there is room for."""
     for job in jobs:
       active = [job for job, _, _ in self._active.values()]
@@ -75,9 +85,12 @@ class Runner:
         else:
           self._start(job)
 
-  def _start(self, job: job_lib.Job) -> None:
+  def _start(self, job: plan_lib.Job) -> None:
     results_lib.begin(job)
-    log = _open_log(job.folder)
+    if '://' in job.folder:  # files in buckets cannot be added to
+      log = tempfile.TemporaryFile('w+', errors='replace')
+    else:
+      log = open(f'{job.folder}/log.txt', 'a+', errors='replace')
     start = log.tell()
     process = subprocess.Popen(
       [sys.executable, *job.arguments()],
@@ -107,7 +120,7 @@ class Runner:
       killed = f'killed by signal {-code}: ' if code < 0 else ''
       self._fail(job, code, killed + line)
 
-  def _fail(self, job: job_lib.Job, code: int, line: str) -> None:
+  def _fail(self, job: plan_lib.Job, code: int, line: str) -> None:
     logger.warning('%s failed: %s', job.name, line)
     results_lib.fail(job, code, line)
     # A learning rate that diverges only loses the choice.
@@ -120,9 +133,3 @@ class Runner:
     self.signal = number
     for process in self._active:
       process.terminate()
-
-
-def _open_log(folder: str) -> TextIO:
-  if '://' in folder:  # files in buckets cannot be added to
-    return tempfile.TemporaryFile('w+', errors='replace')
-  return open(f'{folder}/log.txt', 'a+', errors='replace')

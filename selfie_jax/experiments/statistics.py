@@ -18,9 +18,7 @@ def tuning_accuracies(runs: pd.DataFrame) -> pd.Series:
   Only of rates whose runs have all ended; NaN if a run of the rate diverged.
   """
   tried = runs[runs.stage == 'tune'].groupby([*_GROUP, 'rate'], sort=False)
-  means = tried.validation_accuracy.agg(
-    lambda values: values.mean(skipna=False)
-  )
+  means = tried.validation_accuracy.mean(skipna=False)
   return means[tried.ended.all()]
 
 
@@ -57,30 +55,27 @@ def compare(plan: plan_lib.Plan, runs: pd.DataFrame) -> pd.DataFrame:
     paper_ahead; of an ablation patch_accuracy and chance, in percent.
   """
   starts = runs[runs.stage == 'pretrain'].set_index('choice')
-  cells, missing, rows = group_cells(runs), (np.nan, np.nan), []
-  for fraction, (group, name), choice in itertools.product(
-    plan.fractions, plan.spec.groups.items(), starts.index
-  ):
-    found = cells.get((*group, fraction, choice), runs[:0])
-    ours = 100 * found.test_accuracy
-    row = {'fraction': fraction, 'kind': choice or name, 'ours': ours}
-    row |= {'count': len(ours), 'mean': ours.mean(), 'std': ours.std()}
-    paper = plan.spec.published.get((*group, fraction), missing)
-    row['paper'], row['paper_std'] = paper
-    for metric in ('patch_accuracy', 'chance'):
-      row[metric] = 100 * starts[metric][choice]
-    rows.append(row)
-  table = pd.DataFrame(rows)
-  first = table.groupby('fraction', sort=False).transform('first')
-  table['ahead'] = table['mean'] - first['mean']
-  table['paper_ahead'] = table.paper - first.paper
-  intervals = map(welch_interval, table.pop('ours'), first.ours)
-  table['low'], table['high'] = zip(*intervals, strict=True)
-  if not plan.spec.is_ablation:
-    table[['patch_accuracy', 'chance']] = np.nan
-  differences = ['ahead', 'paper_ahead', 'low', 'high']
-  table.loc[~table.duplicated('fraction'), differences] = np.nan
-  return table
+  cells, rows = group_cells(runs), []
+  for fraction in plan.fractions:
+    baseline = None
+    kinds = itertools.product(plan.spec.groups.items(), starts.index)
+    for (group, name), choice in kinds:
+      key = *group, fraction
+      ours = 100 * cells.get((*key, choice), runs[:0]).test_accuracy
+      paper, paper_std = plan.spec.published.get(key, (np.nan, np.nan))
+      row = {'fraction': fraction, 'kind': choice or name, 'count': len(ours)}
+      row |= {'mean': ours.mean(), 'std': ours.std()}
+      row |= {'paper': paper, 'paper_std': paper_std}
+      puzzle = starts.loc[choice, ['patch_accuracy', 'chance']]
+      row |= puzzle * (100 if plan.spec.is_ablation else np.nan)
+      if baseline is None:
+        baseline = ours, paper
+      else:
+        row['ahead'] = ours.mean() - baseline[0].mean()
+        row['low'], row['high'] = welch_interval(ours, baseline[0])
+        row['paper_ahead'] = paper - baseline[1]
+      rows.append(row)
+  return pd.DataFrame(rows)
 
 
 def welch_interval(

@@ -24,17 +24,15 @@ def neighbours(
 ) -> mpl_figure.Figure:
   """Some images, each with the images nearest to it.
 
+  Where both classes are known, a neighbour of the image's class has a green
+  frame, any other a red one. The title has the share of such neighbours, of all
+  images.
+
   Args:
     images: uint8 [n, h, w, 3].
     shown: indices of the images to show [q].
-    nearest: indices of the images nearest to each image, the nearest first
-      [n, k].
+    nearest: indices of those nearest to each image, the nearest first [n, k].
     labels: the class of each image [n], '' where unknown.
-
-  Returns:
-    A figure; where both classes are known, a neighbour of the image's class
-    has a green frame, any other a red one. Its title has the share of such
-    neighbours, of all images.
   """
   k = nearest.shape[1]
   size = figures_lib.TILE
@@ -68,15 +66,14 @@ def plane(
 ) -> mpl_figure.Figure:
   """A map of images: dots, and thumbnails where there is room.
 
+  Both have the colour of the class, which a legend names; all are grey if there
+  are more classes than COLOURS.
+
   Args:
     images: uint8 [n, h, w, 3].
     points: where each lies [n, 2].
     labels: the class of each image [n], '' where unknown.
     title: of the figure.
-
-  Returns:
-    A figure; dots and the frames of thumbnails have the colour of the class,
-    which a legend names. All are grey if there are more classes than COLOURS.
   """
   names = sorted(set(labels) - {''})
   if len(names) > len(COLOURS):
@@ -116,8 +113,7 @@ def _apart(points: np.ndarray, side: float) -> list[int]:
 
 def _show(axis, image, label, colour) -> None:
   axis.imshow(image)
-  axis.set_xticks([])
-  axis.set_yticks([])
+  axis.set(xticks=[], yticks=[])
   axis.set_xlabel(label[:14], fontsize=7, labelpad=2, parse_math=False)
   axis.spines[:].set_visible(colour is not None)
   if colour:

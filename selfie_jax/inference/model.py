@@ -90,10 +90,10 @@ class Model:
     return self.compute(images, (name,))[name]
 
   def predict(self, images: Any) -> np.ndarray:
-    """Probabilities of the classes: float32 [n, classes].
+    """Probabilities of the classes, of images as in `embed`.
 
-    Args:
-      images: as in `embed`.
+    Returns:
+      float32 [n, classes].
 
     Raises:
       UserError: this is a pretraining run, there is no image, or one is not
@@ -103,13 +103,10 @@ class Model:
     return self.compute(images, ('probabilities',))['probabilities']
 
   def attention_weights(self, images: np.ndarray) -> np.ndarray:
-    """Attention of u0, see features.attention_weights.
+    """Attention of u0, float32 [n, heads, 1 + positions], in one batch.
 
     Args:
-      images: uint8 [n, s, s, 3] of the run's size, in one batch.
-
-    Returns:
-      float32 [n, heads, 1 + positions].
+      images: uint8 [n, s, s, 3] of the run's size.
 
     Raises:
       UserError: the network has no attention pooling.
@@ -134,7 +131,7 @@ class Model:
     return {name: np.concatenate([row[name] for row in rows]) for name in names}
 
   def compute_batch(
-    self, images: Sequence[np.ndarray], names: Sequence[str]
+    self, images: np.ndarray | Sequence[np.ndarray], names: Sequence[str]
   ) -> dict[str, np.ndarray]:
     """As `compute`, of up to batch_size images of the run's size."""
     side = self.config.image_size

@@ -119,19 +119,11 @@ def describe(skipped: Sequence[str]) -> str:
 
 
 def folder_labels(files: list[str]) -> dict[str, str]:
-  """The first folder of each path; nothing if a file lies in none.
-
-  Args:
-    files: relative paths.
-  """
+  """The first folder of each relative path; nothing if a file lies in none."""
   names = {file: pathlib.PurePath(file).parts for file in files}
   if any(len(each) == 1 for each in names.values()):
     return {}
   return {file: files_lib.comparable(each[0]) for file, each in names.items()}
-
-
-def _sample(total: int) -> np.ndarray:
-  return np.random.default_rng(0).permutation(total)[:LIMIT]
 
 
 def choose(labels: list[str], count: int) -> np.ndarray:
@@ -141,3 +133,7 @@ def choose(labels: list[str], count: int) -> np.ndarray:
     turn.append(seen.get(label, 0))
     seen[label] = turn[-1] + 1
   return np.argsort(turn, kind='stable')[:count]
+
+
+def _sample(total: int) -> np.ndarray:
+  return np.random.default_rng(0).permutation(total)[:LIMIT]

@@ -12,39 +12,32 @@ from selfie_jax.models import resnet
 def settings(
   config: ml_collections.ConfigDict, class_names: list[str] | None
 ) -> dict[str, Any]:
-  """What timm keeps in config.json.
-
-  Args:
-    config: the run's.
-    class_names: None for a pretraining run.
+  """What timm keeps in config.json; `class_names` is None for a pretraining.
 
   Raises:
     UserError: timm has no such network.
   """
+  width, wrong = config.model.width, ''
   if config.model.name == 'resnet36_attention':
+    wrong = 'with attention pooling'
+  elif width % 8:
+    wrong = f'of model.width={width}, only of multiples of 8'
+  if wrong:
     raise errors.UserError(
-      'timm has no network with attention pooling; export it with '
-      '--format=stablehlo or --format=numpy'
-    )
-  width = config.model.width
-  if width % 8:
-    raise errors.UserError(
-      f'timm makes no network of model.width={width}, only of multiples of 8; '
-      'export it with --format=stablehlo or --format=numpy'
+      f'timm has no network {wrong}; export it with --format=stablehlo or '
+      '--format=numpy'
     )
   blocks = 3 if class_names is None else 4
+  channels = [width * resnet.EXPANSION * 2**i for i in range(blocks)]
   arguments = {'layers': list(config.model.depths[:blocks])}
   if width != 64:
-    arguments |= {
-      'stem_chs': width,
-      'channels': [width * resnet.EXPANSION * 2**i for i in range(blocks)],
-    }
+    arguments |= {'stem_chs': width, 'channels': channels}
   cropped = config.augment.crop == 'random_resized'
   names = class_names or []
   return {
     'architecture': 'resnetv2_50',
     'num_classes': len(names),
-    'num_features': width * resnet.EXPANSION * 2 ** (blocks - 1),
+    'num_features': channels[-1],
     'model_args': arguments,
     'pretrained_cfg': {
       'input_size': [3, config.image_size, config.image_size],
@@ -64,8 +57,17 @@ def settings(
 def usage(config: ml_collections.ConfigDict, described: dict[str, Any]) -> str:
   """The README's lines on model.safetensors; `described` by `settings`."""
   arguments = ''.join(f', {k}={v}' for k, v in described['model_args'].items())
-  size, changes = config.image_size, _changes(config)
-  card = described['pretrained_cfg']
+  size, card, changes = config.image_size, described['pretrained_cfg'], ''
+  if (stem := config.model.stem) != 'conv7_pool':
+    (side, stride, padding), width = resnet.STEMS[stem], config.model.width
+    changes = f"""\
+model.stem.conv = torch.nn.Conv2d(
+  3, {width}, {side}, stride={stride}, padding={padding}, bias=False
+)
+model.stem.pool = torch.nn.Identity()
+"""
+  if config.mode == 'pretrain' and not config.model.closing_norm:
+    changes += 'model.norm = torch.nn.Identity()\n'
   text = f"""\
 `model.safetensors` has the weights of
 [timm](https://github.com/huggingface/pytorch-image-models)'s `resnetv2_50`,
@@ -96,20 +98,3 @@ def run(images):  # uint8 [n, {size}, {size}, 3], as a torch.Tensor
 makes the same network.
 """
   return text
-
-
-def _changes(config: ml_collections.ConfigDict) -> str:
-  """The lines of Python that make timm's network ours."""
-  size, stride, padding = resnet.STEMS[config.model.stem]
-  width = config.model.width
-  lines = ''
-  if config.model.stem != 'conv7_pool':
-    lines += f"""\
-model.stem.conv = torch.nn.Conv2d(
-  3, {width}, {size}, stride={stride}, padding={padding}, bias=False
-)
-model.stem.pool = torch.nn.Identity()
-"""
-  if config.mode == 'pretrain' and not config.model.closing_norm:
-    lines += 'model.norm = torch.nn.Identity()\n'
-  return lines

@@ -67,14 +67,12 @@ def _write_parquet(path: str, columns: Columns, layer: str) -> None:
   import pyarrow
   from pyarrow import parquet
 
-  arrays = {
-    name: values
-    if isinstance(values, list)
-    else pyarrow.FixedSizeListArray.from_arrays(
-      values.reshape(-1), values.shape[1]
-    )
-    for name, values in columns.items()
-  }
+  arrays = dict(columns)
+  for name, values in columns.items():
+    if isinstance(values, np.ndarray):
+      arrays[name] = pyarrow.FixedSizeListArray.from_arrays(
+        values.reshape(-1), values.shape[1]
+      )
   parquet.write_table(pyarrow.table(arrays, metadata={'layer': layer}), path)
 
 
@@ -105,12 +103,8 @@ def agreement(
 ) -> tuple[float, float] | None:
   """The share of neighbours of the same class, and the share by chance.
 
-  Args:
-    nearest: indices of the neighbours of each image [n, k].
-    labels: classes [n], '' where unknown: such images do not count.
-
-  Returns:
-    The two shares, or None if no image and a neighbour of it have a class.
+  `nearest` are the neighbours of each image [n, k], `labels` the classes [n],
+  '' where unknown: such images do not count. None if there are no others.
   """
   known = labels != ''
   counted = known[:, None] & known[nearest]

@@ -28,7 +28,6 @@ def evaluate(
   two classes.
 
   Args:
-    train, validation, test: features and labels.
     strengths: values of C, the inverse of the L2 penalty's weight; tried from
       the smallest until PATIENCE in a row are worse: large ones take long.
     max_iter: most steps of L-BFGS for each C.

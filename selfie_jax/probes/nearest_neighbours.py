@@ -13,9 +13,7 @@ def accuracy(
 ) -> float:
   """Share of the queries that `classify` gives their label.
 
-  Args:
-    bank, queries: features float [n, dim] and labels int [n], not negative.
-    count, temperature: see `classify`.
+  `bank` and `queries` are features float [n, dim] and labels int [n].
   """
   classes = classify(*bank, queries[0], count, temperature)
   return float((classes == queries[1]).mean())

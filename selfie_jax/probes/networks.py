@@ -60,12 +60,8 @@ def pixels(
 ) -> dict[str, np.ndarray]:
   """Normalised pixels as features; large images are resized to MAX_SIDE.
 
-  Args:
-    config: the run's.
-    images: uint8 [n, s, s, 3].
-
   Returns:
-    {'pixels': float32 [n, dim]}.
+    {'pixels': float32 [n, dim]}, of images uint8 [n, s, s, 3].
   """
   x = build.normalise(jnp.asarray(images), config)
   if config.image_size > MAX_SIDE:

@@ -31,18 +31,11 @@ def evaluators(
 def create(
   config: ml_collections.ConfigDict, source: sources.Source
 ) -> evaluation.Evaluator:
-  """An evaluator that classifies training images by their neighbours.
+  """An evaluator that gives {'knn_accuracy': ...}, in 0..1.
 
-  The images are the same for every seed and at every step, whole and not
-  augmented. No weight and no random number of the run is touched, and no test
-  image is read.
-
-  Args:
-    config: a pretraining job.
-    source: its training split.
-
-  Returns:
-    One that gives {'knn_accuracy': ...}, in 0..1.
+  It classifies images of `source`, the training split: the same for every seed
+  and at every step, whole and not augmented. No weight and no random number of
+  the run is touched, and no test image is read.
 
   Raises:
     UserError: fewer than five images have a label.
@@ -82,13 +75,12 @@ def create(
       return {'knn_accuracy': float('nan')}
     labels = source.labels[chosen]
     asked = np.arange(len(chosen)) % QUERIES == 0
-    return {
-      'knn_accuracy': nearest_neighbours.accuracy(
-        (features[~asked], labels[~asked]),
-        (features[asked], labels[asked]),
-        config.knn.neighbours,
-        config.knn.temperature,
-      )
-    }
+    accuracy = nearest_neighbours.accuracy(
+      (features[~asked], labels[~asked]),
+      (features[asked], labels[asked]),
+      config.knn.neighbours,
+      config.knn.temperature,
+    )
+    return {'knn_accuracy': accuracy}
 
   return evaluation.Evaluator(PART, config.knn.every, evaluate)

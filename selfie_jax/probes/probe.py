@@ -36,14 +36,11 @@ DARK, LIGHT = '#08519c', '#9ecae1'  # colours of trained networks, of others
 def run(
   config: ml_collections.ConfigDict, workdir: str | os.PathLike[str]
 ) -> dict[str, Any]:
-  """Probes the run config.init_from and writes the results into `workdir`.
+  """Probes the run config.init_from; returns what results.json then holds.
 
   Args:
     config: see `probe` in configs/common.py.
     workdir: the probe's own folder.
-
-  Returns:
-    The contents of its results.json.
 
   Raises:
     UserError: as train_and_evaluate; or init_from is no run of a network, has
@@ -63,8 +60,10 @@ def run(
     identity = start.identify(config, data, folder)
     start.save(config, data, identity, folder)
     rows = _probe_all(config, models, splits, wanted)
-    metrics = {
-      _metric(row): row['test_accuracy']
+    metrics = {  # pretrained_block3_linear, ..., pixels_knn
+      '_'.join(filter(None, [row['weights'], row['features'], row['probe']])): (
+        row['test_accuracy']
+      )
       for row in rows
       if row['checkpoint'] in (newest, None)
     }
@@ -148,29 +147,26 @@ def _probe_all(
   wanted: list[str],
 ) -> list[dict[str, Any]]:
   """The rows of results.json: of each checkpoint, random weights, pixels."""
-  run, batch_size = models[-1].config, models[-1].batch_size
-  networks = []
-  if layers := [layer for layer in models[-1].layers if layer in wanted]:
-    trained = 'pretrained' if run.mode == 'pretrain' else 'finetuned'
+  newest, probed = models[-1], []
+  if layers := [layer for layer in newest.layers if layer in wanted]:
+    trained = 'pretrained' if newest.config.mode == 'pretrain' else 'finetuned'
     source, _ = splits['train']
     order = np.random.default_rng(config.seed).permutation(source.size)
     some = np.sort(order[: networks_lib.IMAGES])  # with a label or without
-    images = next(source.eval_images([some]))
-    random = networks_lib.initial(models[-1], images)
+    random = networks_lib.initial(newest, next(source.eval_images([some])))
     networks = [(trained, model.step, model) for model in models]
-    networks.append(('random', None, random))
-  rows = []
-  for weights, step, model in networks:
-    compute = functools.partial(model.compute_batch, names=layers)
-    features = _compute(compute, splits, batch_size, weights)
-    for layer in layers:
-      row = {'weights': weights, 'checkpoint': step, 'features': layer}
-      rows += _probe(config, row, features[layer], splits)
+    for weights, step, model in [*networks, ('random', None, random)]:
+      compute = functools.partial(model.compute_batch, names=layers)
+      probed.append((weights, step, compute))
   if PIXELS in wanted:
-    compute = functools.partial(networks_lib.pixels, run)
-    features = _compute(compute, splits, batch_size, PIXELS)
-    row = {'weights': None, 'checkpoint': None, 'features': PIXELS}
-    rows += _probe(config, row, features[PIXELS], splits)
+    compute = functools.partial(networks_lib.pixels, newest.config)
+    probed.append((None, None, compute))
+  rows = []
+  for weights, step, compute in probed:
+    features = _compute(compute, splits, newest.batch_size, weights or PIXELS)
+    for name in sorted(features, key=[*layers, PIXELS].index):
+      row = {'weights': weights, 'checkpoint': step, 'features': name}
+      rows += _probe(config, row, features[name], splits)
   return rows
 
 
@@ -219,15 +215,12 @@ def _probe(
   linear = {'probe': 'linear'} | linear_probe.evaluate(
     **examples, strengths=settings.strengths, max_iter=settings.max_iter
   )
-  knn = {'probe': 'knn'} | {
-    f'{split}_accuracy': nearest_neighbours.accuracy(
-      examples['train'],
-      examples[split],
-      settings.neighbours,
-      settings.temperature,
+  knn: dict[str, Any] = {'probe': 'knn'}
+  for split in ('test', 'validation'):
+    pair = examples['train'], examples[split]
+    knn[f'{split}_accuracy'] = nearest_neighbours.accuracy(
+      *pair, settings.neighbours, settings.temperature
     )
-    for split in ('test', 'validation')
-  }
   title = ' '.join(filter(None, [row['weights'], row['features']]))
   if row['checkpoint']:
     title += f' at step {row["checkpoint"]:,}'
@@ -241,9 +234,3 @@ def _probe(
     '' if linear['has_converged'] else ', not converged',
   )
   return [row | linear, row | knn]
-
-
-def _metric(row: dict[str, Any]) -> str:
-  """A row's metric: pretrained_block3_linear, ..., pixels_knn."""
-  words = row['weights'], row['features'], row['probe']
-  return '_'.join(filter(None, words))

@@ -7,13 +7,13 @@ import numpy as np
 
 from configs import cifar_finetune
 import selfie_jax
-from selfie_jax.experiments import job as job_lib
+from selfie_jax import job_flags
 from selfie_jax.storage import checksums
 from selfie_jax.storage import weights
 from selfie_jax.training import start
 
-RUN = job_lib.ROOT / 'docs' / 'pretrained' / 'cifar_small'
-TABLE = job_lib.ROOT / 'docs/results/cifar_labels_small'
+RUN = job_flags.ROOT / 'docs' / 'pretrained' / 'cifar_small'
+TABLE = job_flags.ROOT / 'docs/results/cifar_labels_small'
 
 
 def test_weights_are_those_that_its_table_is_of():

@@ -6,12 +6,11 @@ import json
 import pandas as pd
 import pytest
 
-from selfie_jax.experiments import job as job_lib
 from selfie_jax.experiments import plan as plan_lib
 from selfie_jax.experiments import results as results_lib
 from selfie_jax.experiments import statistics
 
-DOCS = job_lib.ROOT / 'docs'
+DOCS = plan_lib.ROOT / 'docs'
 STORED = DOCS / 'results'
 
 
@@ -21,7 +20,8 @@ def rows_of(path):
 
 def fill(form, folder, plan):
   """The form for each row of the report's table that has a baseline."""
-  runs = results_lib.Results(plan, STORED / folder).table()
+  path = STORED / folder / plan.title / 'runs.jsonl'
+  runs = results_lib.read(plan, path)
   assert runs.finished.all()
   texts = []
   for _, group in statistics.compare(plan, runs).groupby('fraction'):
@@ -69,7 +69,7 @@ OF_CHOICE = '| `{kind}` | {patches} | {ours} | {ahead} | {interval} |\n'
   ],
 )
 def test_tables_are_those_of_the_stored_runs(document, form, folder, flags):
-  text = (job_lib.ROOT / document).read_text()
+  text = (plan_lib.ROOT / document).read_text()
   experiment, *others = flags
   plan = plan_lib.Plan(experiment, 'small', *others, workdir='none')
   rows = fill(form, folder, plan)

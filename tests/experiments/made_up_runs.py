@@ -4,7 +4,6 @@ import json
 import pathlib
 
 from selfie_jax import job_flags
-from selfie_jax.experiments import job as job_lib
 from selfie_jax.experiments import plan as plan_lib
 from selfie_jax.experiments import results as results_lib
 
@@ -20,38 +19,26 @@ def plan(experiment='cifar_labels', **changed):
 
 def digits_plan(workdir, **changed):
   """Likewise on the embedded digits, with one fraction."""
-  fields = (('dataset.name', 'digits'),)
-  values = {
-    'fractions': (0.05,),
-    'seeds': (2,),
-    'tune_seeds': (1,),
-    'fields': fields,
-    'pretrain_fields': fields,
-    'workdir': str(workdir),
-  }
-  return plan(**values | changed)
+  values = dict.fromkeys(
+    ('fields', 'pretrain_fields'), (('dataset.name', 'digits'),)
+  ) | {'fractions': (0.05,), 'seeds': (2,), 'tune_seeds': (1,)}
+  return plan(**values | {'workdir': str(workdir)} | changed)
 
 
 def accuracy(job):
   """Selfie ahead by 2 points, seeds half a point apart, 0.1 the best rate."""
-  rate = job.rate or 0.1
-  ahead = 0.02 * (job.arm == 'selfie') + 0.03 * ('attention' in job.network)
-  return (
-    0.4
-    + 0.2 * job.fraction
-    + ahead
-    + 0.005 * (job.seed % 100)
-    - 0.1 * abs(rate - 0.1)
-    - 0.01 * len(job.choice) / 10
-  )
+  value = 0.4 + 0.2 * job.fraction + 0.005 * (job.seed % 100)
+  value += 0.02 * (job.arm == 'selfie') + 0.03 * ('attention' in job.network)
+  value -= 0.1 * abs((job.rate or 0.1) - 0.1)
+  return value - 0.001 * len(job.choice)
 
 
-def finish(job: job_lib.Job, weights: str | None = 'ab12') -> pathlib.Path:
+def finish(job: plan_lib.Job, weights: str | None = 'ab12') -> pathlib.Path:
   """Leaves what main.py leaves of a finished job, but for its checkpoints."""
   folder = pathlib.Path(job.folder)
   folder.mkdir(parents=True, exist_ok=True)
   fields = [f'--config.{field}={value}' for field, value in job.fields]
-  config = job_flags.read([f'--config={job_lib.ROOT}/{job.file}', *fields])
+  config = job_flags.read([f'--config={plan_lib.ROOT}/{job.file}', *fields])
   (folder / 'config.json').write_text(json.dumps(config.to_dict()))
   value = accuracy(job)
   if job.stage == 'pretrain':
@@ -81,10 +68,16 @@ def finish(job: job_lib.Job, weights: str | None = 'ab12') -> pathlib.Path:
 
 
 def finish_all(plan: plan_lib.Plan, *stages: str, but: tuple[str, ...] = ()):
-  """Finishes the jobs of these stages, all if none; returns the Results."""
-  results = results_lib.Results(plan)
+  """Finishes the jobs of these stages, all if none; returns the table."""
   for stage in stages or plan_lib.STAGES:  # cells need the chosen rates
-    for job in results.table().job:
+    for job in results_lib.read(plan).job:
       if job.stage == stage and job.name not in but:
         finish(job)
-  return results
+  return results_lib.read(plan)
+
+
+def replace_main(monkeypatch, program: str) -> None:
+  """The program is run with a job's folder, in place of main.py."""
+  monkeypatch.setattr(
+    plan_lib.Job, 'arguments', lambda job: ['-c', program, job.folder]
+  )

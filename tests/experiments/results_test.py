@@ -19,33 +19,28 @@ def plan(tmp_path):
 
 
 @pytest.fixture
-def tables(tmp_path):
-  return tmp_path / 'results'
+def path(tmp_path):
+  return tmp_path / 'results' / 'runs.jsonl'
 
 
 @pytest.fixture
-def jobs(plan, tables):
+def jobs(plan, path):
   """A finished pretraining and a finished cell of each arm, stored."""
   made = [*plan.pretrainings(), *plan.cells()[:2]]
   for job in made:
     made_up_runs.finish(job)
-  results = results_lib.Results(plan, tables)
-  results.save(results.table())
+  results_lib.save(results_lib.read(plan), path)
   return made
 
 
-def finished(plan, tables=''):
+def finished(plan, path=None):
   """Names of the runs that count as finished."""
-  runs = results_lib.Results(plan, tables).table()
+  runs = results_lib.read(plan, path)
   return [*runs.name[runs.finished]]
 
 
-def path_of(tables):
-  return tables / 'cifar_labels_tiny' / 'runs.jsonl'
-
-
-def stored(tables):
-  return [json.loads(line) for line in path_of(tables).read_text().splitlines()]
+def stored(path):
+  return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def moved(plan, tmp_path, **changed):
@@ -53,26 +48,18 @@ def moved(plan, tmp_path, **changed):
   return dataclasses.replace(plan, workdir=str(tmp_path / 'new'), **changed)
 
 
-def redo(plan, weights='cd34'):
-  """The pretraining done again; its weights are others."""
-  made_up_runs.finish(*plan.pretrainings(), weights)
-
-
-def test_stored_runs_are_finished_in_a_fresh_clone(
-  plan, jobs, tables, tmp_path
-):
-  before = results_lib.Results(plan).table()
+def test_stored_runs_are_finished_in_a_fresh_clone(plan, jobs, path, tmp_path):
+  before = results_lib.read(plan)
   shutil.rmtree(tmp_path / 'work')
-  after = results_lib.Results(moved(plan, tmp_path), tables).table()
+  after = results_lib.read(moved(plan, tmp_path), path)
   assert after.finished.tolist() == [True] * 3 + [False] * 6
   for column in ('wall_seconds', 'history', 'row', 'rate', 'test_accuracy'):
     assert after[column][1:3].tolist() == before[column][1:3].tolist()
 
 
-def test_a_row_is_whole_and_names_no_path(jobs, tables, tmp_path):
-  start, _, selfie = stored(tables)
-  assert str(tmp_path) not in path_of(tables).read_text()
-  assert len([*tables.rglob('*.*')]) == 1
+def test_a_row_is_whole_and_names_no_path(jobs, path, tmp_path):
+  start, _, selfie = stored(path)
+  assert str(tmp_path) not in path.read_text()
   names = 'name stage arm network fraction seed choice'.split()
   assert [selfie[name] for name in names] == [
     *('selfie_resnet50_5pct_seed0', 'cell', 'selfie', 'resnet50'),
@@ -86,39 +73,31 @@ def test_a_row_is_whole_and_names_no_path(jobs, tables, tmp_path):
   assert selfie['devices']['count'] == 2 and selfie['versions']['jax']
 
 
-def test_nothing_is_stored_without_results_folder(plan, tmp_path):
-  results = made_up_runs.finish_all(plan)
-  results.save(results.table())
-  assert not (tmp_path / 'work' / 'reports').exists()
-
-
 @pytest.mark.parametrize('place', ['work', 'results'])
-@pytest.mark.parametrize('which', ['pretrain', 'cell'])
-def test_another_recipe_is_refused(place, which, plan, jobs, tables, tmp_path):
+def test_another_recipe_is_refused(place, plan, jobs, path, tmp_path):
   shutil.rmtree(tmp_path / ('results' if place == 'work' else 'work'))
-  job = jobs[0 if which == 'pretrain' else 1]
-  field = 'fields' if which == 'cell' else 'pretrain_fields'
-  other = dataclasses.replace(plan, **{field: (('total_steps', '20'),)})
-  with pytest.raises(errors.UserError) as error:
-    results_lib.Results(other, tables).table()
-  assert 'total_steps (12 -> 20)' in str(error.value)
-  assert job.name in str(error.value) and '\n' not in str(error.value)
+  for job, field in zip(jobs, ('pretrain_fields', 'fields'), strict=False):
+    other = dataclasses.replace(plan, **{field: (('total_steps', '20'),)})
+    with pytest.raises(errors.UserError) as error:
+      results_lib.read(other, path)
+    assert 'total_steps (12 -> 20)' in str(error.value)
+    assert job.name in str(error.value) and '\n' not in str(error.value)
 
 
-def test_fields_come_and_gone_keep_no_run_from_being_used(plan, jobs, tables):
-  rows = stored(tables)
+def test_fields_come_and_gone_keep_no_run_from_being_used(plan, jobs, path):
+  rows = stored(path)
   for row in rows:
     row['config']['puzzle.gap'] = 0  # retired, and neutral
     for field in run_metadata.DEFAULTS_FOR_OLD_RUNS:
       row['config'].pop(field, None)
-  path_of(tables).write_text(''.join(json.dumps(row) + '\n' for row in rows))
-  fresh = moved(plan, tables.parent)
-  assert finished(fresh, tables) == [job.name for job in jobs]
+  path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+  fresh = moved(plan, path.parent)
+  assert finished(fresh, path) == [job.name for job in jobs]
 
 
 @pytest.mark.parametrize('place', ['work', 'results'])
 def test_cells_of_another_pretraining_are_refused(
-  place, plan, jobs, tables, tmp_path
+  place, plan, jobs, path, tmp_path
 ):
   """Known by its weights, wherever it is and whatever it is called."""
   for job in jobs:
@@ -126,12 +105,12 @@ def test_cells_of_another_pretraining_are_refused(
   if place == 'results':
     plan = moved(plan, tmp_path)
   else:
-    shutil.rmtree(tables)
-  redo(plan)
+    shutil.rmtree(path.parent)
+  made_up_runs.finish(*plan.pretrainings(), weights='cd34')  # done again
   with pytest.raises(errors.UserError, match=r'pretraining.*ab12.*cd34'):
-    finished(plan, tables)
-  redo(plan, weights='ab12')  # the very same
-  assert len(finished(plan, tables)) == 3
+    finished(plan, path)
+  made_up_runs.finish(*plan.pretrainings(), weights='ab12')  # the very same
+  assert len(finished(plan, path)) == 3
 
 
 def test_cells_of_a_moved_workdir_are_ours(plan, jobs, tmp_path):
@@ -140,37 +119,31 @@ def test_cells_of_a_moved_workdir_are_ours(plan, jobs, tmp_path):
 
 
 def test_given_pretraining_has_to_be_that_of_the_results(
-  plan, jobs, tables, tmp_path
+  plan, jobs, path, tmp_path
 ):
+  steps = (('total_steps', '20'),)
   longer = dataclasses.replace(
-    plan,
-    pretrain_fields=(('total_steps', '20'),),
-    workdir=str(tmp_path / 'long'),
+    plan, pretrain_fields=steps, workdir=str(tmp_path / 'long')
   )
   given = str(made_up_runs.finish(*longer.pretrainings(), weights='cd34'))
   mixed = moved(plan, tmp_path, pretrained=given)
   assert mixed.pretrainings()[0].folder == given
+  with pytest.raises(errors.UserError, match=r'pretraining \(ab12 -> cd34\)'):
+    finished(mixed, path)
+  own = tmp_path / 'own.jsonl'
+  results_lib.save(results_lib.read(mixed, own), own)
   with pytest.raises(errors.UserError, match='total_steps'):
-    finished(mixed, tables)
-  own = results_lib.Results(mixed, tmp_path / 'own')
-  own.save(own.table())
-  with pytest.raises(errors.UserError, match='total_steps'):
-    finished(plan, tmp_path / 'own')
-
-
-def test_no_pretraining_where_one_is_said_to_be(plan, jobs, tmp_path):
+    finished(plan, own)
   for wrong in (str(tmp_path), jobs[1].folder):
-    given = dataclasses.replace(plan, pretrained=wrong)
     with pytest.raises(errors.UserError, match='--pretrained='):
-      results_lib.Results(given)
+      finished(dataclasses.replace(plan, pretrained=wrong))
 
 
-def test_damaged_results_are_named(plan, jobs, tables):
-  path = pathlib.Path(jobs[1].folder) / 'results.json'
-  path.write_text('{"mode": ')
-  with pytest.raises(errors.UserError, match=f'{path} is damaged'):
+def test_damaged_results_are_named(plan, jobs, path):
+  results = pathlib.Path(jobs[1].folder) / 'results.json'
+  results.write_text('{"mode": ')
+  with pytest.raises(errors.UserError, match=f'{results} is damaged'):
     finished(plan)
-  table = path_of(tables)
-  table.write_text(table.read_text()[:-9])
-  with pytest.raises(errors.UserError, match=f'{table} is damaged'):
-    results_lib.Results(plan, tables)
+  path.write_text(path.read_text()[:-9])
+  with pytest.raises(errors.UserError, match=f'{path} is damaged'):
+    finished(plan, path)

@@ -10,7 +10,6 @@ import made_up_runs
 import pytest
 
 from selfie_jax import errors
-from selfie_jax.experiments import results as results_lib
 from selfie_jax.experiments import runner
 
 SLOW_TO_SAVE = """
@@ -28,9 +27,9 @@ time.sleep(600)
 """
 
 
-def test_each_may_take_its_time_to_save(tmp_path, in_place_of_main):
+def test_each_may_take_its_time_to_save(tmp_path, monkeypatch):
   """Two at a time; the processes only wait and stop, as main.py does."""
-  in_place_of_main(SLOW_TO_SAVE)
+  made_up_runs.replace_main(monkeypatch, SLOW_TO_SAVE)
   plan = made_up_runs.digits_plan(tmp_path)
   made_up_runs.finish_all(plan, 'pretrain')
 
@@ -40,7 +39,7 @@ def test_each_may_take_its_time_to_save(tmp_path, in_place_of_main):
     os.kill(os.getpid(), signal.SIGTERM)
 
   threading.Thread(target=tell, daemon=True).start()
-  running = runner.Runner(results_lib.Results(plan), parallel=2)
+  running = runner.Runner(plan, parallel=2)
   with pytest.raises(errors.Preempted):
     running.run()
   assert running.signal == signal.SIGTERM
@@ -58,35 +57,30 @@ def test_each_may_take_its_time_to_save(tmp_path, in_place_of_main):
   ],
 )
 def test_a_failure_is_noted_with_its_code_and_line(
-  program, failure, tmp_path, in_place_of_main
+  program, failure, tmp_path, monkeypatch
 ):
-  plan = made_up_runs.digits_plan(tmp_path)
+  made_up_runs.replace_main(monkeypatch, program)
   (tmp_path / 'pretrain').mkdir()
   (tmp_path / 'pretrain' / 'log.txt').write_text('error: an earlier one\n')
-  in_place_of_main(program)
-  one = runner.Runner(results_lib.Results(plan), 'pretrain')
+  one = runner.Runner(made_up_runs.digits_plan(tmp_path), stage='pretrain')
   one.run()
   noted = json.loads((tmp_path / 'pretrain' / 'failure.json').read_text())
   assert noted['code'] == failure[0] and failure[1] in noted['line']
   assert one.failures == {'pretrain': noted['line']}
 
 
-def test_stopped_from_elsewhere_all_stop(tmp_path, in_place_of_main):
+def test_stopped_from_elsewhere_all_stop(tmp_path, monkeypatch):
   """A job that ends as after SIGTERM is no failure."""
-  in_place_of_main('raise SystemExit(143)')
-  plan = made_up_runs.digits_plan(tmp_path)
-  one = runner.Runner(results_lib.Results(plan))
+  made_up_runs.replace_main(monkeypatch, 'raise SystemExit(143)')
+  one = runner.Runner(made_up_runs.digits_plan(tmp_path))
   with pytest.raises(errors.Preempted):
     one.run()
   assert not one.failures and not (tmp_path / 'pretrain/failure.json').exists()
 
 
-def test_cells_of_a_pretraining_that_failed_are_not_run(
-  tmp_path, in_place_of_main
-):
-  in_place_of_main('raise SystemExit(1)')
-  plan = made_up_runs.digits_plan(tmp_path, seeds=(1,))
-  one = runner.Runner(results_lib.Results(plan))
+def test_cells_of_a_pretraining_that_failed_are_not_run(tmp_path, monkeypatch):
+  made_up_runs.replace_main(monkeypatch, 'raise SystemExit(1)')
+  one = runner.Runner(made_up_runs.digits_plan(tmp_path, seeds=(1,)))
   one.run()
   line = one.failures['selfie_resnet50_5pct_seed0']
   assert line == 'not run, for pretrain is not finished'

@@ -19,8 +19,7 @@ SUPERVISED = [50.2, 51.9, 49.8, 50.6]
 def test_means_deviations_and_differences(tmp_path):
   """By hand: the seeds are half a point apart, Selfie two points ahead."""
   plan = made_up_runs.plan(workdir=str(tmp_path), seeds=(3, 3))
-  results = made_up_runs.finish_all(plan)
-  compared = statistics.compare(plan, results.table())
+  compared = statistics.compare(plan, made_up_runs.finish_all(plan))
   assert [*compared.kind] == ['supervised', 'Selfie'] * 2
   assert [*compared['count']] == [3] * 4
   # 40 + 20 * the fraction, and the seeds 0, 0.5 and 1.
@@ -43,13 +42,8 @@ def test_interval_is_welchs():
   reach = stats.t.ppf(0.975, freedom) * np.sqrt(a + b)
   difference = np.mean(SELFIE) - np.mean(SUPERVISED)
   assert (low, high) == pytest.approx((difference - reach, difference + reach))
-
-
-@pytest.mark.parametrize(
-  'ours, others', [([1.0], [1.0, 2.0]), ([1.0, 1.0], [2.0, 2.0])]
-)
-def test_no_interval_without_spread(ours, others):
-  assert np.isnan(statistics.welch_interval(ours, others)).all()
+  for ours, others in (([1.0], [1.0, 2.0]), ([1.0, 1.0], [2.0, 2.0])):
+    assert np.isnan(statistics.welch_interval(ours, others)).all()
 
 
 @pytest.fixture
@@ -70,10 +64,9 @@ def tried(plan):
   return plan.tunings()
 
 
-def choose(plan, results=''):
+def choose(plan, path=None):
   """The chosen rate of each arm."""
-  runs = results_lib.Results(plan, results).table()
-  chosen = statistics.choose_rates(plan, runs)
+  chosen = statistics.choose_rates(plan, results_lib.read(plan, path))
   return {arm: rate for (arm, _, _), rate in chosen.items()}
 
 
@@ -95,6 +88,9 @@ def test_validation_accuracy_decides_and_not_the_test(plan, tried):
   assert choose(plan) == {'supervised': 0.1, 'selfie': 0.1}
   set_accuracy(tried[2], test_accuracy=0.0, validation_accuracy=0.9)
   assert choose(plan) == {'supervised': 0.3, 'selfie': 0.1}
+  for job in tried:
+    set_accuracy(job, validation_accuracy=0.5)
+  assert set(choose(plan).values()) == {0.03}  # the lower of equals
 
 
 def test_mean_over_the_seeds_decides(plan):
@@ -108,50 +104,39 @@ def test_mean_over_the_seeds_decides(plan):
   assert choose(plan)['supervised'] == 0.1
 
 
-def test_lower_of_two_equals(plan, tried):
-  for job in tried:
-    set_accuracy(job, validation_accuracy=0.5)
-  assert set(choose(plan).values()) == {0.03}
-
-
-def test_no_choice_before_the_grid_is_finished(plan, tried):
+def test_no_choice_before_the_grid_has_ended(plan, tried):
   end(tried[0], code=1)  # it is run again
+  assert choose(plan) == {'selfie': 0.1}
+  for job in tried[1:3]:
+    end(job, code=3)
+  results_lib.fail(tried[0], 3, 'not finite')  # all of one arm have diverged
   assert choose(plan) == {'selfie': 0.1}
   assert choose(dataclasses.replace(plan, grid=())) == {}
 
 
 def test_rate_that_diverges_loses_and_is_not_tried_again(plan, tried, tmp_path):
   end(tried[1], code=3)
-  kept = results_lib.Results(plan, tmp_path / 'results')
-  kept.save(kept.table())
+  path = tmp_path / 'runs.jsonl'
+  results_lib.save(results_lib.read(plan), path)
   fresh = dataclasses.replace(plan, workdir=str(tmp_path / 'new'))
-  runs = results_lib.Results(fresh, tmp_path / 'results').table()
+  runs = results_lib.read(fresh, path)
   runs = runs[runs.stage == 'tune']
   assert runs.ended.all() and [*runs.name[~runs.finished]] == [tried[1].name]
-  for each, results in ((plan, ''), (fresh, tmp_path / 'results')):
-    assert choose(each, results)['supervised'] == 0.03
-
-
-def test_no_choice_where_all_diverge(plan, tried):
-  for job in tried[:3]:
-    end(job, code=3)
-  assert choose(plan) == {'selfie': 0.1}
+  assert choose(plan)['supervised'] == choose(fresh, path)['supervised'] == 0.03
 
 
 @pytest.mark.parametrize('place', ['work', 'results'])
 def test_cells_wait_for_a_wider_grid_and_are_kept(plan, place, tmp_path):
   """They have a rate that no config has by default."""
   plan = dataclasses.replace(plan, grid=(0.2, 0.3))
-  made_up_runs.finish_all(plan)
-  runs = results_lib.Results(plan, tmp_path / 'results')
-  runs.save(runs.table())
+  path = tmp_path / 'runs.jsonl'
+  results_lib.save(made_up_runs.finish_all(plan), path)
   wider = dataclasses.replace(plan, grid=(0.2, 0.3, 0.4))
   if place == 'results':
     wider = dataclasses.replace(wider, workdir=str(tmp_path / 'new'))
-  runs = results_lib.Results(wider, tmp_path / 'results')
-  cells = runs.table().query('stage == "cell"')
+  cells = results_lib.read(wider, path).query('stage == "cell"')
   assert len(cells) == 4 and cells.needs_rate.all() and not cells.ended.any()
   for job in wider.tunings():
     made_up_runs.finish(job)
-  cells = runs.table().query('stage == "cell"')
+  cells = results_lib.read(wider, path).query('stage == "cell"')
   assert cells.finished.all() and set(cells.rate) == {0.2}

@@ -61,32 +61,27 @@ def test_layers_of_a_pretraining_run_are_p_and_a(finished, pixels):
   model = model_lib.load(finished('pretrain'))
   config, params = model.config, model.variables['params']
   network = build.patch_network(config)
-  p = jax.jit(functools.partial(network.apply, train=False))
   weights = {k: v['patch_network'] for k, v in model.variables.items()}
+  p = functools.partial(
+    jax.jit(functools.partial(network.apply, train=False)), weights
+  )
   x = build.normalise(pixels, config)
-  np.testing.assert_allclose(
-    model.embed(pixels, 'block3'), p(weights, x), rtol=1e-4, atol=1e-5
-  )
   cut = patches.extract(x, config.patch_size)  # [5, 16, 8, 8, 3]
-  h = p(weights, cut.reshape(80, 8, 8, 3))
-  u = jax.jit(build.attention_pooling(config).apply)(
-    {'params': params['attention_pooling']}, h.reshape(5, 16, -1)
-  )
-  np.testing.assert_allclose(
-    model.embed(pixels, 'attention'), u, rtol=1e-4, atol=1e-5
-  )
-  mean = h.reshape(5, 16, -1).mean(axis=1)
-  np.testing.assert_allclose(
-    model.embed(pixels, 'patches'), mean, rtol=1e-4, atol=1e-5
-  )
+  h = p(cut.reshape(80, 8, 8, 3)).reshape(5, 16, -1)
+  pooling = jax.jit(build.attention_pooling(config).apply)
   places = [4 * i for i in range(7)]  # half a patch apart
-  cut = [x[:, i : i + 8, j : j + 8] for i in places for j in places]
-  h = p(weights, np.concatenate(cut)).reshape(7, 7, 5, -1)
-  quadrants = [h[:4, :4], h[:4, 3:], h[3:, :4], h[3:, 3:]]
+  dense = [x[:, i : i + 8, j : j + 8] for i in places for j in places]
+  g = p(np.concatenate(dense)).reshape(7, 7, 5, -1)
+  quadrants = [g[:4, :4], g[:4, 3:], g[3:, :4], g[3:, 3:]]
   means = [quadrant.mean(axis=(0, 1)) for quadrant in quadrants]
-  np.testing.assert_allclose(
-    model.embed(pixels), np.concatenate(means, -1), rtol=1e-4, atol=1e-5
-  )
+  for layer, expected in (
+    (None, np.concatenate(means, -1)),
+    ('patches', h.mean(axis=1)),
+    ('block3', p(x)),
+    ('attention', pooling({'params': params['attention_pooling']}, h)),
+  ):
+    found = model.embed(pixels, layer)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
   assert repr(model) == (
     '<selfie of digits, step 6; embeds quadrants (default), patches, block3,'
     ' attention>'
@@ -199,9 +194,9 @@ def test_files_and_pil_images_are_read_alike(finetune_config, tmp_path):
     list(images_lib.each(real, finetune_config))
 
 
-@pytest.mark.parametrize(
-  'images, says',
-  [
+def test_what_is_no_image_is_refused(finished):
+  model = model_lib.load(finished('pretrain'))
+  for images, says in (
     (np.zeros((2, 32, 32, 3), np.float32), r'float32 \[32, 32, 3\].*uint8'),
     (np.zeros((32, 32), np.uint8), r'\[32, 32\]'),
     (np.zeros((2, 32, 32, 4), np.uint8), r'\[32, 32, 4\]'),
@@ -210,11 +205,9 @@ def test_files_and_pil_images_are_read_alike(finetune_config, tmp_path):
     ('missing.png', 'missing.png is not there'),
     (7, 'int is no image'),
     ([7], r'uint8 \[height, width, 3\]'),
-  ],
-)
-def test_what_is_no_image_is_refused(finished, images, says):
-  with pytest.raises(errors.UserError, match=says):
-    model_lib.load(finished('pretrain')).embed(images)
+  ):
+    with pytest.raises(errors.UserError, match=says):
+      model.embed(images)
 
 
 def test_mistakes_say_what_is_valid(finished, tmp_path, pixels):

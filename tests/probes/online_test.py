@@ -1,6 +1,7 @@
 """Nearest neighbours during pretraining: seen, and of no consequence."""
 
 import json
+import types
 
 import jax
 import numpy as np
@@ -23,15 +24,10 @@ def watched_job():
   return config
 
 
-def run(folder):
-  config = watched_job()
-  return train.train_and_evaluate(config, folder, online.evaluators(config))
-
-
 @pytest.fixture(scope='module')
 def watched(tmp_path_factory):
-  folder = tmp_path_factory.mktemp('watched')
-  run(folder)
+  config, folder = watched_job(), tmp_path_factory.mktemp('watched')
+  train.train_and_evaluate(config, folder, online.evaluators(config))
   return folder
 
 
@@ -61,23 +57,6 @@ def test_it_is_in_the_results_and_in_tensorboard(watched):
   assert last == pytest.approx(metrics['knn_accuracy'])
 
 
-def test_an_interrupted_run_ends_alike(watched, tmp_path, monkeypatch):
-  real = batches_lib.train_batches
-
-  def broken(*args, **kwargs):
-    for i, batch in enumerate(real(*args, **kwargs)):
-      if i == 4:
-        raise InterruptedError
-      yield batch
-
-  with monkeypatch.context() as patch:
-    patch.setattr(batches_lib, 'train_batches', broken)
-    with pytest.raises(InterruptedError):
-      run(tmp_path)
-  run(tmp_path)
-  small_jobs.same_end(watched, tmp_path)
-
-
 def test_images_that_vote_are_not_asked_about(monkeypatch):
   """And no test image is read; the same ones come for every seed."""
   config = watched_job()
@@ -102,19 +81,12 @@ def test_images_that_vote_are_not_asked_about(monkeypatch):
   assert online.create(config, source).evaluate(state, lambda: True) is None
 
 
-def test_only_a_pretraining_that_asks_is_monitored(finetune_config):
+def test_a_pretraining_has_to_ask_and_to_have_labels(finetune_config):
   config = watched_job()
   assert online.evaluators(config) == [online.create]
+  unlabelled = types.SimpleNamespace(labels=np.array([-1] * 40 + [0, 1]))
+  with pytest.raises(errors.UserError, match='training split has 2; turn it'):
+    online.create(config, unlabelled)
   config.knn.every = 0
   assert not online.evaluators(config)
   assert not online.evaluators(finetune_config)
-
-
-def test_labels_are_needed():
-  config = watched_job()
-
-  class Unlabelled:
-    labels = np.array([-1] * 40 + [0, 1])
-
-  with pytest.raises(errors.UserError, match='training split has 2; turn it'):
-    online.create(config, Unlabelled())

@@ -9,7 +9,6 @@ import pytest
 from configs import cifar_probe
 from selfie_jax import compare
 from selfie_jax import errors
-from selfie_jax import figures as figures_lib
 from selfie_jax.data import batches as batches_lib
 from selfie_jax.inference import model as model_lib
 from selfie_jax.probes import probe
@@ -92,37 +91,15 @@ def test_several_checkpoints_share_what_does_not_change(probed):
     for row in results['probes']
     if row['probe'] == 'linear'
   ]
-  assert titles == [
-    *(('pretrained', 3, layer) for layer in LAYERS['pretrain']),
-    *(('pretrained', 6, layer) for layer in LAYERS['pretrain']),
-    *(('random', None, layer) for layer in LAYERS['pretrain']),
-    (None, None, 'pixels'),
-  ]
+  networks = ('pretrained', 3), ('pretrained', 6), ('random', None)
+  layers = LAYERS['pretrain']
+  expected = [(*network, layer) for network in networks for layer in layers]
+  assert titles == [*expected, (None, None, 'pixels')]
   older, newer = (
     [r['test_accuracy'] for r in results['probes'] if r['checkpoint'] == step]
     for step in (3, 6)
   )
   assert older != newer
-
-
-def test_only_some_features(finished, probed, tmp_path, log_messages):
-  config = job(finished('finetune'), **{'probe.features': 'block3'})
-  rows = probe.run(config, tmp_path)['probes']
-  every = [
-    row
-    for row in read(probed('finetune'))['probes']
-    if row['features'] == 'block3'
-  ]
-  assert len(rows) == len(every) == 4
-  for row, same in zip(rows, every, strict=True):
-    for name in ('weights', 'checkpoint', 'features', 'probe', 'dim'):
-      assert row[name] == same[name]
-    # Another program may round differently; 300 images.
-    assert row['test_accuracy'] == pytest.approx(
-      same['test_accuracy'], abs=0.03
-    )
-  assert 'finetuned block3 at step 6: linear probe ' in log_messages.text
-  assert ', the end of the grid' in log_messages.text
 
 
 def test_folder_is_that_of_a_run(probed):
@@ -137,6 +114,21 @@ def test_folder_is_that_of_a_run(probed):
   assert figure.name == 'probes.png' and figure.stat().st_size > 10_000
   assert results['images'] == {'train': 399, 'validation': 50, 'test': 300}
   assert 'pixels linear' in '\n'.join(compare.describe(results))
+
+
+def test_only_some_features(finished, probed, tmp_path, log_messages):
+  config = job(finished('finetune'), **{'probe.features': 'block3'})
+  rows = probe.run(config, tmp_path)['probes']
+  every = read(probed('finetune'))['probes']
+  every = [row for row in every if row['features'] == 'block3']
+  assert len(rows) == len(every) == 4
+  for row, same in zip(rows, every, strict=True):
+    for name in ('weights', 'checkpoint', 'features', 'probe', 'dim'):
+      assert row[name] == same[name]
+    # Another program may round differently; 300 images.
+    assert abs(row['test_accuracy'] - same['test_accuracy']) < 0.03
+  assert 'finetuned block3 at step 6: linear probe ' in log_messages.text
+  assert ', the end of the grid' in log_messages.text
 
 
 def test_labels_are_the_subset_that_finetuning_has(finished, finetune_config):
@@ -164,18 +156,10 @@ def test_a_finished_probe_is_read_and_another_refused(
 
 
 def test_bars_have_their_values():
-  metrics = {
-    f'{name}_{kind}': value
-    for name, value in (
-      ('pretrained_block3', 0.5),
-      ('random_block3', 0.4),
-      ('pixels', 0.3),
-    )
-    for kind in ('linear', 'knn')
-  }
+  values = {'pretrained_block3': 0.5, 'random_block3': 0.4, 'pixels': 0.3}
+  metrics = {f'{k}_{p}': v for k, v in values.items() for p in probe.PROBES}
   results = {'label_fraction': 0.08, 'dataset': 'cifar10'}
   figure = probe.draw(results | {'metrics': metrics | {'chance': 0.1}})
-  assert figures_lib.pixels(figure).std() > 10
   names = [t.get_text().strip() for t in figure.axes[0].get_yticklabels()]
   assert names == ['pretrained block3', 'random block3', 'pixels']
   for axis in figure.axes:
