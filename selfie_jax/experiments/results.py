@@ -59,8 +59,9 @@ def read(plan: plan_lib.Plan, path: epath.Path | None = None) -> pd.DataFrame:
   def extended(jobs: list[plan_lib.Job]) -> pd.DataFrame:
     for job in jobs:
       row = {} if job.needs_rate else stored.get(job.name) or _read_run(job)
-      place = path if job.name in stored else job.folder
-      _check(plan, job, row, f'{place}: {job.name}')
+      is_stored = job.name in stored
+      place = f'{path}: {job.name}' if is_stored else job.folder
+      _check(plan, job, row, place)
       rows.append(_describe(job, row))
     return pd.DataFrame(rows).astype(dict.fromkeys(_METRICS, float))
 
