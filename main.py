@@ -4,7 +4,8 @@ Any field can be given as --config.FIELD=VALUE. Started again with the same
 workdir, a run goes on from its last checkpoint.
 
 Exit codes: 0 finished; 1 a fault; 2 a mistake, said in one line; 3 diverged (a
-number is not finite); 130 Ctrl-C; 143 stopped by SIGTERM (start it again).
+number is not finite); 75 an error of the disk or the network that may pass
+(start it again); 130 Ctrl-C; 143 stopped by SIGTERM or SIGHUP (start it again).
 """
 
 import atexit

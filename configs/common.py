@@ -203,12 +203,13 @@ def _data(mode: str) -> ConfigDict:
   # Largest share of own images that may be left out because they cannot be
   # read; more is an error.
   dataset.max_unreadable = 0.01
-  # Sets that take up to this many GiB decoded are kept in memory.
+  # Training and test images are kept in memory, decoded, if the two take up to
+  # this many GiB; else the training images alone, if they do.
   dataset.cache_gib = 8.0
   # How many images of other sets are read ahead of their batch; more than rate
   # times latency, such as 17,000/s times 0.1 s. 128 threads read them.
   dataset.read_ahead = 4096
-  # Neighbours in a file that stay together in the shuffled order and are read in
-  # one request; 1 shuffles every image by itself. For sets in a bucket.
+  # Neighbours in a file that stay together in the shuffled order and are read
+  # in one request; 1 shuffles every image by itself. For sets in a bucket.
   dataset.shuffle_block = 1
   return config

@@ -50,14 +50,19 @@ def exit_cleanly(
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(141)  # 128 + SIGPIPE
   except errors.UserError as mistake:
-    sys.stderr.write(f'error: {mistake}\n')
+    _say(f'error: {mistake}')
     sys.exit(mistake.exit_code)
   except errors.Preempted as notice:
-    sys.stderr.write(f'{notice}\n')
+    _say(str(notice))
     sys.exit(143)
   except KeyboardInterrupt:
-    sys.stderr.write(f'{stopped}\n')
+    _say(stopped)
     sys.exit(130)
+
+
+def _say(line: str) -> None:
+  with contextlib.suppress(OSError):  # the terminal is gone, as after SIGHUP
+    sys.stderr.write(f'{line}\n')
 
 
 def log_to_terminal() -> None:

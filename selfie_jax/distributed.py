@@ -7,6 +7,7 @@ import logging
 import os
 import pickle
 import sys
+import time
 import traceback
 from typing import Any
 
@@ -123,6 +124,8 @@ def abort_all_on_error() -> Iterator[None]:
         'last checkpoint\n'
       )
     sys.stderr.flush()
+    if is_primary():
+      time.sleep(1)  # its end would end the others before they say why
     os._exit(getattr(error, 'exit_code', 1))
 
 
@@ -159,8 +162,24 @@ def broadcast_from_primary(make: Callable[[], Any]) -> Any:
   return value
 
 
+def gather(value: Any) -> list[Any]:
+  """The values of all processes, in their order; all must call this.
+
+  Args:
+    value: can be pickled.
+  """
+  if jax.process_count() == 1:
+    return [value]
+  content = np.frombuffer(pickle.dumps(value), np.uint8)
+  sizes = multihost_utils.process_allgather(np.int32(content.size))
+  padded = np.zeros(sizes.max(), np.uint8)
+  padded[: content.size] = content
+  rows = multihost_utils.process_allgather(padded)
+  return [pickle.loads(np.asarray(row, np.uint8).tobytes()) for row in rows]
+
+
 def check_equal(value: Any, what: str) -> None:
-  """Raises UserError where `value` differs from the primary process's.
+  """Raises UserError, in all processes, unless `value` is the same in all.
 
   All processes must call this.
 
@@ -168,12 +187,13 @@ def check_equal(value: Any, what: str) -> None:
     value: can be pickled.
     what: names it in the message.
   """
-  if broadcast_from_primary(lambda: value) != value:
-    raise errors.UserError(
-      f'process {jax.process_index()} of the job sees other {what} than '
-      'process 0; make sure that all of them see the same files, then start '
-      'all again'
-    )
+  first, *others = gather(value)
+  for process, other in enumerate(others, 1):
+    if other != first:
+      raise errors.UserError(
+        f'process {process} of the job sees other {what} than process 0; make '
+        'sure that all of them see the same files, then start all again'
+      )
 
 
 def local_sharding(*axes: str) -> jax.sharding.NamedSharding:

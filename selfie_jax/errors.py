@@ -7,15 +7,9 @@ import os
 from typing import NoReturn
 
 # Of a disk or a network; what else an OSError may be is a fault of a program.
-_DISK_ERRNOS = (
-  errno.EIO,
-  errno.ENOSPC,
-  errno.EDQUOT,
-  errno.EROFS,
-  errno.EINTR,
-  errno.ESTALE,
-  errno.ETIMEDOUT,
-)
+_MAY_PASS = (errno.EIO, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT)
+_DISK_ERRNOS = (*_MAY_PASS, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_TIMEOUTS = ('timed out', 'timeout', 'deadline')  # in libraries' words
 
 
 class UserError(Exception):
@@ -32,6 +26,12 @@ class Diverged(UserError):
   """A number of the training is no longer finite; the run was stopped."""
 
   exit_code = 3
+
+
+class MayPass(UserError):
+  """An error of the disk or the network; starting again may help."""
+
+  exit_code = 75  # EX_TEMPFAIL
 
 
 class Preempted(Exception):
@@ -58,14 +58,39 @@ def as_disk_error() -> Iterator[None]:
   try:
     yield
   except OSError as error:
-    if error.errno not in _DISK_ERRNOS:
+    if error.errno not in _DISK_ERRNOS and not may_pass(error):
       raise
-    place = f' of {error.filename}' if error.filename else ''
-    raise UserError(
-      f'{error.strerror}: this is an error of the disk or the network{place}. '
-      'Nothing that was saved is lost; make room or mend the disk, then type '
-      'the same command again'
-    ) from error
+    raise disk_error('an error of the disk or the network', error) from error
+
+
+def disk_error(place: str, error: BaseException, kept: str = '') -> UserError:
+  """For a failure of the disk or the network: what happened, and what to do.
+
+  Args:
+    place: such as 'FILE cannot be written'.
+    error: of the system or of a library.
+    kept: a sentence about what is untouched.
+  """
+  what, again = (
+    f'{place}: {reason(error)}. {kept}',
+    'type the same command again',
+  )
+  if may_pass(error):
+    return MayPass(f'{what}This may pass: {again}')
+  return UserError(
+    f'{what}Free disk space or fix the permissions, then {again}'
+  )
+
+
+def may_pass(error: BaseException) -> bool:
+  """Whether starting again may help, with nothing done by a person."""
+  cause = _os_error(error)
+  if isinstance(cause, TimeoutError) or getattr(cause, 'errno', 0) in _MAY_PASS:
+    return True
+  said = reason(error)
+  return said in map(os.strerror, _MAY_PASS) or (
+    cause is None and any(word in said.lower() for word in _TIMEOUTS)
+  )
 
 
 def in_one_line(error: BaseException) -> str:
@@ -78,15 +103,22 @@ def reason(error: BaseException) -> str:
 
   Libraries put some hundred characters of their own around that.
   """
-  said = in_one_line(error)
-  if isinstance(error, OSError):
+  cause = _os_error(error)
+  said = in_one_line(cause or error)
+  if cause:
     return said[:300]
-  # One that is raised again, as by futures, may be the cause of its context.
-  seen, cause = [error], error.__cause__ or error.__context__
-  while cause is not None and cause not in seen:
-    if isinstance(cause, OSError):
-      return reason(cause)
-    seen.append(cause)
-    cause = cause.__cause__ or cause.__context__
   known = map(os.strerror, _DISK_ERRNOS)
   return next((text for text in known if text in said), said[:300])
+
+
+def _os_error(error: BaseException) -> OSError | None:
+  """The system's, which a library's may come from."""
+  # One that is raised again, as by futures, may be the cause of its context.
+  seen: list[BaseException] = []
+  cause: BaseException | None = error
+  while cause is not None and cause not in seen:
+    if isinstance(cause, OSError):
+      return cause
+    seen.append(cause)
+    cause = cause.__cause__ or cause.__context__
+  return None

@@ -71,13 +71,7 @@ def test_the_users_own_folder_stays():
   assert jax.config.jax_compilation_cache_dir == own
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(
-  'glibc' not in platform.libc_ver(), reason="mallopt's effect is glibc's"
-)
-def test_a_step_on_the_cpu_asks_for_no_new_memory():
-  """Of 64 MiB for what it holds meanwhile, which are 16,384 pages."""
-  code = """
+STEPS = """
 import resource
 from selfie_jax import command_line
 command_line.start_jax()
@@ -95,9 +89,14 @@ for i in range(40):
   step(x).block_until_ready()
 print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 20)
 """
-  said = subprocess.check_output(
-    [sys.executable, '-c', code],
-    env=os.environ | {'JAX_PLATFORMS': 'cpu'},
-    text=True,
-  )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+  'glibc' not in platform.libc_ver(), reason="mallopt's effect is glibc's"
+)
+def test_a_step_on_the_cpu_asks_for_no_new_memory():
+  """Of 64 MiB for what it holds meanwhile, which are 16,384 pages."""
+  env = os.environ | {'JAX_PLATFORMS': 'cpu'}
+  said = subprocess.check_output([sys.executable, '-c', STEPS], env=env)
   assert int(said) < 16384 / 4

@@ -42,44 +42,43 @@ _BLOCK = re.compile(
   re.MULTILINE | re.DOTALL,
 )
 _MARK = re.compile(
-  r'run: (?P<speed>fast|slow)(?P<tiny>, tiny)?(?:, needs (?P<needs>\S+))?'
-  r'|not run: (?P<reason>.+)|(?P<output>output)'
+  r'run: (fast|slow)(, tiny)?(, needs \S+)?|not run: .+|output'
 )
 _JOB = re.compile(r'--config=configs/(\w+)\.py(?::(\w+))?')
 
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-  """A code block and its mark.
-
-  Attributes:
-    place: 'README.md:24', the line of its mark or first line.
-    language: what follows the three backticks.
-    text: the code, as it stands there.
-    speed: 'fast', 'slow', or '' if it is not run.
-    is_tiny: whether jobs are run as their variant :tiny.
-    needs: a data set that has to be there, or ''.
-    is_output: whether it shows what the block before prints.
-    is_marked: whether there is a mark that can be read.
-  """
+  """A code block: where it begins ('README.md:24'), and what its mark says."""
 
   place: str
   language: str
   text: str
-  speed: str
-  is_tiny: bool
-  needs: str
-  is_output: bool
-  is_marked: bool
+  mark: str  # '' if there is none that can be read
+
+  @property
+  def is_output(self) -> bool:
+    return self.mark == 'output'
 
   @property
   def is_code(self) -> bool:
     return self.language in INTERPRETERS and not self.is_output
 
   @property
+  def is_tiny(self) -> bool:
+    return ', tiny' in self.mark
+
+  @property
+  def needs(self) -> str:
+    return self.mark.partition(', needs ')[2]
+
+  @property
   def program(self) -> str:
     """The text as it is run."""
     return _JOB.sub(_tiny_job, self.text) if self.is_tiny else self.text
+
+  def is_run(self, speed: str) -> bool:
+    return self.mark.startswith(f'run: {speed}')
 
 
 def blocks(document: pathlib.Path) -> list[Block]:
@@ -87,21 +86,12 @@ def blocks(document: pathlib.Path) -> list[Block]:
   text = document.read_text()
   found = []
   for match in _BLOCK.finditer(text):
-    hidden = match['hidden'] is not None
-    mark = _MARK.fullmatch(match['hidden_mark' if hidden else 'mark'] or '')
-    said = mark.groupdict() if mark else {}
-    found.append(
-      Block(
-        f'{document.name}:{text.count(chr(10), 0, match.start()) + 1}',
-        'sh' if hidden else match['language'],
-        match['hidden'] if hidden else textwrap.dedent(match['text']),
-        said.get('speed') or '',
-        bool(said.get('tiny')),
-        said.get('needs') or '',
-        bool(said.get('output')),
-        mark is not None,
-      )
-    )
+    place = f'{document.name}:{text.count(chr(10), 0, match.start()) + 1}'
+    code = textwrap.dedent(match['text'] or match['hidden'])
+    mark = match['mark'] or match['hidden_mark'] or ''
+    if not _MARK.fullmatch(mark):
+      mark = ''
+    found.append(Block(place, match['language'] or '', code, mark))
   return found
 
 

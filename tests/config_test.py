@@ -1,6 +1,5 @@
 """Every job builds; every wrong value is named with what is valid."""
 
-import ast
 import importlib
 import json
 import pathlib
@@ -13,11 +12,9 @@ from selfie_jax import errors
 from selfie_jax.storage import run_metadata
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# By mode: the fields of version 0.1.0.
+# The fields of version 0.1.0: of both modes, and of each alone.
 FIRST_FIELDS = json.loads((ROOT / 'tests' / 'first_fields.json').read_text())
-JOBS = sorted(
-  p.stem for p in (ROOT / 'configs').glob('*_*.py') if p.stem != '__init__'
-)
+JOBS = sorted(path.stem for path in (ROOT / 'configs').glob('[!_]*_*.py'))
 
 
 def get(job, variant=''):
@@ -66,10 +63,8 @@ def test_finetuning_has_the_network_of_its_pretraining(job, variant):
 
 
 @pytest.mark.parametrize('job', JOBS)
-def test_docstring_gives_the_command_and_the_time(job):
-  text = ast.get_docstring(
-    ast.parse((ROOT / 'configs' / f'{job}.py').read_text())
-  )
+def test_docstring_gives_the_command_and_variants(job):
+  text = importlib.import_module(f'configs.{job}').__doc__
   assert f'python main.py --config=configs/{job}.py' in text
   assert ':small' in text and ':tiny' in text
 
@@ -84,58 +79,28 @@ def test_every_field_has_a_comment():
       assert above.strip().startswith('#'), line
 
 
-@pytest.mark.parametrize('job', JOBS)
-def test_unknown_variant_names_the_valid_ones(job):
-  with pytest.raises(errors.UserError, match=':small, :tiny'):
-    get(job, 'huge')
-
-
-def test_a_reflected_border_is_narrower_than_the_image():
-  config = get('digits_pretrain', 'tiny')
-  config.augment.padding = 32
-  config.augment.border = 'zero'
-  config_lib.check(config, num_devices=2)
-  config.augment.border = 'reflect'
-  with pytest.raises(errors.UserError, match='below image_size=32'):
-    config_lib.check(config, num_devices=2)
-
-
 @pytest.mark.parametrize(
   'field, value, says',
   [
     ('mode', 'train', 'one of pretrain, finetune'),
     ('dtype', 'float16', 'one of float32, bfloat16'),
-    ('label_fraction', 0.0, r'in \(0, 1\]'),
     ('label_fraction', 1.5, r'in \(0, 1\]'),
-    ('validation_fraction', 1.0, r'in \[0, 1\)'),
     ('masked_fraction', 0.0, r'in \(0, 1\)'),
     ('masked_fraction', 0.99, 'valid: 2 to 15 patches'),
     ('patch_size', 7, 'divisible'),
     ('patch_size', 32, 'too few to mask two'),
     ('normalise.std', (0.2, 0.0, 0.2), 'three numbers above 0'),
-    ('normalise.std', (), 'three numbers above 0'),
     ('normalise.mean', (0.5, float('nan'), 0.5), 'three numbers'),
     ('normalise.mean', (0.5,), 'three numbers'),
     ('batch_size', 33, 'a multiple of the 2 devices, such as 32'),
-    ('eval_batch_size', 1, 'a multiple of the 2 devices, such as 2'),
     ('total_steps', 0, 'at least 1'),
     ('seed', -1, 'in'),
-    ('knn.every', -1, r'in \[0, inf\)'),
     ('knn.images', 4, r'in \[5, inf\)'),
-    ('knn.neighbours', 0, 'at least 1'),
-    ('model.stem', 'conv5', 'one of conv3, conv7_pool'),
     ('model.name', 'resnet50', 'one of selfie'),
     ('model.depths', (3, 4, 6), 'four whole numbers'),
-    ('model.positions', 'sine', 'one of flat, row_column'),
-    ('model.logit_scale', 'sqrt', 'one of none, inverse_sqrt'),
     ('model.attention.num_heads', 7, 'a divisor of the 64 channels'),
-    ('model.attention.dropout', 1.0, r'in \[0, 1\)'),
-    ('augment.crop', 'center', 'one of pad, random_resized, none'),
-    ('augment.border', 'edge', 'one of zero, reflect'),
     ('dataset.name', 'folder', '--config.dataset.path='),
     ('dataset.path', 'photos', '--config.dataset.name=folder'),
-    ('dataset.read_ahead', 0, 'at least 1'),
-    ('dataset.shuffle_block', 0, 'at least 1'),
     ('optimizer.learning_rate', 0.0, r'in \(0'),
     ('optimizer.warmup_steps', 12, 'less than total_steps=12'),
   ],
@@ -143,22 +108,36 @@ def test_a_reflected_border_is_narrower_than_the_image():
 def test_wrong_value_is_refused_in_one_line(
   pretrain_config, field, value, says
 ):
-  node = pretrain_config
-  *path, last = field.split('.')
-  for name in path:
-    node = node[name]
-  with node.ignore_type():
-    node[last] = value
+  config_lib.check(pretrain_config, num_devices=2)
+  with pretrain_config.ignore_type():
+    pretrain_config.update_from_flattened_dict({field: value})
   with pytest.raises(errors.UserError, match=says) as caught:
     config_lib.check(pretrain_config, num_devices=2)
-  assert last in str(caught.value) and '\n' not in str(caught.value)
+  said = str(caught.value)
+  assert field.rpartition('.')[2] in said and '\n' not in said
 
 
-def test_photos_are_shuffled_one_by_one():
-  config = get('photos_pretrain', 'tiny')
-  config.dataset.shuffle_block = 2
-  with pytest.raises(errors.UserError, match='1 with .*name=folder'):
-    config_lib.check(config, num_devices=2)
+@pytest.mark.parametrize(
+  'valid, wrong, says',
+  [
+    (
+      {'augment.padding': 32, 'augment.border': 'zero'},
+      {'augment.border': 'reflect'},
+      'below image_size=32',
+    ),
+    (
+      {'dataset.name': 'folder', 'dataset.path': 'photos'},
+      {'dataset.shuffle_block': 2},
+      '1 with .*name=folder',
+    ),
+  ],
+)
+def test_values_that_do_not_go_together(pretrain_config, valid, wrong, says):
+  pretrain_config.update_from_flattened_dict(valid)
+  config_lib.check(pretrain_config, num_devices=2)
+  pretrain_config.update_from_flattened_dict(wrong)
+  with pytest.raises(errors.UserError, match=says):
+    config_lib.check(pretrain_config, num_devices=2)
 
 
 @pytest.mark.parametrize(
@@ -170,10 +149,6 @@ def test_photos_are_shuffled_one_by_one():
     ('validation_fraction', 0.0, 'C is chosen on'),
     ('probe.strengths', (), 'one number or more'),
     ('probe.strengths', (0.1, 0.0), 'each above 0'),
-    ('probe.max_iter', 0, 'at least 1'),
-    ('probe.neighbours', 0, 'at least 1'),
-    ('probe.temperature', 0.0, r'in \(0, inf\)'),
-    ('eval_batch_size', 3, 'a multiple of the 2 devices'),
   ],
 )
 def test_wrong_value_of_a_probe_is_refused(field, value, says):
@@ -189,7 +164,7 @@ def test_a_run_of_the_first_version_goes_on(job, tmp_path):
   """Fields that came later do as before; retired ones must be neutral."""
   config = get(job, 'tiny')
   saved = config_lib.flatten(config)
-  first = set(FIRST_FIELDS[config.mode])
+  first = {*FIRST_FIELDS['both'], *FIRST_FIELDS[config.mode]}
   later = run_metadata.DEFAULTS_FOR_OLD_RUNS
   assert saved.keys() - first == later.keys() & saved.keys()
   old = {k: v for k, v in saved.items() if k in first}

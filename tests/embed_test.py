@@ -105,6 +105,19 @@ def test_a_disk_that_fails_is_no_damaged_image(
     samples.read_folder(folder, model_lib.load(finished('pretrain')).config)
 
 
+@suffixes
+def test_names_that_are_not_utf8_are_escaped(tmp_path, suffix):
+  file = os.fsdecode(b'caf\xe9/1.png')
+  assert samples.folder_labels([file]) == {file: 'caf\\xe9'}
+  assert samples.describe([file]).endswith(r': caf\xe9/1.png')
+  out = str(tmp_path / f'out.{suffix}')
+  columns = {'files': [file], 'vectors': np.zeros((1, 2), np.float32)}
+  vectors.write(out, columns, 'block4')
+  assert b'caf\\xe9/1.png' in (tmp_path / f'out.{suffix}').read_bytes().replace(
+    b'\0', b''
+  )
+
+
 def test_no_more_than_two_batches_are_in_memory(monkeypatch):
   begun = []
   monkeypatch.setattr(

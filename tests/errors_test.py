@@ -9,14 +9,40 @@ import pytest
 from selfie_jax import errors
 
 
-@pytest.mark.parametrize('number', [errno.EIO, errno.ENOSPC, errno.EINTR])
-def test_an_error_of_the_disk_is_for_the_person_at_the_keyboard(number):
+@pytest.mark.parametrize(
+  ('number', 'code', 'remedy'),
+  [
+    (errno.ENOSPC, 2, 'Free disk space'),
+    (errno.EROFS, 2, 'fix the permissions'),
+    (errno.EIO, 75, 'may pass'),
+    (errno.EINTR, 75, 'may pass'),
+    (errno.ESTALE, 75, 'may pass'),
+    (errno.ETIMEDOUT, 75, 'may pass'),
+  ],
+)
+def test_an_error_of_the_disk_says_what_to_do(number, code, remedy):
+  """Schedulers start a job again after code 75, and not after 2."""
   with pytest.raises(errors.UserError) as caught, errors.as_disk_error():
     raise OSError(number, os.strerror(number), '/runs/a')
   said = str(caught.value)
-  assert os.strerror(number) in said
-  assert '/runs/a' in said
+  assert caught.value.exit_code == code
+  assert os.strerror(number) in said and '/runs/a' in said and remedy in said
   assert 'type the same command again' in said
+
+
+@pytest.mark.parametrize(
+  'error',
+  [
+    TimeoutError('Timed out after 3600 seconds.'),  # as orbax, after a jump
+    RuntimeError('DEADLINE_EXCEEDED: Barrier timed out.'),
+    ValueError('UNKNOWN: reading: Input/output error [source]'),
+  ],
+)
+def test_a_timeout_may_pass(error):
+  made = errors.disk_error('a checkpoint cannot be written', error)
+  assert made.exit_code == 75 and 'Free disk' not in str(made)
+  full = errors.disk_error('', OSError(errno.ENOSPC, 'No space left, timeout'))
+  assert full.exit_code == 2
 
 
 def test_another_error_of_the_system_stays_a_fault():

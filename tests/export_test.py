@@ -152,8 +152,8 @@ def test_run_is_used_as_the_run_itself_but_not_trained_further(
   finished, tmp_path, monkeypatch, mode
 ):
   monkeypatch.chdir(tmp_path)
-  run, out = finished(mode), pathlib.Path('out')
-  export.export(run, 'run', 'out')
+  run, out = finished(mode), pathlib.Path('out [1]')  # no pattern
+  export.export(run, 'run', out)
   source, copy = model_lib.load(run), model_lib.load(out)
   jax.tree.map(np.testing.assert_array_equal, source.variables, copy.variables)
   assert (copy.step, copy.class_names) == (source.step, source.class_names)

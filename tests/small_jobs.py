@@ -38,14 +38,12 @@ def small_job(mode):
 
 def final_checkpoint(workdir):
   """All arrays of the last checkpoint, and its history."""
+  args = checkpoints.ocp.args
+  wanted = args.Composite(
+    state=args.PyTreeRestore(), progress=args.JsonRestore()
+  )
   with checkpoints.open_manager(workdir_lib.run_path(workdir)) as manager:
-    args = checkpoints.ocp.args
-    read = manager.restore(
-      manager.latest_step(),
-      args=args.Composite(
-        state=args.PyTreeRestore(), progress=args.JsonRestore()
-      ),
-    )
+    read = manager.restore(manager.latest_step(), args=wanted)
   return jax.tree.map(np.asarray, read.state), read.progress['history']
 
 
@@ -55,11 +53,11 @@ def same_end(whole_run, run_in_parts):
   parts, parts_history = final_checkpoint(run_in_parts)
   jax.tree.map(np.testing.assert_array_equal, whole, parts)
   assert whole_history == parts_history
-  results = [
+  whole, parts = (
     json.loads((folder / 'results.json').read_text())
     for folder in (whole_run, run_in_parts)
-  ]
-  assert results[0]['metrics'] == results[1]['metrics']
+  )
+  assert whole['metrics'] == parts['metrics']
 
 
 class Process:
@@ -68,19 +66,17 @@ class Process:
   def __init__(self, mode, workdir, fields, log, *flags):
     """Starts it with `fields` of the tiny job of a mode, and other flags."""
     self._path = log
+    words = [
+      sys.executable,
+      ROOT / 'main.py',
+      f'--config={ROOT}/configs/digits_{mode}.py:tiny',
+      f'--workdir={workdir}',
+      *(f'--config.{name}={value}' for name, value in fields.items()),
+      *flags,
+    ]
+    env = os.environ | {'XLA_FLAGS': xla_flags.UNOPTIMISED}
     with open(log, 'w') as file:
-      self._process = subprocess.Popen(
-        [
-          sys.executable,
-          ROOT / 'main.py',
-          f'--config={ROOT}/configs/digits_{mode}.py:tiny',
-          f'--workdir={workdir}',
-          *(f'--config.{name}={value}' for name, value in fields.items()),
-          *flags,
-        ],
-        stderr=file,
-        env=os.environ | {'XLA_FLAGS': xla_flags.UNOPTIMISED},
-      )
+      self._process = subprocess.Popen(words, stderr=file, env=env)
     self.send, self.wait = self._process.send_signal, self._process.wait
 
   @property
@@ -122,16 +118,14 @@ def random_run(config, folder, images, classes=10):
     return np.float32(x * factor + rng.uniform(-0.05, 0.05, x.shape))
 
   params = jax.tree.map(perturb, state.params)
-  x = build.normalise(images, config)
+  variables = {'params': params, 'batch_stats': state.batch_stats}
+  model = build.patch_network(config)
   if config.mode == 'finetune':
-    model, inner = build.classifier(config, classes), params
-    old = state.batch_stats
+    model = build.classifier(config, classes)
   else:
-    model = build.patch_network(config)
-    inner, old = params['patch_network'], state.batch_stats['patch_network']
-  _, new = jax.jit(
-    functools.partial(model.apply, train=True, mutable='batch_stats')
-  )({'params': inner, 'batch_stats': old}, x)
+    variables = {k: v['patch_network'] for k, v in variables.items()}
+  apply = functools.partial(model.apply, train=True, mutable='batch_stats')
+  _, new = jax.jit(apply)(variables, build.normalise(images, config))
   stats = new['batch_stats']
   if config.mode == 'pretrain':
     stats = {'patch_network': stats}

@@ -57,13 +57,24 @@ def crop_and_flip(
   return out.view(np.uint8).reshape(-1, side, side, 3)
 
 
-def decode_whole(encoded: tf.Tensor, size: int) -> tf.Tensor:
-  """Decodes an image and resizes it, whatever its shape: [size, size, 3]."""
-  return resize_whole(_decode(encoded), size)
+def decode_eval(encoded: tf.Tensor, size: int, crop: str) -> tf.Tensor:
+  """Decodes an image as evaluation shows it: uint8 [size, size, 3].
+
+  Args:
+    encoded: the file's bytes, a string scalar.
+    size: side of the result, pixels.
+    crop: the config's augment.crop. 'random_resized' shows the central square,
+      87.5 % of the shorter side; the others show all of it, whatever its shape.
+  """
+  if crop == 'random_resized':
+    return _resize(_decode_box(encoded, central_box(_shape(encoded))), size)
+  return _resize(_decode(encoded), size)
 
 
-def resize_whole(image: tf.Tensor, size: int) -> tf.Tensor:
-  """What decode_whole does to a decoded image: uint8 [h, w, 3]."""
+def resize_eval(image: tf.Tensor, size: int, crop: str) -> tf.Tensor:
+  """What decode_eval does to a decoded image: uint8 [h, w, 3]."""
+  if crop == 'random_resized':
+    image = _slice_box(image, central_box(tf.shape(image)))
   return _resize(image, size)
 
 
@@ -91,7 +102,7 @@ def decode_padded_crop(
   Returns:
     uint8, [size, size, 3].
   """
-  image = decode_whole(encoded, size)
+  image = _resize(_decode(encoded), size)
   if padding:
     rows = offset[0] - padding + tf.range(size, dtype=tf.int64)
     image = tf.gather(image, _inside(rows, size, border))
@@ -104,18 +115,6 @@ def decode_padded_crop(
 def full_shape(encoded: tf.Tensor) -> tf.Tensor:
   """Decodes all of an image for its shape alone: int32, [3]."""
   return tf.shape(_decode(encoded))
-
-
-def decode_central_crop(encoded: tf.Tensor, size: int) -> tf.Tensor:
-  """Decodes the central square, 87.5 % of the shorter side: [size, size, 3]."""
-  box = central_box(_shape(encoded))
-  return _resize(_decode_box(encoded, box), size)
-
-
-def resize_central_crop(image: tf.Tensor, size: int) -> tf.Tensor:
-  """What decode_central_crop does to a decoded image: uint8 [h, w, 3]."""
-  box = central_box(tf.shape(image))
-  return _resize(_slice_box(image, box), size)
 
 
 def decode_random_crop(

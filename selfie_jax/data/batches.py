@@ -132,7 +132,8 @@ def open_sources(config) -> tuple[sources.Source, sources.Source]:
   """
   names = config.dataset.train_split, config.dataset.test_split
   readers = _open_readers(config, names)
-  train, test = (sources.Source(readers[name], config) for name in names)
+  train = sources.Source(readers[names[0]], config)
+  test = sources.Source(readers[names[1]], config, train.memory_gib)
   both = [source.describe_unreadable() for source in (train, test)]
   share = max(share for share, _ in both)
   damage = '; and '.join(text for _, text in both if text)

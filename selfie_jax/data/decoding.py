@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
+import functools
 import logging
 import os
 
 import numpy as np
+import PIL
 
+from selfie_jax import data as data_lib
 from selfie_jax import errors
 from selfie_jax.data import augment
 from selfie_jax.data import retry
@@ -22,6 +25,10 @@ logger = logging.getLogger(__name__)
 
 AHEAD = 4  # batches that lie ready
 pool = threads.Pool(2)  # makes batches; TensorFlow has threads of its own
+_CACHED_GIB = 0.5  # decoded sets up to this are stored in the cache folder
+# What their pixels come from. The number is ours: raise it with a change of
+# augment.decode_eval or of photos.images.
+_DECODERS = 2, data_lib.tensorflow_version(), PIL.__version__
 
 
 class Decoder:
@@ -116,31 +123,58 @@ class Decoder:
 def decode_images(reader, side: int) -> retry.Arrays:
   """All images as evaluation sees them, without the corrupt ones.
 
+  Those of a small set are cached.
+
   Args:
     reader: where they are.
     side: of the results, pixels.
 
   Returns:
-    'images' uint8 [n, side, side, 3], 'labels' int32 [n] and 'positions' in
-    the reader int64 [n].
+    'images' uint8 [n, side, side, 3], 'labels' int32 [n] and 'unreadable',
+    the positions of the others in the reader, int64.
   """
-  decoder = Decoder(reader, lambda image: augment.decode_whole(image, side))
+  if reader.size * side**2 * 3 > _CACHED_GIB * 2**30:
+    return _decode_images(reader, side)
+
+  def fits(found: retry.Arrays) -> bool:
+    count = reader.size - len(found['unreadable'])
+    shapes = found['images'].shape, found['labels'].shape
+    return shapes == ((count, side, side, 3), (count,))
+
+  key = ['images', side, reader.metadata, _DECODERS, *reader.fingerprint]
+  make = functools.partial(_decode_images, reader, side)
+  return retry.cached(key, make, fits)
+
+
+def find_corrupt(reader) -> np.ndarray:
+  """Positions of the images that cannot be decoded, int64; cached."""
+  return retry.cached(
+    ['corrupt', *reader.fingerprint],
+    functools.partial(_find_corrupt, reader),
+    lambda found: (found['corrupt'] < reader.size).all(),
+  )['corrupt']
+
+
+def _decode_images(reader, side: int) -> retry.Arrays:
+  decoder = Decoder(
+    reader, lambda image: augment.decode_eval(image, side, 'none')
+  )
   images = np.empty((reader.size, side, side, 3), np.uint8)
   labels = np.empty(reader.size, np.int32)
-  positions, end = np.empty(reader.size, np.int64), 0
+  is_corrupt, end = np.ones(reader.size, bool), 0
   for some, some_labels, decoded in decoder.all_images():
     part = slice(end, end + len(some))
-    positions[part], labels[part], images[part] = some, some_labels, decoded
+    labels[part], images[part] = some_labels, decoded
+    is_corrupt[some] = False
     end += len(some)
   return {
     'images': images[:end],
     'labels': labels[:end],
-    'positions': positions[:end],
+    'unreadable': np.flatnonzero(is_corrupt),
   }
 
 
-def find_corrupt(reader) -> retry.Arrays:
-  """Positions of the images that cannot be decoded: 'corrupt', int64."""
+def _find_corrupt(reader) -> retry.Arrays:
   logger.info(
     'Decoding the %d images of %s once, to find any that cannot be',
     reader.size,

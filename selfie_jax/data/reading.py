@@ -131,27 +131,18 @@ def is_in_bucket(path: str) -> bool:
 
 def cached(
   key: list,
-  paths: Sequence[str],
   make: Callable[[], retry.Arrays],
-  is_beside: bool = False,
+  fits: Callable[[retry.Arrays], bool],
+  folder: str,
 ) -> retry.Arrays:
-  """`make()`, stored until one of the files changes; see retry.cached.
-
-  Args:
-    key: what the arrays follow from beside the files.
-    paths: the files; their sizes and times are compared.
-    make: gives arrays by name.
-    is_beside: whether to store them in the files' bucket too, for others.
-  """
-  key = [*key, *pool.map(_size_and_time, paths)]
-  if not is_beside:
-    return retry.cached(key, make)
-  folder = os.path.dirname(paths[0])
+  """As retry.cached; beside the files too where their folder is in a bucket."""
+  if not is_in_bucket(folder):
+    return retry.cached(key, make, fits)
   path = f'{folder}/{_FOLDER}/{retry.digest(key)}.npz'
 
   def load_or_make() -> retry.Arrays:
     content = retry.with_retries(path, _ask, path, 'read')
-    arrays = retry.unpack(path, content)
+    arrays = retry.unpack(path, content, fits)
     if arrays is None:
       arrays = make()
       try:
@@ -165,20 +156,20 @@ def cached(
         )
     return arrays
 
-  return retry.cached(key, load_or_make)
+  return retry.cached(key, load_or_make, fits)
 
 
-def _size_and_time(path: str) -> tuple[int, int]:
-  """Bytes and time of a file: others after it has changed."""
+def fingerprint(paths: Sequence[str]) -> list[tuple[str, int, int]]:
+  """Path, bytes and time of each file; UserError if one is gone."""
+  return list(pool.map(lambda x: retry.with_retries(x, _stat, x), paths))
 
-  def look() -> tuple[int, int]:
-    if '://' in path:
-      status = tf.io.gfile.stat(path)
-      return status.length, status.mtime_nsec
-    found = os.stat(path)
-    return found.st_size, found.st_mtime_ns
 
-  return retry.with_retries(path, look)
+def _stat(path: str) -> tuple[str, int, int]:
+  if '://' in path:
+    status = tf.io.gfile.stat(path)
+    return path, status.length, status.mtime_nsec
+  found = os.stat(path)
+  return path, found.st_size, found.st_mtime_ns
 
 
 def _ask(path: str, what: str, *arguments, **keywords) -> bytes | None:

@@ -7,7 +7,6 @@ beside them, where the next machine finds it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Iterator
 import functools
 import os
@@ -40,6 +39,7 @@ class Records:
     labels: int32, [size].
     class_names: one string for each label.
     metadata: what stays the same when the files are moved.
+    fingerprint: what is another one when a file has changed.
     skip_corrupt: False, an image that cannot be decoded is an error.
     in_bucket: whether the files are in a bucket.
   """
@@ -118,10 +118,9 @@ class Records:
     if end != self.size:
       raise _incomplete(self.name, end, self.size)
 
-  def cached(self, key: list, make: Callable[[], retry.Arrays]) -> retry.Arrays:
-    """`make()`, stored in the cache folder until a file changes."""
-    key = [*key, self._split.name, *map(os.path.basename, self._paths)]
-    return reading.cached(key, self._paths, make)
+  @functools.cached_property
+  def fingerprint(self) -> list:
+    return [self._split.name, *self._file_versions]
 
   def locate(self, position: int) -> str:
     """Where an example lies, in words."""
@@ -136,12 +135,20 @@ class Records:
   @functools.cached_property
   def _index(self) -> retry.Arrays:
     """'lengths' of all examples of the files, bytes, and their 'labels'."""
-    names = [os.path.basename(path) for path in self._paths]
+    shape = (self._counts.sum(),)
     return distributed.broadcast_from_primary(
       lambda: reading.cached(
-        ['index', *names], self._paths, self._make_index, self.in_bucket
+        ['index', *self._file_versions],
+        self._make_index,
+        lambda x: x['lengths'].shape == x['labels'].shape == shape,
+        os.path.dirname(self._paths[0]),
       )
     )
+
+  @functools.cached_property
+  def _file_versions(self) -> list:
+    files = reading.fingerprint(self._paths)
+    return [(os.path.basename(path), *version) for path, *version in files]
 
   @functools.cached_property
   def _offsets(self) -> np.ndarray:
@@ -151,18 +158,11 @@ class Records:
 
   def _make_index(self) -> retry.Arrays:
     """Reads all files; decodes no image."""
-    progress = retry.Progress(
-      f'Looking for the records of {self._paths[0]}, ...',
-      'files',
-      len(self._paths),
-    )
+    title = f'Looking for the records of {self._paths[0]}, ...'
+    progress = retry.Progress(title, 'files', len(self._paths))
     columns = []
-    for path, count, found in zip(
-      self._paths,
-      self._counts.tolist(),
-      reading.pool.map(self._describe, self._paths),
-      strict=True,
-    ):
+    for found in reading.pool.map(self._describe, self._paths):
+      path, count = self._paths[len(columns)], self._counts[len(columns)]
       if len(found[0]) != count:
         raise _incomplete(path, len(found[0]), count)
       columns.append(found)

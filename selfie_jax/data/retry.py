@@ -24,6 +24,7 @@ from selfie_jax.data import tf
 logger = logging.getLogger(__name__)
 
 PAUSES = (0.1, 0.5, 2.0)  # seconds before each further try
+CACHE_GIB = 4.0  # of arrays in the cache folder; the oldest are dropped
 LOG_EVERY = 5.0  # seconds between two lines of progress
 
 Arrays = dict[str, np.ndarray]
@@ -65,7 +66,9 @@ class Progress:
       self._logged = time.monotonic()
 
 
-def cached(key: list, make: Callable[[], Arrays]) -> Arrays:
+def cached(
+  key: list, make: Callable[[], Arrays], fits: Callable[[Arrays], bool]
+) -> Arrays:
   """`make()`, or its result of an earlier call with this key.
 
   It is stored in the cache folder; a damaged file there is made again.
@@ -74,16 +77,20 @@ def cached(key: list, make: Callable[[], Arrays]) -> Arrays:
     key: all that the arrays follow from, such as names and sizes of files;
       its `repr` is compared.
     make: gives arrays by name.
+    fits: whether stored ones have the shapes of this set.
   """
   path = cache.folder() / 'records' / f'{digest(key)}.npz'
 
   def load() -> bytes | None:
     try:
-      return path.read_bytes()
+      content = path.read_bytes()
+      with contextlib.suppress(OSError):
+        os.utime(path)  # used now
+      return content
     except (FileNotFoundError, NotADirectoryError, PermissionError):
       return None
 
-  arrays = unpack(str(path), with_retries(str(path), load))
+  arrays = unpack(str(path), with_retries(str(path), load), fits)
   if arrays is None:
     arrays = make()
     _save(path, pack(arrays))
@@ -102,16 +109,21 @@ def pack(arrays: Arrays) -> bytes:
   return content.getvalue()
 
 
-def unpack(name: str, content: bytes | None) -> Arrays | None:
-  """The arrays of a file; None if there is none or it is damaged."""
+def unpack(
+  name: str, content: bytes | None, fits: Callable[[Arrays], bool]
+) -> Arrays | None:
+  """The arrays of a file; None if there is none or they are damaged."""
   if not content:
     return None
   try:
-    with np.load(io.BytesIO(content)) as arrays:
-      return dict(arrays)
+    with np.load(io.BytesIO(content)) as file:
+      arrays = dict(file)
+    if fits(arrays):
+      return arrays
   except Exception:  # which one depends on where the damage is
-    logger.warning('%s is damaged and made again', name)
-    return None
+    pass
+  logger.warning('%s is damaged and made again', name)
+  return None
 
 
 def reason(error: BaseException, limit: int = 300) -> str:
@@ -133,7 +145,9 @@ def _failure(name: str, error: Exception) -> errors.UserError:
       f'{name} is not there ({reason(error)}); put it back, or delete it if it'
       ' is a link to nothing, and type the same command again'
     )
-  return errors.UserError(
+  needs_rights = (PermissionError, tf.errors.PermissionDeniedError)
+  kind = errors.UserError if isinstance(error, needs_rights) else errors.MayPass
+  return kind(
     f'{name} cannot be read ({reason(error)}). This is an error of the disk or'
     ' the network and not of the data; nothing is lost: type the same command'
     ' again when it can be read'
@@ -157,8 +171,19 @@ def _save(path: pathlib.Path, content: bytes) -> None:
       file.write(content)
     # Another process may be reading or writing the same arrays.
     os.replace(partial, path)
+    _drop_oldest(path.parent)
   except OSError:
     # Without a folder that can be written, the next run makes them again.
     if partial:
       with contextlib.suppress(OSError):
         os.unlink(partial)
+
+
+def _drop_oldest(folder: pathlib.Path) -> None:
+  """Deletes what was used longest ago, beyond CACHE_GIB."""
+  found = [(path.stat(), path) for path in folder.iterdir()]
+  total = 0
+  for status, path in sorted(found, key=lambda x: -x[0].st_mtime_ns):
+    total += status.st_size
+    if total > CACHE_GIB * 2**30:
+      path.unlink()

@@ -11,10 +11,8 @@ import functools
 from typing import Any
 
 import numpy as np
-import PIL
 
 from selfie_jax import cache
-from selfie_jax import data as data_lib
 from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.data import augment
@@ -24,11 +22,6 @@ from selfie_jax.data import retry
 from selfie_jax.data import tf
 from selfie_jax.data import threads
 from selfie_jax.data.photos import folder
-
-_CACHED_GIB = 0.5  # decoded sets up to this are stored in the cache folder too
-# What their pixels come from. The number is ours: raise it with a change of
-# augment.decode_whole or of photos.images.
-_DECODERS = 1, data_lib.tensorflow_version(), PIL.__version__
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,18 +53,31 @@ class Source:
     image_size: side of the images given out, pixels.
     in_memory: whether the set is decoded and resized once and kept. It is if
       it fits and no crop needs the original resolution.
+    memory_gib: what it takes there.
   """
 
-  def __init__(self, reader: records.Records | folder.Folder, config):
-    """Takes the encoded images of a split; reads none of them."""
+  def __init__(
+    self,
+    reader: records.Records | folder.Folder,
+    config,
+    taken_gib: float = 0.0,
+  ):
+    """Takes the encoded images of a split; reads none of them.
+
+    Args:
+      reader: where they are.
+      config: the job's.
+      taken_gib: of dataset.cache_gib, what other splits take.
+    """
     self.name = reader.name
     self.class_names = reader.class_names
     self.num_classes = len(reader.class_names)
     self.image_size = config.image_size
-    self._crops_encoded = config.augment.crop == 'random_resized'
+    self._crop = config.augment.crop
     gib = reader.size * config.image_size**2 * 3 / 2**30
-    self.in_memory = not self._crops_encoded and gib <= config.dataset.cache_gib
-    self._is_small = gib <= _CACHED_GIB
+    fits = taken_gib + gib <= config.dataset.cache_gib
+    self.in_memory = fits and self._crop != 'random_resized'
+    self.memory_gib = gib if self.in_memory else 0.0
     read_ahead = config.dataset.read_ahead if reader.in_bucket else 0
     self._reads_ahead = max(read_ahead // config.batch_size - decoding.AHEAD, 1)
     self._reader = reader
@@ -120,12 +126,14 @@ class Source:
     Returns:
       For each part, uint8, [count, s, s, 3].
     """
-    if self.in_memory:
-      make = functools.partial(_gather, self._decoded['images'])
-    else:
-      make = functools.partial(self._decode, self._eval_decoder)
     specs = (BatchSpec(part) for part in parts)
-    return (images for _, images in self._stream(specs, make))
+    if self.in_memory:
+      whole = self._decoded['images']
+      batches = self._stream(specs, lambda spec, _: whole[spec.indices])
+    else:
+      decode = functools.partial(self._decode, self._eval_decoder)
+      batches = self._stream(specs, decode)
+    return (images for _, images in batches)
 
   def train_images(
     self, specs: Iterable[BatchSpec], config
@@ -139,9 +147,14 @@ class Source:
     padding = config.padding if config.crop == 'pad' else 0
     border = {'padding': padding, 'border': config.border}
     if self.in_memory:
-      make = functools.partial(_crop, self._decoded['images'], border)
-      return self._stream(specs, make)
-    if self._crops_encoded:
+      whole = self._decoded['images']
+      return self._stream(
+        specs,
+        lambda spec, _: augment.crop_and_flip(
+          whole, spec.indices, spec.crops, spec.flips, **border
+        ),
+      )
+    if self._crop == 'random_resized':
       crop, dtype = augment.decode_random_crop, tf.int32
       settings = {'min_area': config.min_area}
     else:
@@ -186,14 +199,10 @@ class Source:
 
   @functools.cached_property
   def _eval_decoder(self) -> decoding.Decoder:
-    decode = (
-      augment.decode_central_crop
-      if self._crops_encoded
-      else augment.decode_whole
+    decode = functools.partial(
+      augment.decode_eval, size=self.image_size, crop=self._crop
     )
-    return decoding.Decoder(
-      self._reader, lambda image: decode(image, self.image_size)
-    )
+    return decoding.Decoder(self._reader, decode)
 
   @functools.cached_property
   def _readable(self) -> np.ndarray:
@@ -203,21 +212,17 @@ class Source:
   @functools.cached_property
   def _decoded(self) -> retry.Arrays:
     """All 'images', their 'labels', and positions of those 'unreadable'."""
-    key = ['images', self.image_size, self._reader.metadata, _DECODERS]
-    make = functools.partial(
-      decoding.decode_images, self._reader, self.image_size
-    )
-    found = self._reader.cached(key, make) if self._is_small else make()
-    positions = found.pop('positions')
-    corrupt = np.setdiff1d(np.arange(self._reader.size), positions)
+    found = decoding.decode_images(self._reader, self.image_size)
     if not self._reader.skip_corrupt:
       return found
+    corrupt = found.pop('unreadable')
     unreadable = distributed.broadcast_from_primary(lambda: corrupt)
     for position in np.setdiff1d(corrupt, unreadable)[:1].tolist():
       raise errors.UserError(
         f'{self._reader.locate(position)} can be decoded by the first process'
         ' of the job but not by this one; let all of them see the same files'
       )
+    positions = np.setdiff1d(np.arange(self._reader.size), corrupt)
     readable = ~np.isin(positions, unreadable)
     if not readable.all():
       found = {name: values[readable] for name, values in found.items()}
@@ -226,21 +231,6 @@ class Source:
   @functools.cached_property
   def _corrupt(self) -> np.ndarray:
     """Positions of the images on the disk that cannot be decoded, int64."""
-    make = functools.partial(decoding.find_corrupt, self._reader)
     return distributed.broadcast_from_primary(
-      lambda: self._reader.cached(['corrupt'], make)['corrupt']
+      lambda: decoding.find_corrupt(self._reader)
     )
-
-
-def _gather(images: np.ndarray, spec: BatchSpec, read) -> np.ndarray:
-  """Images that are in memory."""
-  return images[spec.indices]
-
-
-def _crop(
-  images: np.ndarray, border: dict[str, Any], spec: BatchSpec, read
-) -> np.ndarray:
-  """Images that are in memory, augmented."""
-  return augment.crop_and_flip(
-    images, spec.indices, spec.crops, spec.flips, **border
-  )

@@ -180,7 +180,8 @@ def _check(plan: plan_lib.Plan, job: plan_lib.Job, row: Row, place: str):
 def _read(folder: str, name: str) -> Any:
   """What a JSON file of a run holds; None if it is not there."""
   remedy = f'delete {folder} to have the job run again'
-  return workdir_lib.read_json(epath.Path(folder) / name, remedy)
+  kind = list if name == 'history.json' else dict
+  return workdir_lib.read_json(epath.Path(folder) / name, remedy, kind)
 
 
 def _read_stored(path: epath.Path | None) -> dict[str, Row]:

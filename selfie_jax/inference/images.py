@@ -50,12 +50,11 @@ def read(path: str | os.PathLike[str], config) -> np.ndarray:
     DecodeError: it is no image that can be decoded.
     UserError: it cannot be read from the disk.
   """
-  decode = augment.decode_whole
-  if config.augment.crop == 'random_resized':
-    decode = augment.decode_central_crop
   content = reading.read(os.fspath(path))
   try:
-    return decode(images_lib.plain(content), config.image_size).numpy()
+    return augment.decode_eval(
+      images_lib.plain(content), config.image_size, config.augment.crop
+    ).numpy()
   # What Pillow raises for a damaged file depends on where the damage is.
   except Exception as error:
     why = images_lib.decode_error(content) or retry.reason(error)
@@ -75,7 +74,7 @@ def each(images: Any, config) -> Iterator[np.ndarray]:
 
   Args:
     images: uint8 [n, h, w, 3] or [h, w, 3], a path, a PIL image, or any number
-      of the latter three, in a list or a generator.
+      of the latter three, in a list, a generator, a 1-D array or a Series.
     config: the run's.
 
   Raises:
@@ -86,7 +85,7 @@ def each(images: Any, config) -> Iterator[np.ndarray]:
     getattr(images, 'ndim', None) == 3
   ):
     images = [images]
-  elif getattr(images, 'ndim', 4) != 4:
+  elif getattr(images, 'ndim', 4) not in (1, 4):
     _invalid(images)
   elif not hasattr(images, '__iter__'):
     raise errors.UserError(
@@ -99,6 +98,11 @@ def each(images: Any, config) -> Iterator[np.ndarray]:
 
 def _fit(image: Any, config) -> np.ndarray:
   if isinstance(image, (str, os.PathLike)):
+    if os.path.isdir(image):
+      raise errors.UserError(
+        f'{image} is a folder; give paths of image files, such as'
+        ' pathlib.Path(DIR).glob("*.jpg")'
+      )
     return read(image, config)
   if isinstance(image, Image.Image):
     try:
@@ -112,11 +116,9 @@ def _fit(image: Any, config) -> np.ndarray:
   is_image = array.ndim == 3 and array.shape[-1] == 3 and array.size > 0
   if array.dtype != np.uint8 or not is_image:
     _invalid(array)
-  if config.augment.crop == 'random_resized':
-    return augment.resize_central_crop(array, config.image_size).numpy()
-  if array.shape[:2] == (config.image_size, config.image_size):
-    return array
-  return augment.resize_whole(array, config.image_size).numpy()
+  return augment.resize_eval(
+    array, config.image_size, config.augment.crop
+  ).numpy()
 
 
 def _invalid(array: Any) -> None:

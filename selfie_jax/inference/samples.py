@@ -12,6 +12,7 @@ import numpy as np
 
 from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
+from selfie_jax.data.photos import files as files_lib
 from selfie_jax.inference import images as images_lib
 
 LIMIT = 2000  # most images that are taken
@@ -112,7 +113,8 @@ def read_batches(
 
 def describe(skipped: Sequence[str]) -> str:
   """How many files cannot be read, and the names of the first."""
-  named = ', '.join(skipped[:_NAMED]) + (' ...' if skipped[_NAMED:] else '')
+  named = ', '.join(map(files_lib.printable, skipped[:_NAMED]))
+  named += ' ...' if skipped[_NAMED:] else ''
   return f'{len(skipped)} left out that cannot be read: {named}'
 
 
@@ -121,7 +123,7 @@ def folder_labels(files: list[str]) -> dict[str, str]:
   names = {file: pathlib.PurePath(file).parts for file in files}
   if any(len(each) == 1 for each in names.values()):
     return {}
-  return {file: each[0] for file, each in names.items()}
+  return {file: files_lib.comparable(each[0]) for file, each in names.items()}
 
 
 def choose(labels: list[str], count: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from sklearn import preprocessing
 import threadpoolctl
 
 from selfie_jax import errors
+from selfie_jax.data.photos import files as files_lib
 
 SUFFIXES = ('.npz', '.parquet')
 NEAREST = 8  # neighbours of each image
@@ -47,6 +48,12 @@ def write(path: str, columns: Columns, layer: str) -> None:
   schema's metadata of a .parquet file.
   """
   file = pathlib.Path(path)
+  columns = {
+    name: list(map(files_lib.printable, values))
+    if isinstance(values, list)
+    else values
+    for name, values in columns.items()
+  }
   with tempfile.TemporaryDirectory(dir=file.parent) as folder:
     whole = os.path.join(folder, file.name)
     if file.suffix == '.npz':

@@ -20,7 +20,7 @@ from selfie_jax.inference import model as model_lib
 from selfie_jax.probes import linear_probe
 from selfie_jax.probes import nearest_neighbours
 from selfie_jax.probes import networks as networks_lib
-from selfie_jax.storage import run_metadata
+from selfie_jax.storage import identity as identity_lib
 from selfie_jax.training import evaluation
 from selfie_jax.training import results as results_lib
 from selfie_jax.training import start
@@ -57,8 +57,8 @@ def run(
     newest = models[-1].step
     wanted = _choose_features(config, models[-1])
     splits, data = _open_splits(config, models[-1].config)
-    run_metadata.check_data(data, folder)
-    run_metadata.save(config, data, folder)
+    identity = start.identify(config, data, folder)
+    start.save(config, data, identity, folder)
     rows = _probe_all(config, models, splits, wanted)
     metrics = {  # pretrained_block3_linear, ..., pixels_knn
       '_'.join(filter(None, [row['weights'], row['features'], row['probe']])): (
@@ -71,6 +71,7 @@ def run(
     most_frequent = np.bincount(source.labels[indices]).max()
     metrics['chance'] = float(most_frequent / len(indices))
     results = results_lib.describe(config) | {
+      identity_lib.KEY: identity,
       'initialised_from': config.init_from,
       'checkpoint': newest,
       'checkpoints': [model.step for model in models],

@@ -7,10 +7,8 @@ arrays of the host, so any number of processes can read them.
 """
 
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
-import logging
 from typing import Any
 
 from etils import epath
@@ -26,17 +24,31 @@ from selfie_jax import errors
 from selfie_jax.storage import checksums
 from selfie_jax.storage import workdir as workdir_lib
 
-logger = logging.getLogger(__name__)
-
 FOLDER = 'checkpoints'
-DAMAGED = 'damaged'
+NETWORK = ('step', 'params', 'batch_stats')  # of the state
+
+
+class Manager(ocp.CheckpointManager):
+  """Orbax's, whose older checkpoints stay until the new one has been read.
+
+  Attributes:
+    keep: how many of the newest steps to keep.
+    best_step: names a step that stays too.
+    unread: the step that was saved and has not been opened again.
+    files: of the first that was read again, all of it; see checksums.files.
+  """
+
+  keep = 1
+  best_step: Callable[[], int | None]
+  unread: int | None = None
+  files: set[str] | None = None
 
 
 def open_manager(
   workdir: epath.Path,
   keep: int | None = None,
   best_step: Callable[[], int | None] = lambda: None,
-) -> ocp.CheckpointManager:
+) -> Manager:
   """A manager of workdir/checkpoints.
 
   Args:
@@ -49,11 +61,9 @@ def open_manager(
   else:
     options = ocp.CheckpointManagerOptions(
       cleanup_tmp_directories=True,
-      preservation_policy=preservation_policy.AnyPreservationPolicy(
-        [preservation_policy.LatestN(keep), _Preserve(best_step)]
-      ),
+      preservation_policy=preservation_policy.PreserveAll(),
     )
-  return ocp.CheckpointManager(
+  manager = Manager(
     workdir / FOLDER,
     options=options,
     item_names=('state', 'progress'),
@@ -62,10 +72,12 @@ def open_manager(
       'progress': ocp.JsonCheckpointHandler(),
     },
   )
+  manager.keep, manager.best_step = keep or 1, best_step
+  return manager
 
 
 def save(
-  manager: ocp.CheckpointManager,
+  manager: Manager,
   state: train_state.TrainState | dict[str, Any],
   progress: dict[str, Any],
 ) -> None:
@@ -77,12 +89,14 @@ def save(
     progress: JSON.
 
   Raises:
-    UserError: this checkpoint or the one before cannot be written.
+    UserError: this checkpoint cannot be written, or the one before could not be
+      or does not read back.
   """
   arrays = serialization.to_state_dict(state)
   step = int(arrays['step'])
   if step in manager.all_steps():
     return
+  wait(manager)
   arrays = jax.tree.map(np.asarray, jax.device_get(arrays))
   args = ocp.args.Composite(
     state=ocp.args.PyTreeSave(arrays),
@@ -90,85 +104,65 @@ def save(
   )
   with _writing(manager):
     manager.save(step, args=args, force=True)
+  manager.unread = step
 
 
-def wait(manager: ocp.CheckpointManager) -> None:
-  """Returns when what was saved is on the disk; UserError if it cannot be."""
+def wait(manager: Manager) -> None:
+  """Returns when what was saved has been read again, and older ones deleted.
+
+  The first one of a process is read whole, of the others the progress only.
+
+  Raises:
+    UserError: it cannot be written, or does not read back.
+  """
   with _writing(manager):
     manager.wait_until_finished()
+    superseded = distributed.broadcast_from_primary(
+      lambda: _superseded(manager)
+    )
+    for step in superseded:
+      manager.delete(step)
+  manager.unread = None
+
+
+def _superseded(manager: Manager) -> list[int]:
+  """Reads what was saved; the steps that need not be kept beside it."""
+  if manager.unread is not None:
+    try:
+      folder = manager.directory / str(manager.unread)
+      checksums.read(folder, () if manager.files else None)
+      files = checksums.files(folder)
+      manager.files = manager.files or files
+      if missing := manager.files - files:
+        raise checksums.Damaged(f'{folder} has no {", ".join(missing)}')
+    except checksums.Damaged as error:
+      raise errors.UserError(
+        f'{error}, although it was just written. The older ones are untouched. '
+        'Check the disk, then type the same command again'
+      ) from error
+  older = sorted(manager.all_steps())[: -manager.keep]
+  best = manager.best_step()
+  return [step for step in older if step != best]
 
 
 @errors.as_disk_error()
-def saved_steps(manager: ocp.CheckpointManager) -> list[int]:
+def saved_steps(manager: Manager) -> list[int]:
   """The steps of all checkpoints, newest first; UserError of the disk."""
   for _ in workdir_lib.attempts():
-    names = [path.name for path in manager.directory.iterdir()]
-    on_disk = {int(name) for name in names if name.isdigit()}
+    on_disk = _steps_on_disk(manager.directory)
     # Orbax passes over a checkpoint whose folder it cannot look at.
     hidden = on_disk.difference(manager.all_steps())
     if not hidden:
       break
     manager.reload()
   for step in hidden:  # in a bucket, one that was not finished
-    (manager.directory / str(step)).stat()
+    with contextlib.suppress(FileNotFoundError):  # a link to nowhere
+      (manager.directory / str(step)).stat()
   return sorted(manager.all_steps(), reverse=True)
-
-
-def resume(
-  manager: ocp.CheckpointManager, state: train_state.TrainState
-) -> tuple[train_state.TrainState, dict[str, Any]] | None:
-  """The newest valid checkpoint and its progress; None if there is none.
-
-  Newer ones that are damaged are named and moved to workdir/damaged.
-
-  Raises:
-    UserError: there are checkpoints, but none is valid; or the disk cannot be
-      read; or they are of another version of the program.
-  """
-  steps = distributed.broadcast_from_primary(lambda: saved_steps(manager))
-  if not steps:
-    return None
-  step, arrays, progress = checksums.newest_valid(
-    manager.directory,
-    steps,
-    'put back a copy of one, or delete that folder to start at step 0 again',
-  )
-  restored = _like(state, arrays, manager.directory / str(step))
-  damaged = steps[: steps.index(step)]
-  if damaged:
-    distributed.broadcast_from_primary(
-      lambda: _quarantine(manager.directory, damaged)
-    )
-    manager.reload()
-    logger.warning('Going back to the checkpoint of step %d', step)
-  return restored, progress
-
-
-def restore_best(
-  manager: ocp.CheckpointManager,
-  state: train_state.TrainState,
-  history: list[dict[str, Any]],
-) -> train_state.TrainState:
-  """The valid checkpoint that is best on the validation split.
-
-  Raises:
-    UserError: none is valid, or the disk cannot be read.
-  """
-  saved = saved_steps(manager)
-  steps = [step for step in _ranked(history) if step in saved]
-  step, arrays, _ = checksums.newest_valid(
-    manager.directory, steps, 'type the same command again'
-  )
-  return _like(state, arrays, manager.directory / str(step))
 
 
 def best_step(history: list[dict[str, Any]]) -> int | None:
   """The step best on the validation split (the later of two equals), if any."""
-  return next(iter(_ranked(history)), None)
-
-
-def _ranked(history: list[dict[str, Any]]) -> list[int]:
-  """Steps with an accuracy on the validation split, the best first."""
   accuracies = [
     (value, row['step'])
     for row in history
@@ -176,65 +170,29 @@ def _ranked(history: list[dict[str, Any]]) -> list[int]:
     for name, value in row.items()
     if name.endswith('accuracy')
   ]
-  return [step for _, step in sorted(accuracies, reverse=True)]
+  return max(accuracies)[1] if accuracies else None
 
 
-class _Preserve(preservation_policy.PreservationPolicy):
-  """Keeps the step that a function names, asked each time."""
-
-  def __init__(self, step: Callable[[], int | None]):
-    self._step = step
-
-  def should_preserve(self, checkpoints, *, context):
-    del context
-    step = self._step()
-    return [checkpoint.step == step for checkpoint in checkpoints]
-
-
-def _like(
-  state: train_state.TrainState, arrays: dict[str, Any], path: epath.Path
-) -> train_state.TrainState:
-  """What was read from `path`, in the shape of `state`."""
-  wanted = serialization.to_state_dict(state)
-  read, names = checksums.by_name(arrays), checksums.by_name(wanted)
-  shapes = [{k: np.shape(v) for k, v in x.items()} for x in (read, names)]
-  if shapes[0] != shapes[1]:
-    name = min(k for k, v in shapes[0].items() ^ shapes[1].items())
-    raise errors.UserError(
-      f'{path} cannot be resumed: another version of this program wrote it '
-      f'({name} differs). Start a new run with --workdir=SOMEWHERE_ELSE; the '
-      'weights can be used as before'
-    )
-  leaves = [read[name] for name in names]
-  tree = jax.tree.unflatten(jax.tree.structure(wanted), leaves)
-  return serialization.from_state_dict(state, tree)
+def _steps_on_disk(checkpoints: epath.Path) -> set[int]:
+  """Of what has the name of a checkpoint: 30, but neither 030 nor ²."""
+  names = [path.name for path in checkpoints.iterdir()]
+  numbers = {int(name) for name in names if name.isdecimal()}
+  return {number for number in numbers if str(number) in names}
 
 
 @contextlib.contextmanager
-def _writing(manager: ocp.CheckpointManager) -> Iterator[None]:
+def _writing(manager: Manager) -> Iterator[None]:
   """Turns whatever keeps a checkpoint from being written into a UserError."""
   try:
     yield
+  except errors.UserError:
+    raise
   # What a full disk raises depends on which of several libraries meets it.
   except Exception as error:
     workdir_lib.wait_until_idle(manager.directory)
-    names = [path.name for path in manager.directory.iterdir()]
-    good = max((int(name) for name in names if name.isdigit()), default=None)
-    raise errors.UserError(
-      f'a checkpoint cannot be written to {manager.directory} '
-      f'({errors.reason(error)}). '
-      + (f'The one of step {good} is untouched. ' if good else '')
-      + 'Free disk space or fix the permissions, then type the same command '
-      'again'
+    good = max(_steps_on_disk(manager.directory), default=None)
+    raise errors.disk_error(
+      f'a checkpoint cannot be written to {manager.directory}',
+      error,
+      f'The one of step {good} is untouched. ' if good else '',
     ) from error
-
-
-def _quarantine(checkpoints: epath.Path, steps: Iterable[int]) -> None:
-  """Moves workdir/checkpoints/STEP to workdir/damaged/STEP."""
-  for step in steps:
-    target = checkpoints.parent / DAMAGED / str(step)
-    target.parent.mkdir(exist_ok=True)
-    if target.exists():
-      target.rmtree()
-    (checkpoints / str(step)).rename(target)
-    logger.warning('Moved the damaged checkpoint to %s', target)

@@ -26,6 +26,10 @@ logger = logging.getLogger(__name__)
 ARRAYS, REST = 'checksums', 'checksum'
 
 
+class Damaged(errors.UserError):
+  """The files of a checkpoint can be read and are not what was written."""
+
+
 def add_checksums(
   progress: dict[str, Any], arrays: dict[str, Any]
 ) -> dict[str, Any]:
@@ -78,9 +82,10 @@ def newest_valid(
 
   Args:
     checkpoints: holds a folder for each step.
-    steps: in the order in which they are tried.
+    steps: in the order in which they are tried; one alone if no other will do.
     remedy: what to do if none is valid.
-    names: the branches of the state to read; None for all.
+    names: the branches of the state to read; None for all. Damage to the others
+      does not matter.
 
   Raises:
     UserError: none is valid, or the disk cannot be read.
@@ -89,31 +94,41 @@ def newest_valid(
 
   def choose() -> int:
     for step in steps:
-      if read := _read_valid(checkpoints / str(step), names):
-        valid[step] = read
+      try:
+        valid[step] = read(checkpoints / str(step), names)
         return step
+      except Damaged as error:
+        if len(steps) == 1:
+          raise errors.UserError(f'{error}; {remedy}') from error
+        logger.warning('%s', error)
     raise errors.UserError(
       f'none of the checkpoints in {checkpoints} can be read '
       f'({", ".join(map(str, steps))}); {remedy}'
     )
 
   step = distributed.broadcast_from_primary(choose)
-  read = valid.get(step) or _read_valid(checkpoints / str(step), names)
-  if read is None:
+  try:
+    chosen = valid.get(step) or read(checkpoints / str(step), names)
+  except Damaged as error:
     raise errors.UserError(
       f'process {jax.process_index()} cannot read the checkpoint of step '
       f'{step} in {checkpoints}, which process 0 can read; make sure that all '
       'processes see the same files'
-    )
-  return step, *read
+    ) from error
+  return step, *chosen
 
 
-def _read_valid(
-  folder: epath.Path, names: Sequence[str] | None
-) -> tuple[dict[str, Any], dict[str, Any]] | None:
-  """Arrays and progress of a checkpoint; warns and gives None if damaged.
+def read(
+  folder: epath.Path, names: Sequence[str] | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Host arrays and progress of a checkpoint, compared with its checksums.
+
+  Args:
+    folder: of the checkpoint.
+    names: the branches of the state to read, which may be none; None for all.
 
   Raises:
+    Damaged: its files can be read and are not what was written.
     UserError: the disk cannot be read, several times.
   """
   for _ in workdir_lib.attempts():
@@ -131,12 +146,25 @@ def _read_valid(
     except Exception as error:  # buckets have exceptions of their own
       disk_error = error
   if disk_error:
-    raise errors.UserError(
-      f'{folder} cannot be read ({disk_error}). Nothing was changed; fix the '
-      'disk, then type the same command again'
+    raise errors.disk_error(
+      f'{folder} cannot be read', disk_error
     ) from disk_error
-  logger.warning('The checkpoint %s is damaged: %s', folder, damage)
-  return None
+  raise Damaged(f'the checkpoint {folder} is damaged: {damage}')
+
+
+def files(folder: epath.Path) -> set[str]:
+  """The files with something in them, such as 'state/manifest.ocdbt'.
+
+  Of one checkpoint of a run as of the next: those of its arrays lie deeper, and
+  have names of their own.
+  """
+  return {
+    f'{item.name}/{path.name}'
+    for item in folder.iterdir()
+    if item.is_dir()
+    for path in item.iterdir()
+    if not path.is_dir() and path.stat().length
+  }
 
 
 def _read(
@@ -146,6 +174,9 @@ def _read(
 
   Without the CheckpointManager, which waits for all processes to read alike.
   """
+  progress = ocp.JsonCheckpointHandler().restore(folder / 'progress')
+  if names == ():
+    return {}, progress
   handler = ocp.PyTreeCheckpointHandler()
   tree = handler.metadata(folder / 'state').tree
   if names is not None:
@@ -157,7 +188,7 @@ def _read(
       item=tree, restore_args=tree, partial_restore=True
     ),
   )
-  return arrays, ocp.JsonCheckpointHandler().restore(folder / 'progress')
+  return arrays, progress
 
 
 def _read_files(folder: epath.Path) -> None:

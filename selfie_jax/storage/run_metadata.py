@@ -1,6 +1,7 @@
 """What a run's folder says of its job: config.json, data.json, results.json.
 
 Written when a run starts (results.json when it ends), compared when it resumes.
+storage/identity.py has the short form, of which checkpoints have a copy.
 """
 
 from collections.abc import Sequence
@@ -12,12 +13,12 @@ from flax import traverse_util
 import ml_collections
 
 from selfie_jax import config as config_lib
-from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.storage import workdir as workdir_lib
 
 # The fields that may change when a run is started again; all others decide its
-# numbers.
+# numbers. With a validation split, eval_every does too: it decides which steps
+# can be tested.
 RUNTIME_FIELDS = (
   'log_every', 'eval_every', 'checkpoint_every', 'keep_checkpoints',
   'profile_steps', 'eval_batch_size', 'dataset.data_dir', 'dataset.path',
@@ -46,18 +47,20 @@ RETIRED_FIELDS: dict[str, Any] = {
   'puzzle.group': 1,
 }
 
+_NEUTRAL, _ABSENT = DEFAULTS_FOR_OLD_RUNS | RETIRED_FIELDS, 'not there'
+
 # Describes the images of 'train' and 'test': their number, classes, ...
 Data = dict[str, dict[str, Any]]
-_NEW_RUN = 'start a new run with --workdir=SOMEWHERE_ELSE'
+NEW_RUN = 'start a new run with --workdir=SOMEWHERE_ELSE'
 
 
 def save(
   config: ml_collections.ConfigDict, data: Data, workdir: epath.Path
 ) -> None:
-  """Writes config.json and data.json, in the primary process."""
-  if distributed.is_primary():
-    text = json.dumps(config.to_dict(), indent=2, sort_keys=True)
-    workdir_lib.write(workdir / 'config.json', text + '\n')
+  """Writes config.json; data.json too, if there is none yet."""
+  text = json.dumps(config.to_dict(), indent=2, sort_keys=True)
+  workdir_lib.write(workdir / 'config.json', text + '\n')
+  if load_data(workdir) is None:
     workdir_lib.write_json(workdir / 'data.json', data)
 
 
@@ -68,7 +71,7 @@ def load_config(workdir: epath.Path) -> ml_collections.ConfigDict | None:
     UserError: config.json is damaged, or has fields that this version lacks.
   """
   saved = workdir_lib.read_json(
-    workdir / 'config.json', f'put back its copy, or {_NEW_RUN}'
+    workdir / 'config.json', f'put back its copy, or {NEW_RUN}'
   )
   if saved is None:
     return None
@@ -83,13 +86,21 @@ def load_results(workdir: epath.Path) -> dict[str, Any] | None:
   """What results.json holds; None before the end; UserError if damaged."""
   return workdir_lib.read_json(
     workdir / 'results.json',
-    f'delete it and type the same command again, or {_NEW_RUN}',
+    f'delete it and type the same command again, or {NEW_RUN}',
+  )
+
+
+def load_data(workdir: epath.Path) -> Data | None:
+  """What data.json says; None without it; UserError if it is damaged."""
+  return workdir_lib.read_json(
+    workdir / 'data.json',
+    f'delete it if the data is unchanged, or {NEW_RUN}',
   )
 
 
 def load_class_names(workdir: epath.Path) -> list[str] | None:
   """The classes that data.json names; None without that file."""
-  data = _load_data(workdir)
+  data = load_data(workdir)
   return data['train']['classes'] if data else None
 
 
@@ -108,7 +119,7 @@ def check_config(
     named = [f'{field} ({a} -> {b})' for field, (a, b) in changed.items()]
     raise errors.UserError(
       f'{workdir} holds a run with another config: {", ".join(named)}. '
-      f'Give these fields their old values to continue it, or {_NEW_RUN}'
+      f'Give these fields their old values to continue it, or {NEW_RUN}'
     )
 
 
@@ -119,7 +130,7 @@ def check_data(data: Data, workdir: epath.Path) -> None:
     data: of the images that the job has now; what it lacks is not compared.
     workdir: the run's folder.
   """
-  saved = _load_data(workdir) or {}
+  saved = load_data(workdir) or {}
   changed = [
     f'{split} {name} ({str(old)[:200]} -> {str(data[split][name])[:200]})'
     for split in saved.keys() & data.keys()
@@ -129,7 +140,7 @@ def check_data(data: Data, workdir: epath.Path) -> None:
   if changed:
     raise errors.UserError(
       f'{workdir} holds a run on other data: {", ".join(changed)}. Put the '
-      f'files back to continue it, or {_NEW_RUN}'
+      f'files back to continue it, or {NEW_RUN}'
     )
 
 
@@ -147,13 +158,27 @@ def differences(
   """
   if old['mode'] != new['mode']:
     return {'mode': (old['mode'], new['mode'])}
-  absent = 'not there'
-  old, new = DEFAULTS_FOR_OLD_RUNS | old, DEFAULTS_FOR_OLD_RUNS | new
+  changed = {}
+  for field in {*deciding_fields(old), *deciding_fields(new)}.difference(but):
+    absent = _NEUTRAL.get(field, _ABSENT)
+    pair = old.get(field, absent), new.get(field, absent)
+    if pair[0] != pair[1]:
+      changed[field] = pair
+  return dict(sorted(changed.items()))
+
+
+def deciding_fields(flat: dict[str, Any]) -> dict[str, Any]:
+  """Those fields of a flat config that decide a run's numbers.
+
+  Without those that were added or removed, at the value that changes nothing.
+  """
+  runtime = {*RUNTIME_FIELDS}
+  if flat.get('validation_fraction'):
+    runtime -= {'eval_every'}
   return {
-    field: (before, after)
-    for field in sorted((old.keys() | new.keys()) - {*RUNTIME_FIELDS, *but})
-    if (before := old.get(field, RETIRED_FIELDS.get(field, absent)))
-    != (after := new.get(field, RETIRED_FIELDS.get(field, absent)))
+    field: value
+    for field, value in flat.items()
+    if field not in runtime and _NEUTRAL.get(field, _ABSENT) != value
   }
 
 
@@ -180,11 +205,4 @@ def _update_fields(saved: dict[str, Any], workdir: epath.Path):
   kept = {field: flat[field] for field in flat if field not in neutral}
   return ml_collections.ConfigDict(
     traverse_util.unflatten_dict(added | kept, sep='.')
-  )
-
-
-def _load_data(workdir: epath.Path) -> Data | None:
-  return workdir_lib.read_json(
-    workdir / 'data.json',
-    f'delete it if the data is unchanged, or {_NEW_RUN}',
   )

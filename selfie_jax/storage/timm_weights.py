@@ -65,7 +65,7 @@ def from_timm(tensors: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
     {'params': ..., 'batch_stats': ...}, float32.
 
   Raises:
-    UserError: a name is none of resnetv2_50's.
+    UserError: a name is none of resnetv2_50's, or its numbers cannot be used.
   """
   blocks = [int(n.split('.')[1]) + 1 for n in tensors if n.startswith('stages')]
   flat = {'params': {}, 'batch_stats': {}}
@@ -74,6 +74,13 @@ def from_timm(tensors: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
       continue
     path = _path(name, max(blocks, default=0))
     value = np.asarray(value, np.float32)
+    wrong = 'NaN or infinite' if not np.isfinite(value).all() else ''
+    if path[-1] == 'var' and (value < 0).any():
+      wrong = 'negative'
+    if wrong:
+      raise errors.UserError(
+        f'{name} has {wrong} values; give weights of a training that converged'
+      )
     if path[-1] == 'kernel':
       value = value.transpose(2, 3, 1, 0)
     kind = 'batch_stats' if path[-1] in ('mean', 'var') else 'params'

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 import contextlib
 import fcntl
+import glob
 import importlib
 import json
 import logging
@@ -19,6 +20,17 @@ logger = logging.getLogger(__name__)
 
 LOCK = 'lock'
 PAUSES = (0.2, 1.0)  # seconds, before what failed is read again
+_locked: dict[str, os.stat_result] = {}  # by this process, not in buckets
+
+
+class _LocalPath(type(epath.Path('/'))):
+  """A path whose own name is no pattern: folders may be called `lr=[0.1]`."""
+
+  def glob(self, pattern: str) -> Iterator['_LocalPath']:
+    """Yields what matches a pattern below this folder."""
+    folder = glob.escape(os.fspath(self))
+    for path in glob.iglob(os.path.join(folder, pattern)):
+      yield self._new(path)
 
 
 def run_path(workdir: str | os.PathLike[str]) -> epath.Path:
@@ -26,11 +38,15 @@ def run_path(workdir: str | os.PathLike[str]) -> epath.Path:
 
   Raises:
     UserError: it is in a bucket that cannot be reached, or Orbax lacks what it
-      needs there.
+      needs there, or takes its name for a pattern.
   """
   text = os.fspath(workdir)
   if '://' not in text:
-    return epath.Path(os.path.abspath(text))
+    return _LocalPath(os.path.abspath(text))
+  if glob.has_magic(text):
+    raise errors.UserError(
+      f'{text} is not valid in a bucket; give a name without [, * and ?'
+    )
   path = epath.Path(text)
   try:
     path.exists()
@@ -58,7 +74,8 @@ def lock_workdir(workdir: epath.Path) -> Iterator[None]:
   there, whatever starts the jobs has to start one at a time.
 
   Raises:
-    UserError: the folder cannot be made or written to, or a run is in it.
+    UserError: the folder cannot be made or written to, or a run is in it; or
+      something failed and the folder is no longer there.
   """
   try:
     workdir.mkdir(parents=True, exist_ok=True)
@@ -72,7 +89,36 @@ def lock_workdir(workdir: epath.Path) -> Iterator[None]:
       'can be written to with --workdir=DIR'
     ) from error
   with lock:
-    yield
+    if not is_bucket:
+      _locked[os.fspath(workdir)] = os.stat(workdir)
+    try:
+      yield
+    except Exception:
+      check_in_place(workdir)  # else nothing can be written there
+      raise
+    finally:
+      _locked.pop(os.fspath(workdir), None)
+
+
+def check_in_place(workdir: epath.Path) -> None:
+  """Raises UserError if a locked folder has been renamed or removed since.
+
+  What is written by its name would come into another folder, or a new one.
+  """
+  locked = _locked.get(os.fspath(workdir))
+  if locked is None:
+    return
+  with contextlib.suppress(FileNotFoundError):
+    if os.path.samestat(os.stat(workdir), locked):
+      return
+    holder = (workdir / LOCK).read_text()  # where the numbers of files change
+    if holder == _name_process():
+      return
+  raise errors.UserError(
+    f'{workdir} was renamed or removed while its run was in it. Type the same '
+    'command with --workdir=ITS_NEW_NAME: it continues from the last '
+    'checkpoint there'
+  )
 
 
 def attempts() -> Iterator[None]:
@@ -95,24 +141,24 @@ def read_text(path: epath.Path) -> str | None:
       return None
     except OSError as caught:
       error = caught
-  raise errors.UserError(
-    f'{path} cannot be read ({errors.reason(error)}); fix the disk, then type '
-    'the same command again'
-  ) from error
+  raise errors.disk_error(f'{path} cannot be read', error) from error
 
 
-def read_json(path: epath.Path, remedy: str) -> Any:
+def read_json(path: epath.Path, remedy: str, kind: type = dict) -> Any:
   """What a JSON file holds; None if there is none.
 
   Raises:
-    UserError: it is damaged (the message ends with `remedy`), or the disk
-      cannot read it.
+    UserError: it is damaged or of another kind (the message ends with
+      `remedy`), or the disk cannot read it.
   """
   text = read_text(path)
   try:
-    return None if text is None else json.loads(text)
+    value = None if text is None else json.loads(text)
   except ValueError as error:
     raise errors.UserError(f'{path} is damaged ({error}); {remedy}') from error
+  if text is not None and not isinstance(value, kind):
+    raise errors.UserError(f'{path} is damaged (no {kind.__name__}); {remedy}')
+  return value
 
 
 def write(path: epath.Path, text: str) -> None:
@@ -142,11 +188,7 @@ def writing(workdir: epath.Path) -> Iterator[None]:
     raise
   # Several libraries write there, each with exceptions of its own.
   except Exception as error:
-    raise errors.UserError(
-      f'cannot write to {workdir} ({errors.reason(error)}). Free disk space or '
-      'fix the permissions, then type the same command again: it continues '
-      'from the last checkpoint'
-    ) from error
+    raise errors.disk_error(f'cannot write to {workdir}', error) from error
 
 
 def wait_until_idle(folder: epath.Path) -> None:
@@ -180,6 +222,10 @@ def _open_lock(workdir: epath.Path):
   except OSError as error:
     logger.warning('%s cannot be locked (%s)', file.name, error)
   file.truncate(0)
-  file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
+  file.write(_name_process())
   file.flush()
   return file
+
+
+def _name_process() -> str:
+  return f'process {os.getpid()} on {socket.gethostname()}\n'

@@ -1,5 +1,10 @@
-"""SIGTERM, with which schedulers announce the end of a machine."""
+"""SIGTERM, with which schedulers announce the end of a machine.
 
+SIGHUP, the end of an ssh session, is taken for it, unless nohup has it ignored.
+"""
+
+from collections.abc import Callable
+import os
 import signal
 import threading
 
@@ -17,19 +22,21 @@ class PreemptionHandler:
   def __init__(self, manager):
     """Takes the run's CheckpointManager."""
     self._manager = manager
-    self._is_received = self._listens = False
+    self._is_received = False
+    self._previous = {}  # handlers, by signal
 
   def __enter__(self) -> 'PreemptionHandler':
     # Signals reach the main thread only; a notebook's may run elsewhere.
-    is_main = threading.current_thread() is threading.main_thread()
-    self._listens = is_main and jax.process_count() == 1
-    if self._listens:
-      self._previous = signal.signal(signal.SIGTERM, self._receive)
+    if threading.current_thread() is threading.main_thread():
+      if jax.process_count() == 1:
+        self._listen(signal.SIGTERM, self._receive)
+      if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        self._listen(signal.SIGHUP, _terminate)
     return self
 
   def __exit__(self, *exception) -> None:
-    if self._listens:
-      signal.signal(signal.SIGTERM, self._previous)
+    for number, handler in self._previous.items():
+      signal.signal(number, handler)
 
   def received(self) -> bool:
     """Whether SIGTERM came to this process, running alone."""
@@ -39,7 +46,15 @@ class PreemptionHandler:
     """Whether all processes must stop; to be asked after each step."""
     return self._is_received or self._manager.reached_preemption(step)
 
+  def _listen(self, number: int, handler: Callable[..., None]) -> None:
+    self._previous[number] = signal.signal(number, handler)
+
   def _receive(self, signum, frame) -> None:
     del signum, frame
     self._is_received = True
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(signum, frame) -> None:
+  del signum, frame
+  os.kill(os.getpid(), signal.SIGTERM)

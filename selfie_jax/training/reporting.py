@@ -20,6 +20,7 @@ from tqdm.contrib import logging as tqdm_logging
 from selfie_jax import data
 from selfie_jax import distributed
 from selfie_jax import errors
+from selfie_jax.storage import identity as identity_lib
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.training import throughput
 
@@ -39,11 +40,13 @@ class Reporter:
   Attributes:
     history: rows {'step', 'part', metric: value, ...} in the order made; 'part'
       is a split ('train', 'validation', 'test') or an evaluator's name ('knn').
+    identity: of the run, saved with each checkpoint and the results.
   """
 
   def __init__(self, config: ml_collections.ConfigDict, workdir: epath.Path):
     self._config, self._workdir = config, workdir
     self.history: list[dict[str, Any]] = []
+    self.identity: identity_lib.Identity = {}
     self.throughput = throughput.Throughput(config.batch_size)
     self._window: list[dict[str, Any]] = []  # metrics of steps since a row
     self._writer = Writer(workdir, not distributed.is_primary())
@@ -70,6 +73,7 @@ class Reporter:
       'history': list(self.history),
       'window': list(self._window),
       'timing': self.throughput.progress,
+      identity_lib.KEY: self.identity,
     }
 
   def restore(self, progress: dict[str, Any]) -> None:
@@ -161,6 +165,7 @@ class Reporter:
 
   def write_history(self) -> None:
     if distributed.is_primary():
+      workdir_lib.check_in_place(self._workdir)
       path = self._workdir / 'history.json'
       workdir_lib.write_json(path, self.history, indent=None)
 

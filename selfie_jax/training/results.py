@@ -13,6 +13,7 @@ import ml_collections
 from selfie_jax import config as config_lib
 from selfie_jax import distributed
 from selfie_jax.storage import checksums
+from selfie_jax.storage import identity as identity_lib
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.tasks import train_state
 from selfie_jax.training import reporting
@@ -42,6 +43,7 @@ def write(
     state: that was tested.
   """
   results = describe(config) | {
+    identity_lib.KEY: reporter.identity,
     'step': config.total_steps,
     'total_steps': config.total_steps,
     'checkpoint': int(state.step),

@@ -1,4 +1,7 @@
-"""How a job starts: its folder, its images, its weights, in this order."""
+"""How a job starts: its config, folder, images and weights, in this order.
+
+What is compared with the folder is looked up by one process for all of them.
+"""
 
 from collections.abc import Iterator
 import contextlib
@@ -17,11 +20,13 @@ from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
 from selfie_jax.data import sources
-from selfie_jax.storage import checkpoints
+from selfie_jax.storage import identity as identity_lib
+from selfie_jax.storage import restoring
 from selfie_jax.storage import run_metadata
 from selfie_jax.storage import timm_weights
 from selfie_jax.storage import weights
 from selfie_jax.storage import workdir as workdir_lib
+from selfie_jax.training import processes
 
 logger = logging.getLogger(__name__)
 
@@ -44,28 +49,34 @@ def open_workdir(
   """Locks a job's folder; yields it, and the results if the job is finished.
 
   Raises:
-    UserError: the config cannot work; the folder cannot be written to, is in
-      use, or holds another job, or a finished one on other images.
+    UserError: the processes have different configs; the config cannot work; the
+      folder cannot be written to, is in use, is not seen by all processes, or
+      holds another job, or a finished one on other images.
   """
-  # 1. The config works here.
+  # 1. The config is the same in all processes, and works here.
+  processes.check_same_config(config)
   config_lib.check(config, jax.device_count())
   with contextlib.ExitStack() as stack:
-    # 2. The folder can be written, and nobody else does.
+    # 2. The folder can be written, nobody else does, and all processes see it.
     folder = workdir_lib.run_path(workdir)
     distributed.broadcast_from_primary(
       lambda: stack.enter_context(workdir_lib.lock_workdir(folder))
     )
-    # 3. It is new or holds this very job.
-    run_metadata.check_config(config, folder)
-    # 4. If that is finished, it says so. One process looks for all of them.
+    processes.check_shared(folder)
+    # 3. It is new or holds this very job, finished or not.
     results = distributed.broadcast_from_primary(
-      lambda: run_metadata.load_results(folder)
+      lambda: _find_results(config, folder)
     )
     if results:
       data = {}
       with contextlib.suppress(errors.UserError):  # the images may be gone
         data = batches_lib.read_metadata(config)
       run_metadata.check_data(data, folder)
+    distributed.broadcast_from_primary(
+      lambda: _check_identity(config, folder, results)
+    )
+    # 4. If that is finished, it says so.
+    if results:
       logger.info(
         '%s is finished; for another run give another --workdir', folder
       )
@@ -78,46 +89,112 @@ def open_workdir(
 
 
 def open_data(
-  config: ml_collections.ConfigDict, workdir: epath.Path
+  config: ml_collections.ConfigDict,
 ) -> tuple[sources.Source, sources.Source, run_metadata.Data]:
-  """5. The training and test images, and what data.json says of them.
-
-  UserError if they cannot be read, or differ between the processes or from
-  those that the run was started on.
-  """
+  """5. The training and test images, and what data.json says of them."""
   train, test = batches_lib.open_sources(config)
-  data = {'train': train.metadata, 'test': test.metadata}
+  return train, test, {'train': train.metadata, 'test': test.metadata}
+
+
+def identify(
+  config: ml_collections.ConfigDict,
+  data: run_metadata.Data,
+  workdir: epath.Path,
+) -> identity_lib.Identity:
+  """6. Which run this is.
+
+  UserError if the images differ between the processes, or are not those that
+  the run was started on; or if the folder is of another run.
+  """
   distributed.check_equal(data, 'images')
   run_metadata.check_data(data, workdir)
-  return train, test, data
+  return distributed.broadcast_from_primary(
+    lambda: identity_lib.identify(config, workdir, data)
+  )
 
 
 def restore_or_create(
-  task, config: ml_collections.ConfigDict, num_classes: int, manager
-) -> tuple[train_state.TrainState, dict[str, Any] | None]:
-  """6. The state that a run begins with, and the progress saved with it.
+  task,
+  config: ml_collections.ConfigDict,
+  num_classes: int,
+  manager,
+  identity: identity_lib.Identity,
+) -> tuple[
+  train_state.TrainState, dict[str, Any] | None, identity_lib.Identity
+]:
+  """7. The state that a run begins with, and the progress saved with it.
 
   Returns:
     The state, a copy on each local device, laid out as the steps return it, so
-    that they are compiled once; the progress, or None.
+    that they are compiled once; the progress, or None; the identity, with the
+    weights that the run was started with.
 
   Raises:
-    UserError: no checkpoint of the run, or no init_from, can be used.
+    UserError: no checkpoint of the run, or no init_from, can be used; or it is
+      not the one that the run was started with.
   """
   # From the newest checkpoint of the run itself,
+  workdir = manager.directory.parent
   shapes = jax.eval_shape(lambda: task.create_state(config, num_classes))
-  if resumed := checkpoints.resume(manager, shapes):
+  if resumed := restoring.resume(manager, shapes):
     state, progress = resumed
+    path = manager.directory / str(int(state.step))
+    identity = identity_lib.check_saved(identity, progress, path, workdir)
+    identity_lib.check_best(identity, manager, progress['history'])
     logger.info('Continuing from step %d of %d', state.step, config.total_steps)
   else:
     # else from the weights of config.init_from, else from random ones.
     pretrained, progress = read_pretrained(config), None
+    identity = _add_start(identity, config, pretrained, workdir)
     state = task.create_state(config, num_classes, pretrained)
   overview = parameter_overview.get_parameter_overview(
     state.params, include_stats=False
   )
   logger.info('\n%s', overview)
-  return jax.device_put(state, distributed.local_sharding()), progress
+  state = jax.device_put(state, distributed.local_sharding())
+  return state, progress, identity
+
+
+def save(
+  config: ml_collections.ConfigDict,
+  data: run_metadata.Data,
+  identity: identity_lib.Identity,
+  workdir: epath.Path,
+) -> None:
+  """8. Writes down what the run is, before its first step."""
+  if distributed.is_primary():
+    run_metadata.save(config, data, workdir)
+    identity_lib.save(identity, workdir)
+
+
+def _find_results(
+  config: ml_collections.ConfigDict, workdir: epath.Path
+) -> dict[str, Any] | None:
+  """The results of a finished job; UserError if the folder holds another."""
+  run_metadata.check_config(config, workdir)
+  return run_metadata.load_results(workdir)
+
+
+def _check_identity(config, workdir: epath.Path, results) -> None:
+  """Compares the job with run.json and its results, as far as known so far."""
+  identity = identity_lib.identify(config, workdir)
+  if results:
+    path = workdir / 'results.json'
+    identity_lib.check_saved(identity, results, path, workdir)
+
+
+def _add_start(identity, config, pretrained, workdir):
+  """The identity with the weights that the run begins with, always the same."""
+  start = identity_lib.describe_start(pretrained)
+  distributed.check_equal(start, 'weights in init_from')
+  begun = identity.get('start', start)
+  if begun != start:
+    raise errors.UserError(
+      f'{workdir} was started from {begun} of init_from={config.init_from}, '
+      f'which now has {start}, and it has no checkpoint of its own yet. Put '
+      f'back what it was started from, or {run_metadata.NEW_RUN}'
+    )
+  return identity | {'start': start}
 
 
 def read_pretrained(

@@ -20,7 +20,7 @@ import numpy as np
 from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
 from selfie_jax.storage import checkpoints
-from selfie_jax.storage import run_metadata
+from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.tasks import finetune
 from selfie_jax.tasks import pretrain
 from selfie_jax.tasks import train_state
@@ -66,7 +66,8 @@ def train_and_evaluate(
 def _run(config, workdir: epath.Path, create_evaluators) -> dict[str, Any]:
   """Runs the job in its own folder."""
   task = TASKS[config.mode]
-  train_source, test_source, data = start.open_data(config, workdir)
+  train_source, test_source, data = start.open_data(config)
+  identity = start.identify(config, data, workdir)
   indices, splits = evaluation_lib.choose_splits(
     config, train_source, test_source
   )
@@ -78,10 +79,10 @@ def _run(config, workdir: epath.Path, create_evaluators) -> dict[str, Any]:
     config.keep_checkpoints,
     lambda: checkpoints.best_step(reporter.history),
   ) as manager:
-    state, progress = start.restore_or_create(
-      task, config, train_source.num_classes, manager
+    state, progress, reporter.identity = start.restore_or_create(
+      task, config, train_source.num_classes, manager, identity
     )
-    run_metadata.save(config, data, workdir)
+    start.save(config, data, reporter.identity, workdir)
     if progress:
       reporter.restore(progress)
     batches = batches_lib.train_batches(
@@ -150,7 +151,7 @@ def _train(
         jax.block_until_ready(state)
         with throughput.paused():
           if is_saved:
-            checkpoints.save(manager, state, reporter.progress)
+            _save(state, manager, reporter)
           _evaluate_if_due(
             step, state, config, evaluators, preemption, manager, reporter
           )
@@ -177,8 +178,13 @@ def _evaluate_if_due(
     results_lib.warn_at_chance(config, reporter.history)
 
 
-def _save_and_stop(state, config, manager, reporter) -> NoReturn:
+def _save(state, manager, reporter) -> None:
+  workdir_lib.check_in_place(manager.directory.parent)
   checkpoints.save(manager, state, reporter.progress)
+
+
+def _save_and_stop(state, config, manager, reporter) -> NoReturn:
+  _save(state, manager, reporter)
   checkpoints.wait(manager)
   raise errors.Preempted(
     f'stopped by SIGTERM: saved step {int(state.step)} of '

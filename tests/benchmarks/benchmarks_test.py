@@ -1,7 +1,6 @@
 """The benchmarks run and print what they promise, on the smallest job."""
 
 import json
-import math
 import os
 import pathlib
 import subprocess
@@ -10,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from benchmarks import gpu
 from benchmarks import input_pipeline
 from selfie_jax.data import digits
 
@@ -17,22 +17,21 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 JOB = '--config=configs/digits_pretrain.py:tiny'
 
 
-def _run(name, *flags):
-  """What a benchmark prints, and its line of JSON."""
+def _run(*words, cache='cache'):
+  """The lines that python -m WORDS prints."""
   done = subprocess.run(
-    [sys.executable, '-m', f'benchmarks.{name}', JOB, *flags],
+    [sys.executable, '-m', *words],
     cwd=ROOT,
+    env=os.environ | {'XDG_CACHE_HOME': str(cache)},
     capture_output=True,
     text=True,
   )
   assert done.returncode == 0, done.stderr
-  return done.stdout, json.loads(done.stdout.splitlines()[-1])
+  return done.stdout.splitlines()
 
 
-def _are_positive(numbers, count):
-  return len(numbers) == count and all(
-    0 < number < math.inf for number in numbers
-  )
+def _are_positive(numbers):
+  return len(numbers) == 2 and np.isfinite(numbers).all() and min(numbers) > 0
 
 
 def test_setting_up_is_no_part_of_a_rate(monkeypatch):
@@ -52,32 +51,47 @@ def test_setting_up_is_no_part_of_a_rate(monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_stream_beside_gathering():
-  said, found = _run('input_pipeline', '--rounds=2', '--seconds=0.05')
-  assert found['in_memory'] and 'gathering alone' in said
-  for name in ('stream', 'plain'):
-    assert _are_positive(found['images_per_second'][name], 2)
-  assert _are_positive(found['ratios'], 2)
+def test_the_stream_beside_gathering_and_a_bucket_beside_the_disk(tmp_path):
+  cache = tmp_path / 'cache'
+  often = '--rounds=2', '--seconds=0.05'
+  *said, found = _run('benchmarks.input_pipeline', JOB, *often, cache=cache)
+  found = json.loads(found)
+  assert found['in_memory'] and 'gathering alone' in '\n'.join(said)
+  for numbers in (*found['images_per_second'].values(), found['ratios']):
+    assert _are_positive(numbers)
+
+  digits.Digits(data_dir=tmp_path).download_and_prepare()
+  bucket = 'benchmarks.bucket', f'--folder={tmp_path}'
+  bad = '--latency=0.001', '--jitter=0.001', '--error_every=100'
+  job = JOB, f'--config.dataset.data_dir={tmp_path}'
+  job += ('--config.dataset.shuffle_block=4',)
+  reads = sys.executable, '-m', 'benchmarks.bucket_input', *job, *often
+  *_, rates, counts = _run(*bucket, *bad, *reads, cache=cache)
+  for name in ('records, disk', 'images, disk', 'records, bucket'):
+    assert _are_positive(json.loads(rates)[name]['wall'])
+  assert 'Counts(requests=' in counts and ' at once' in counts
 
 
 @pytest.mark.slow
-def test_a_bucket_beside_the_disk(tmp_path):
-  digits.Digits(data_dir=tmp_path).download_and_prepare()
-  done = subprocess.run(
-    [
-      *(sys.executable, '-m', 'benchmarks.bucket', f'--folder={tmp_path}'),
-      *('--latency=0.001', '--jitter=0.001', '--error_every=100'),
-      *(sys.executable, '-m', 'benchmarks.bucket_input', JOB),
-      *(f'--config.dataset.data_dir={tmp_path}', '--rounds=2'),
-      *('--config.dataset.shuffle_block=4', '--seconds=0.05'),
-    ],
-    cwd=ROOT,
-    env=os.environ | {'XDG_CACHE_HOME': str(tmp_path / 'cache')},
-    capture_output=True,
-    text=True,
-  )
-  assert done.returncode == 0, done.stderr
-  *_, rates, counts = done.stdout.splitlines()
-  for name in ('records, disk', 'images, disk', 'records, bucket'):
-    assert _are_positive(json.loads(rates)[name]['wall'], 2)
-  assert 'Counts(requests=' in counts and ' at once' in counts
+def test_what_a_gpu_is_asked_is_measured_once(tmp_path, capsys, monkeypatch):
+  """Here the CPU is; what fails is said, and not tried again."""
+  monkeypatch.setattr(gpu, 'JOBS', ('digits_pretrain',))
+  monkeypatch.setattr(gpu, 'DTYPES', ('float32',))
+
+  def run(name, *arguments):
+    out = tmp_path / name
+    gpu.run(out, *arguments)
+    lines = out.read_text().splitlines()
+    return [json.loads(line)['found'] for line in lines], capsys.readouterr()
+
+  found, said = run('gpu.jsonl', gpu.KINDS, ':tiny', 12)
+  assert not [row for row in found if 'error' in row]
+  *rates, exact, _, _, _ = found
+  assert all(row['images_per_second'] > 0 for row in rates)
+  assert exact == {'steps': 12, 'first': 0.0, 'largest': 0.0}  # both the CPU
+  assert 'images/s' in said.out
+
+  failed = run('none.jsonl', ('step',), ':none', 1)
+  assert "no variant 'none'" in failed[0][0]['error']
+  monkeypatch.setattr(gpu, 'measure', None)
+  assert run('none.jsonl', ('step',), ':none', 1) == failed

@@ -64,7 +64,7 @@ def test_zero_border_wider_than_the_image():
 def test_grey_becomes_rgb_and_other_sizes_are_resized():
   grey = _photo(20, 30)[..., :1]
   for encoded in (tf.io.encode_png(grey), tf.io.encode_jpeg(grey, quality=100)):
-    image = augment.decode_whole(encoded, 16).numpy()
+    image = augment.decode_eval(encoded, 16, 'pad').numpy()
     assert image.shape == (16, 16, 3) and image.dtype == np.uint8
     assert (image == image[..., :1]).all()
     ramp = (np.arange(16) + 0.5) * 255 / 16 - 255 / 20 / 2
@@ -74,20 +74,20 @@ def test_grey_becomes_rgb_and_other_sizes_are_resized():
 def test_shrinking_is_antialiased_and_rounded():
   stripes = np.zeros((32, 32, 3), np.uint8)
   stripes[:, ::2] = 255
-  image = augment.decode_whole(tf.io.encode_png(stripes), 8).numpy()
+  image = augment.decode_eval(tf.io.encode_png(stripes), 8, 'pad').numpy()
   assert (np.abs(image[:, 1:-1].astype(int) - 128) <= 2).all()
 
 
 def test_right_size_is_untouched():
   image = RNG.integers(0, 256, (32, 32, 3), np.uint8)
-  out = augment.decode_whole(tf.io.encode_png(image), 32)
+  out = augment.decode_eval(tf.io.encode_png(image), 32, 'pad')
   np.testing.assert_array_equal(out, image)
 
 
 @pytest.mark.parametrize('encode', [tf.io.encode_png, tf.io.encode_jpeg])
 def test_central_crop_is_the_central_square(encode):
   encoded = encode(_photo(64, 128))
-  out = augment.decode_central_crop(encoded, 56).numpy()
+  out = augment.decode_eval(encoded, 56, 'random_resized').numpy()
   # 87.5 % of 64 is 56: nothing is resized.
   expected = tf.io.decode_image(encoded).numpy()[4:60, 36:92]
   # One pixel beside it would be 2 to 4 levels off throughout a channel.

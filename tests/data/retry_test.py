@@ -94,7 +94,7 @@ def stored(tmp_path, monkeypatch):
       made.append(True)
       return {'x': np.arange(100), 'y': np.ones(3)}
 
-    arrays = retry.cached(['key'], make)
+    arrays = retry.cached(['key'], make, lambda x: x['x'].shape == (100,))
     assert arrays['x'].tolist() == list(range(100))
     assert arrays['y'].tolist() == [1, 1, 1]
     return bool(made)
@@ -133,7 +133,7 @@ def test_a_disk_that_fails_is_no_empty_cache(stored, monkeypatch):
   monkeypatch.setattr(path_type, 'read_bytes', read_bytes)
   assert not call() and not failures
   failures.extend([1] * 99)
-  with pytest.raises(errors.UserError, match='error of the disk'):
+  with pytest.raises(errors.MayPass, match='error of the disk'):
     call()
 
 
@@ -146,3 +146,25 @@ def test_a_full_disk_leaves_nothing_in_the_cache(stored, monkeypatch):
 
   monkeypatch.setattr(os, 'replace', full)  # after all has been written
   assert call() and not os.listdir(path.parent)
+
+
+@pytest.mark.parametrize('names', [('x', 'y'), ('y',)])
+def test_arrays_of_another_shape_are_made_again(stored, names):
+  call, path = stored
+  path.write_bytes(retry.pack({name: np.arange(7) for name in names}))
+  assert call() and not call()
+
+
+def test_the_cache_drops_what_was_used_longest_ago(stored, monkeypatch):
+  call, path = stored
+  others = [path.with_name(f'{i}.npz') for i in range(3)]
+  for i, other in enumerate(others):
+    other.write_bytes(bytes(1000))
+    os.utime(other, ns=(i, i))
+  os.utime(path, (1, 1))
+  assert not call()  # used
+  content = retry.pack({'z': np.zeros(1)})
+  limit = path.stat().st_size + 1000 + len(content)
+  monkeypatch.setattr(retry, 'CACHE_GIB', limit / 2**30)
+  retry.cached(['new'], lambda: {'z': np.zeros(1)}, bool)
+  assert path.exists() and [x.exists() for x in others] == [False, False, True]

@@ -18,7 +18,6 @@ from selfie_jax import job_flags
 
 ROOT = commands.ROOT
 BLOCKS = {path.name: commands.blocks(path) for path in commands.DOCUMENTS}
-ALL = [block for blocks in BLOCKS.values() for block in blocks]
 NUMBER = re.compile(r'\d[\d,.]*')
 
 
@@ -49,7 +48,7 @@ def run(blocks: list[commands.Block], folder: pathlib.Path) -> None:
     if block.is_output:
       same_but_for_numbers(block, printed)
       continue
-    quick = block.speed == 'fast' or block.is_tiny
+    quick = block.is_run('fast') or block.is_tiny
     done = subprocess.run(
       {
         'bash': ['bash', '-euo', 'pipefail', '-c', block.program],
@@ -78,7 +77,7 @@ def same_but_for_numbers(block: commands.Block, printed: str) -> None:
 
 def documents(speed: str) -> list[str]:
   """Names of the documents with blocks of this speed."""
-  return sorted({b.place.split(':')[0] for b in ALL if b.speed == speed})
+  return [n for n in BLOCKS if any(b.is_run(speed) for b in BLOCKS[n])]
 
 
 @pytest.mark.parametrize('name', documents('fast'))
@@ -87,14 +86,14 @@ def test_quick_commands_work(name, tmp_path, monkeypatch):
     (tmp_path / folder).symlink_to(ROOT / folder)
   monkeypatch.chdir(tmp_path)
   for block in BLOCKS[name]:
-    if block.speed == 'fast':
+    if block.is_run('fast'):
       commands.run_in_process(block)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', documents('slow'))
 def test_all_commands_work(name, copy):
-  runnable = [b for b in BLOCKS[name] if b.speed or b.is_output]
+  runnable = [b for b in BLOCKS[name] if b.is_run('') or b.is_output]
   sets = pathlib.Path(os.environ.get('TFDS_DATA_DIR', 'none'))
   absent = {
     b.needs for b in runnable if b.needs and not (sets / b.needs).exists()
@@ -104,10 +103,10 @@ def test_all_commands_work(name, copy):
     pytest.skip(f'all but what needs {absent} in TFDS_DATA_DIR worked')
 
 
-@pytest.mark.parametrize('name', BLOCKS)
-def test_blocks_are_marked_and_their_jobs_valid(name):
-  for block in BLOCKS[name]:
-    assert block.is_marked or not block.is_code, (
+@pytest.mark.parametrize('path', commands.DOCUMENTS, ids=lambda path: path.name)
+def test_blocks_are_marked_and_what_they_name_is_there(path):
+  for block in BLOCKS[path.name]:
+    assert block.mark or not block.is_code, (
       f'{block.place}: say in a comment above the block whether it is run, '
       'such as <!-- run: slow -->, <!-- not run: needs a TPU --> or '
       '<!-- output -->, see tests/commands.py; or give its language, such as '
@@ -115,23 +114,16 @@ def test_blocks_are_marked_and_their_jobs_valid(name):
     )
     for given in commands.job_flags(block):
       job_flags.read(given)
-
-
-@pytest.mark.parametrize('path', commands.DOCUMENTS, ids=lambda path: path.name)
-def test_what_a_document_names_is_there(path):
   text = path.read_text()
   for module in re.findall(r'python -m ([\w.]+)', text):
     assert importlib.util.find_spec(module), module
   makefile = (ROOT / 'Makefile').read_text()
   for target in re.findall(r'(?:^|`)make\s([\w-]+)', text, re.MULTILINE):
     assert f'\n{target}:' in makefile, target
-  fields = {
-    name
-    for mode in config_lib.MODES
-    for name in config_lib.flatten(getattr(common, mode)())
-  }
-  for field in re.findall(r'--config\.([a-z][\w.]*\w)', text):
-    assert field in fields, field
+  fields = set()
+  for mode in config_lib.MODES:
+    fields |= config_lib.flatten(getattr(common, mode)()).keys()
+  assert set(re.findall(r'--config\.([a-z][\w.]*\w)', text)) <= fields
 
 
 def test_marks_are_read(tmp_path):
@@ -143,16 +135,20 @@ def test_marks_are_read(tmp_path):
     '<!-- not run: no TPU -->\n\n```\nls\n```\n```text\nwords\n```\n'
   )
   first, hidden, output, bare, not_run, words = commands.blocks(document)
-  assert (first.speed, first.needs) == ('slow', 'cifar10')
+  assert first.is_run('slow') and first.needs == 'cifar10'
   assert first.program == (
     'main.py --config=configs/a.py:tiny --workdir=runs/a_small\n'
   )
-  assert (hidden.speed, hidden.text) == ('fast', 'mkdir DIR\n')
+  assert hidden.is_run('fast') and hidden.program == 'mkdir DIR\n'
+  assert hidden.is_code and not hidden.is_run('slow')
   assert output.is_output and not output.is_code
-  assert bare.is_code and not bare.is_marked and bare.text == 'ls\n'
+  assert bare.is_code and not bare.mark and bare.text == 'ls\n'
   assert bare.place == 'page.md:14'
-  assert not_run.is_code and not_run.is_marked and not not_run.speed
+  assert not_run.is_code and not_run.mark and not not_run.is_run('')
   assert not words.is_code
+  same_but_for_numbers(output, 'first\nsays 12\n')
+  with pytest.raises(AssertionError, match='page.md:9'):
+    same_but_for_numbers(output, 'barks 3\n')
 
 
 @pytest.mark.slow
@@ -161,12 +157,3 @@ def test_a_command_that_fails_is_seen(tmp_path):
   document.write_text('<!-- run: slow -->\n```\nfalse | true\n```\n')
   with pytest.raises(AssertionError, match='page.md:1'):
     run(commands.blocks(document), tmp_path)
-
-
-def test_output_that_differs_is_seen(tmp_path):
-  document = tmp_path / 'page.md'
-  document.write_text('<!-- output -->\n```\n7 dogs\n```')
-  (block,) = commands.blocks(document)
-  same_but_for_numbers(block, 'first\n12 dogs\n')
-  with pytest.raises(AssertionError, match='page.md:1'):
-    same_but_for_numbers(block, '7 cats\n')

@@ -1,5 +1,6 @@
-"""The tables of README.md and docs/results.md are those of the stored runs."""
+"""The tables of README.md, docs/results.md and docs/results/README.md."""
 
+import itertools
 import json
 
 import pandas as pd
@@ -62,7 +63,7 @@ OF_CHOICE = '| `{kind}` | {patches} | {ours} | {ahead} | {interval} |\n'
     ('README.md', '{other} and {ours} ({interval}).', 'all_labels', ALL),
     ('docs/results.md', f'{FORM} {{paper}} |\n', '', MAIN),
     ('docs/results.md', OF_ALL, 'all_labels', ALL),
-    ('docs/results.md', f'{FORM}\n', 'learning_rates', RATES),
+    ('docs/results/README.md', f'{FORM}\n', 'learning_rates', RATES),
     ('docs/results.md', f'{OF_ATTENTION}\n', '', ATTENTION),
     ('docs/results.md', OF_CHOICE, '', ABLATIONS),
   ],
@@ -76,8 +77,8 @@ def test_tables_are_those_of_the_stored_runs(document, form, folder, flags):
 
 
 def test_learning_rates_are_those_of_the_stored_runs():
-  """Means over the seeds in results.md, in %; the best of a share is bold."""
-  text = (DOCS / 'results.md').read_text()
+  """Means over the seeds in %; the best of a share is bold."""
+  text = (STORED / 'README.md').read_text()
   stored = STORED / 'learning_rates' / 'cifar_labels_small' / 'runs.jsonl'
   runs = pd.DataFrame(
     {
@@ -110,31 +111,27 @@ def test_probes_are_those_that_are_stored():
   stored = STORED / 'cifar_probes_small' / 'results.json'
   features = {}
   for row in json.loads(stored.read_text())['probes']:
-    accuracy = f'{100 * row["test_accuracy"]:.1f}'
     found = features.setdefault(row['features'], {})
+    accuracy = f' {100 * row["test_accuracy"]:.1f} '
     found[row['probe'], row['weights'] or 'pretrained'] = accuracy
   features.pop('block3_adapted')
   assert len(features) == 5
+  columns = [*itertools.product(('linear', 'knn'), ('pretrained', 'random'))]
   for found in features.values():
-    cells = [
-      found.get((probe, weights), '')
-      for probe in ('linear', 'knn')
-      for weights in ('pretrained', 'random')
-    ]
-    row = '|'.join(f' {cell} ' if cell else ' ' for cell in cells)
+    row = '|'.join(found.get(column, ' ') for column in columns)
     assert f' |{row}|\n' in text
 
 
 def test_shapes_are_those_of_the_stored_runs():
-  """Each network's row in results.md: steps, and accuracies in %."""
-  text = (DOCS / 'results.md').read_text()
+  """Each network's row in results/README.md: steps, and accuracies in %."""
+  text = (STORED / 'README.md').read_text()
   shapes = {}
   for row in rows_of(STORED / 'cifar_shapes_small' / 'shapes.jsonl'):
     shapes.setdefault(row['shape'], {})[row['arm'] or row['stage']] = row
   assert len(shapes) > 3
   for runs in shapes.values():
-    start, finetuned = runs['pretrain'], runs['selfie']
-    model, steps = start['config'], finetuned['config']['total_steps']
+    start, steps = runs['pretrain'], runs['selfie']['config']['total_steps']
+    model = start['config']
     linear = {
       row['weights']: row['test_accuracy']
       for row in runs['probe']['probes']
@@ -142,10 +139,8 @@ def test_shapes_are_those_of_the_stored_runs():
     }
     accuracies = (
       start['metrics']['patch_accuracy'],
-      runs['supervised']['metrics']['test_accuracy'],
-      finetuned['metrics']['test_accuracy'],
-      linear['pretrained'],
-      linear['random'],
+      *(runs[a]['metrics']['test_accuracy'] for a in ('supervised', 'selfie')),
+      *(linear[weights] for weights in ('pretrained', 'random')),
     )
     cells = [
       f', {model["model.width"]}, {"-".join(map(str, model["model.depths"]))}',

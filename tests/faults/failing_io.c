@@ -67,33 +67,33 @@ static int fails_at(const char *kind, const char *path) {
   return is_it;
 }
 
-/* The same for a file or folder that is open. */
-static int fails(const char *kind, int fd) {
-  char link[64], path[LONGEST];
+/* The path of an open file or folder, or of the working folder; 0 for none. */
+static size_t path_of(int fd, char *path) {
+  char link[64] = "/proc/self/cwd";
   int before = errno;
-  ssize_t length = -1;
-  if (below && fd > STDERR_FILENO) {
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    length = syscall(SYS_readlinkat, AT_FDCWD, link, path, sizeof path - 1);
-  }
+  ssize_t length;
+  if (fd != AT_FDCWD) snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  length = syscall(SYS_readlinkat, AT_FDCWD, link, path, PATH_MAX);
   errno = before;
   if (length < 0) return 0;
   path[length] = 0;
-  return fails_at(kind, path);
+  return length;
+}
+
+/* Whether an operation on an open file or folder is the one to fail. */
+static int fails(const char *kind, int fd) {
+  char path[LONGEST];
+  return below && fd > STDERR_FILENO && path_of(fd, path) &&
+         fails_at(kind, path);
 }
 
 /* The same for a path, below an open folder if it is not absolute. */
 static int fails_path(const char *kind, int folder, const char *name) {
-  char link[64], path[LONGEST];
-  int before = errno;
-  ssize_t length;
+  char path[LONGEST];
+  size_t length;
   if (!below || !name || !*name) return 0;
   if (*name == '/') return fails_at(kind, name);
-  if (folder == AT_FDCWD) strcpy(link, "/proc/self/cwd");
-  else snprintf(link, sizeof link, "/proc/self/fd/%d", folder);
-  length = syscall(SYS_readlinkat, AT_FDCWD, link, path, PATH_MAX);
-  errno = before;
-  if (length < 0) return 0;
+  if (!(length = path_of(folder, path))) return 0;
   snprintf(path + length, sizeof path - length, "/%s", name);
   return fails_at(kind, path);
 }

@@ -4,22 +4,13 @@ Each function gives one entry for each fault. Folders are those that the folder
 of the run, `run`, lies in.
 """
 
-import contextlib
 import pathlib
 import re
 
+import io_jobs
 import small_jobs
 
-EXIT_CODES = (2,)  # documented, for what a line is said about
-# What differs between two runs in the name of a file.
-_UNSTABLE = re.compile(
-  r'(?<=incomplete\.)\w{6}|(?<=/tmp)\w{8}|[0-9a-f]{16,}|[0-9]+'
-)
-
-
-def stable(path: str) -> str:
-  """A pattern of a path for all runs."""
-  return _UNSTABLE.sub('*', path)
+EXIT_CODES = (2, 75)  # documented, for what a line is said about
 
 
 def unusual(said: str, usual: str) -> list[str]:
@@ -37,34 +28,34 @@ def newest_step(folder: pathlib.Path) -> int:
   return max(_steps(folder), default=0)
 
 
-def in_words(code: int, said: str, usual: str, newest_step: int) -> list[str]:
-  """What should not be said, or is not; and exit codes unknown to people.
+def in_words(code: int, said: str, usual: str, newest: int) -> list[str]:
+  """What should not be said, or is not; and undocumented exit codes.
 
   Args:
     code: the exit code.
     said: what the job said.
     usual: what it says undisturbed.
-    newest_step: what `newest_step` was before the job was started.
+    newest: what `newest_step` was before the job was started.
   """
-  lines = unusual(said, usual)
   wrong = []
   if code not in (0, *EXIT_CODES):
     wrong.append(f'exit code {code}')
   if 'Traceback' in said:
     wrong.append('a traceback')
-  mistakes = [line for line in lines if line.startswith('error: ')]
-  if len(mistakes) != (code != 0):
-    wrong.append(f'{len(mistakes)} lines for a person')
-  others = [
+  # Our log begins with the time.
+  lines = [
     line
-    for line in lines
-    if line not in mistakes and not re.match(r'\d\d:\d\d:\d\d ', line)
+    for line in unusual(said, usual)
+    if not re.match(r'\d\d:\d\d:\d\d ', line)
   ]
-  if others and 'Traceback' not in said:
+  mistakes = sum(line.startswith('error: ') for line in lines)
+  if mistakes != (code != 0):
+    wrong.append(f'{mistakes} lines for a person')
+  if len(lines) > mistakes and 'Traceback' not in said:
     wrong.append('lines of libraries')
-  goes_on = f'Continuing from step {newest_step} of'
-  if code == 0 and newest_step and goes_on not in said:
-    wrong.append(f'does not go on from step {newest_step}')
+  continues = f'Continuing from step {newest} of'
+  if code == 0 and newest and continues not in said:
+    wrong.append(f'does not go on from step {newest}')
   return wrong
 
 
@@ -73,14 +64,14 @@ def lost(before: pathlib.Path, now: pathlib.Path) -> list[str]:
   wrong = []
   if (now / 'run' / 'damaged').exists():
     wrong.append('a checkpoint in damaged/')
-  if _steps(before) and max(_steps(before)) > max(_steps(now), default=0):
-    wrong.append(f'no checkpoint of step {max(_steps(before))}')
+  newest = max(_steps(before), default=0)
+  if newest > max(_steps(now), default=0):
+    wrong.append(f'no checkpoint of step {newest}')
   for path in before.rglob('*'):
     given = path.relative_to(before)
-    if given.parts[0] in ('run', 'cache') or path.is_dir():
-      continue
-    if not _same_file(path, now / given):
-      wrong.append(f'{given} is not what it was')
+    if given.parts[0] not in ('run', 'cache') and path.is_file():
+      if not _same_file(path, now / given):
+        wrong.append(f'{given} is not what it was')
   return wrong
 
 
@@ -109,13 +100,11 @@ def _steps(folder: pathlib.Path) -> set[int]:
 
 def _kinds(folder: pathlib.Path) -> set[str]:
   paths = (folder / 'run').rglob('*')
-  return {stable(str(path.relative_to(folder))) for path in paths}
+  return {io_jobs.stable(str(path.relative_to(folder))) for path in paths}
 
 
 def _same_file(a: pathlib.Path, b: pathlib.Path) -> bool:
-  with contextlib.suppress(FileNotFoundError):
-    return a.read_bytes() == b.read_bytes()
-  return False
+  return a.is_file() and b.is_file() and a.read_bytes() == b.read_bytes()
 
 
 def _without_numbers(line: str) -> str:

@@ -1,13 +1,5 @@
-"""Fails the file operations of small jobs, one a start; says what came of it.
+"""Fails one file operation of a small job a start; says what came of it."""
 
-python -m tests.faults.io_faults FOLDER [JOB ...] tries every kind of operation
-on every kind of file once, writes a line of JSON for each to FOLDER/JOB.jsonl,
-goes on where it was stopped, and prints the table of docs/reliability.md.
-"""
-
-import collections
-import dataclasses
-import errno
 import json
 import os
 import pathlib
@@ -15,22 +7,13 @@ import shutil
 import subprocess
 import sys
 
-HERE = pathlib.Path(__file__).resolve().parent
-if __name__ == '__main__':
-  sys.path[:0] = [str(HERE), str(HERE.parent)]
-  os.environ['JAX_PLATFORMS'] = 'cpu'
-
 import io_ends
 import io_jobs
-import io_positions
 import xla_flags
 
+HERE = pathlib.Path(__file__).resolve().parent
 HANGS_AFTER = 900  # seconds, of a job of about ten on an idle machine
 GOOD = ('equal', 'one line', 'not met')
-
-
-def can_build() -> bool:
-  return sys.platform == 'linux' and shutil.which('cc') is not None
 
 
 def build(folder: pathlib.Path) -> pathlib.Path:
@@ -55,10 +38,9 @@ class Laboratory:
     self.folder = folder.resolve()
     self.root = self.folder / 'root'
     self.folder.mkdir(parents=True, exist_ok=True)
-    library = build(self.folder)
     self._undisturbed = {}
     env = os.environ | {
-      'LD_PRELOAD': str(library),
+      'LD_PRELOAD': str(build(self.folder)),
       'XLA_FLAGS': xla_flags.UNOPTIMISED,
       'OPENBLAS_NUM_THREADS': '1',
       'XDG_CACHE_HOME': str(self.root / 'cache'),
@@ -80,7 +62,7 @@ class Laboratory:
     self._server.stdin.close()
     self._server.wait()
 
-  def start(self, name: str, position: io_positions.Position | None = None):
+  def start(self, name: str, position: io_jobs.Position | None = None):
     """Runs a job in root; returns its exit code, what it said, operations."""
     job = io_jobs.JOBS[name]
     fields = {
@@ -90,16 +72,13 @@ class Laboratory:
     log, listed = self.folder / 'log', self.folder / 'operations'
     log.unlink(missing_ok=True)
     listed.unlink(missing_ok=True)
-    env = {
-      'FAILING_IO_BELOW': str(self.root),
-      'FAILING_IO_LIST': str(listed),
-    }
+    env = {'BELOW': self.root, 'LIST': listed}
     if position:
       env |= {
-        'FAILING_IO_KIND': position.kind,
-        'FAILING_IO_PATHS': position.paths,
-        'FAILING_IO_NUMBER': str(position.number),
-        'FAILING_IO_ERRNO': str(position.error),
+        'KIND': position.kind,
+        'PATHS': position.paths,
+        'NUMBER': position.number,
+        'ERRNO': position.error,
       }
     request = {
       'argv': [
@@ -107,7 +86,7 @@ class Laboratory:
         f'--workdir={self.root}/run',
         *(f'--config.{key}={value}' for key, value in fields.items()),
       ],
-      'env': env,
+      'env': {f'FAILING_IO_{key}': str(value) for key, value in env.items()},
       'log': str(log),
       'seconds': HANGS_AFTER,
     }
@@ -118,13 +97,26 @@ class Laboratory:
 
   def undisturbed(self, name: str) -> tuple[str, list[str]]:
     """Runs a job once; returns what it said, and its operations."""
-    if name not in self._undisturbed:
-      self._undisturbed[name] = self._run_undisturbed(name)
-    return self._undisturbed[name]
+    if name in self._undisturbed:
+      return self._undisturbed[name]
+    job, folder = io_jobs.JOBS[name], self.folder / name
+    self._fill(None)
+    if job.before:
+      self.undisturbed(job.before)
+      self._fill(self.folder / job.before / 'after')
+    job.fill(self.root)
+    if job.continued:
+      (self.root / 'run' / 'results.json').unlink()
+      shutil.rmtree(self.root / 'run' / 'checkpoints' / '24')
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(self.root, folder / 'before')
+    code, said, operations = self.start(name)
+    assert code == 0, said
+    shutil.copytree(self.root, folder / 'after')
+    self._undisturbed[name] = said, operations
+    return said, operations
 
-  def trial(
-    self, name: str, *positions: io_positions.Position
-  ) -> dict[str, object]:
+  def trial(self, name: str, *positions: io_jobs.Position) -> dict[str, object]:
     """Starts a job till it ends well, a position failing in each start in turn.
 
     Returns:
@@ -134,7 +126,7 @@ class Laboratory:
       else what was wrong; `failed` is the operations that did fail.
     """
     usual, _ = self.undisturbed(name)
-    before, whole = (self.folder / name / part for part in ('before', 'after'))
+    before, whole = (self.folder / name / side for side in ('before', 'after'))
     self._fill(before)
     wrong, failed, lines = [], [], []
     for position in (*positions, None):
@@ -158,71 +150,18 @@ class Laboratory:
       'said': lines,
     }
 
-  def _run_undisturbed(self, name: str) -> tuple[str, list[str]]:
-    job, folder = io_jobs.JOBS[name], self.folder / name
+  def run_through(self, name: str) -> list[dict[str, object]]:
+    """All trials of a job, with the operation of each."""
+    _, operations = self.undisturbed(name)
+    results = []
+    for position in io_jobs.draw(name, operations):
+      results.append(vars(position) | self.trial(name, position))
+      print(name, *results[-1].values(), flush=True)
+    return results
+
+  def _fill(self, folder: pathlib.Path | None) -> None:
     shutil.rmtree(self.root, ignore_errors=True)
-    self.root.mkdir()
-    if job.before:
-      self.undisturbed(job.before)
-      self._fill(self.folder / job.before / 'after')
-    job.fill(self.root)
-    if job.continued:
-      (self.root / 'run' / 'results.json').unlink()
-      shutil.rmtree(self.root / 'run' / 'checkpoints' / '24')
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(self.root, folder / 'before')
-    code, said, operations = self.start(name)
-    assert code == 0, said
-    shutil.copytree(self.root, folder / 'after')
-    return said, operations
-
-  def _fill(self, folder: pathlib.Path) -> None:
-    shutil.rmtree(self.root, ignore_errors=True)
-    shutil.copytree(folder, self.root)
-
-
-def run_through(laboratory: Laboratory, name: str) -> list[dict[str, object]]:
-  """All trials of a job; those in FOLDER/JOB.jsonl are only read."""
-  results = laboratory.folder / f'{name}.jsonl'
-  done = {}
-  if results.exists():
-    for line in results.read_text().splitlines():
-      result = json.loads(line)
-      done[result['kind'], result['paths']] = result
-  _, operations = laboratory.undisturbed(name)
-  for position in io_positions.draw(name, operations):
-    key = position.kind, position.paths
-    if key not in done:
-      done[key] = dataclasses.asdict(position) | {
-        'error': errno.errorcode[position.error]
-      }
-      done[key] |= laboratory.trial(name, position)
-      with results.open('a') as file:
-        file.write(json.dumps(done[key]) + '\n')
-      print(name, *done[key].values(), flush=True)
-  return list(done.values())
-
-
-def main() -> None:
-  folder, *names = sys.argv[1:]
-  folder = pathlib.Path(folder)
-  with Laboratory(folder) as laboratory:
-    rows = []
-    for name in names or io_jobs.JOBS:
-      _, operations = laboratory.undisturbed(name)
-      results = run_through(laboratory, name)
-      outcomes = collections.Counter(row['outcome'] for row in results)
-      good = outcomes.pop('equal', 0), outcomes.pop('one line', 0)
-      absent = outcomes.pop('not met', 0)
-      rows.append(
-        (name, len(operations), len(results), *good, absent, outcomes.total())
-      )
-  print('| job | operations | failed, one of each kind | ended equal '
-        '| one line, then equal | not met | wrong |')  # fmt: skip
-  print('|---|---|---|---|---|---|---|')
-  for row in rows:
-    print('|', ' | '.join(map(str, row)), '|')
-
-
-if __name__ == '__main__':
-  main()
+    if folder:
+      shutil.copytree(folder, self.root)
+    else:
+      self.root.mkdir()

@@ -10,6 +10,7 @@ import sys
 
 import jax
 import numpy as np
+import pandas as pd
 from PIL import Image
 import pytest
 import small_jobs
@@ -151,17 +152,24 @@ def test_every_kind_of_image_is_resized_as_evaluation_does(
   image = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
   path = tmp_path / 'image.png'
   path.write_bytes(png(image))
-  decode = {
-    'pad': augment.decode_whole,
-    'random_resized': augment.decode_central_crop,
-  }[crop]
-  expected = decode(tf.constant(png(image)), 32).numpy()
+  expected = augment.decode_eval(tf.constant(png(image)), 32, crop).numpy()
   kinds = [image, path, str(path), Image.fromarray(image)]
   given = [images_lib.each(kind, finetune_config) for kind in kinds]
   given += [images_lib.each(image[None], finetune_config)]
   for fitted in (*given, images_lib.each(iter(kinds), finetune_config)):
     for one in fitted:
       np.testing.assert_array_equal(one, expected)
+
+
+def test_an_array_or_a_series_of_paths_is_read(finetune_config, tmp_path):
+  for i in range(2):
+    (tmp_path / f'{i}.png').write_bytes(png(np.full((9, 9, 3), i, np.uint8)))
+  paths = np.array([str(tmp_path / f'{i}.png') for i in range(2)])
+  for kind in (paths, pd.Series(paths), paths.astype(object)):
+    found = list(images_lib.each(kind, finetune_config))
+    assert [image.max() for image in found] == [0, 1]
+  with pytest.raises(errors.UserError, match='is a folder; give paths of im'):
+    list(images_lib.each(tmp_path, finetune_config))
 
 
 def test_files_and_pil_images_are_read_alike(finetune_config, tmp_path):

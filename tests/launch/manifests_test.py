@@ -24,7 +24,6 @@ def test_sky_knows_the_job(tmp_path, monkeypatch):
   task = sky.Task.from_yaml_config(load('sky.yaml'), [('WORKDIR', RUN)])
   (resources,) = task.resources
   assert resources.use_spot and str(resources.cloud) == 'GCP'
-  assert resources.job_recovery['recover_on_exit_codes'] == [143]
   with pytest.raises(ValueError, match="'WORKDIR' is None"):
     sky.Task.from_yaml_config(load('sky.yaml'))
 
@@ -38,44 +37,36 @@ def test_jobset_knows_the_manifest():
   assert models.JobsetV1alpha2JobSet.from_dict(manifest).to_dict() == manifest
 
 
-def test_sky_starts_again_what_was_told_to_stop_and_nothing_else():
+def test_sky_starts_again_what_may_pass_and_nothing_else():
   resources = load('sky.yaml')['resources']
   assert resources['use_spot']
   recovery = resources['job_recovery']
-  assert recovery['recover_on_exit_codes'] == [143]
+  assert recovery['recover_on_exit_codes'] == [75, 143]
   assert 'max_restarts_on_errors' not in recovery  # it would be after any code
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('data', ['', 'gs://bucket/t f'])
-def test_sky_runs_main_with_what_it_is_given(tmp_path, data):
+def test_sky_runs_main_with_what_it_is_given(tmp_path):
   python = tmp_path / '.venv' / 'bin' / 'python'
   python.parent.mkdir(parents=True)
   python.write_text('#!/bin/bash\nprintf "%s\\n" "$@"\nexit 143\n')
   python.chmod(0o755)
   job = load('sky.yaml')
-  given = {'WORKDIR': RUN, 'DATA_DIR': data, 'FLAGS': '--a=1 --b=2'}
 
-  def run(**environment):
+  def run(**given):
+    command = ['bash', '-euc', job['run']]
+    env = job['envs'] | {'WORKDIR': RUN, 'FLAGS': '--a=1 --b=2'} | given
     return subprocess.run(
-      ['bash', '-euc', job['run']],
-      cwd=tmp_path,
-      env=job['envs'] | given | environment,
-      capture_output=True,
-      text=True,
+      command, cwd=tmp_path, env=env, capture_output=True, text=True
     )
 
-  done = run()
+  first = ['-u', 'main.py', f'--config={job["envs"]["CONFIG"]}']
+  first += [f'--workdir={RUN}']
+  done = run(DATA_DIR='')
   assert done.returncode == 143
-  assert done.stdout.splitlines() == [
-    '-u',
-    'main.py',
-    f'--config={job["envs"]["CONFIG"]}',
-    f'--workdir={RUN}',
-    *([f'--config.dataset.data_dir={data}'] if data else []),
-    '--a=1',
-    '--b=2',
-  ]
+  assert done.stdout.splitlines() == [*first, '--a=1', '--b=2']
+  *others, data, _, _ = run(DATA_DIR='gs://bucket/t f').stdout.splitlines()
+  assert others == first and data == '--config.dataset.data_dir=gs://bucket/t f'
   done = run(WORKDIR='runs/x')
   assert done.returncode == 2 and done.stderr.startswith('error: ')
 
@@ -107,9 +98,11 @@ def test_jobset_starts_all_hosts_again_but_not_after_a_mistake():
 def test_image_holds_what_main_needs():
   ignored = (LAUNCH / 'Dockerfile.dockerignore').read_text().splitlines()
   lines = (LAUNCH / 'Dockerfile').read_text().splitlines()
-  words = [line.split()[1:-1] for line in lines if line.startswith('COPY')]
-  copied = sum(words, [])
-  assert {'main.py', 'configs', 'selfie_jax'} <= set(copied)
+  copied = set()
+  for line in lines:
+    if line.startswith('COPY'):
+      copied |= set(line.split()[1:-1])
+  assert {'main.py', 'configs', 'selfie_jax'} <= copied
   for name in copied:
     assert (LAUNCH.parent / name).exists()
     assert f'!{name}' in ignored

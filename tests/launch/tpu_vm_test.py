@@ -13,7 +13,6 @@ pytestmark = pytest.mark.slow  # each test starts programs
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ODD = '--config.note=a "b" $HOME `c` \'d\''
 JOB = ('--config=configs/x.py', '--workdir=gs://bucket/run', ODD)
-WHERE = ['--project=ours', '--zone=here']
 PROGRAMS = {
   'gcloud': """
 printf '%q ' "$@" >>"$HOME/calls"; echo >>"$HOME/calls"
@@ -38,8 +37,8 @@ def terminal(tmp_path):
   project = tmp_path / 'project'
   shutil.copytree(ROOT / 'launch', project / 'launch')
   git = ['git', '-c', 'user.name=x', '-c', 'user.email=x@x']
-  for command in (['init', '-q'], ['add', '.'], ['commit', '-qm', 'x']):
-    subprocess.run(git + command, cwd=project, check=True)
+  for command in ('init -q', 'add .', 'commit -qm x'):
+    subprocess.run(git + command.split(), cwd=project, check=True)
   (tmp_path / 'bin').mkdir()
   for name, text in PROGRAMS.items():
     (tmp_path / 'bin' / name).write_text(f'#!/bin/bash\n{text}\n')
@@ -66,6 +65,12 @@ def terminal(tmp_path):
 
 
 def test_one_job_is_started_on_all_workers_and_stopped(terminal, tmp_path):
+  guide = (ROOT / 'docs' / 'tpu.md').read_text()
+  usage = terminal('--help')[1].partition('commands:')[2].partition('\n\n')[0]
+  commands = [line.split()[0] for line in usage.strip().splitlines()]
+  assert len(commands) == 6
+  assert all(f'`tpu_vm.sh {command}` |' in guide for command in commands)
+
   assert 'type tpu_vm.sh setup' in terminal('run', *JOB)[2]
   assert terminal('setup') == (0, '', '')
   assert terminal('run', *JOB) == (0, '', '')
@@ -86,52 +91,44 @@ def test_one_job_is_started_on_all_workers_and_stopped(terminal, tmp_path):
   ('words', 'command'),
   [
     (
-      ['create', '--spot'],
-      ['create', 'mine', '--accelerator-type=v5litepod-8']
-      + ['--version=v2-alpha-tpuv5-lite', *WHERE, '--spot'],
+      'create --spot',
+      'create mine --accelerator-type=v5litepod-8 --version=v2-alpha-tpuv5-lite'
+      ' --project=ours --zone=here --spot',
     ),
     (
-      ['logs', '3'],
-      ['ssh', 'mine', '--worker=3', *WHERE]
-      + ['--command=tail -n 100 -F selfie/log'],
+      'logs 3',
+      'ssh mine --worker=3 --project=ours --zone=here'
+      " '--command=tail -n 100 -F selfie/log'",
     ),
-    (['delete'], ['delete', 'mine', '--quiet', *WHERE]),
+    ('delete', 'delete mine --quiet --project=ours --zone=here'),
   ],
 )
 def test_dry_run_prints_the_command_and_calls_nothing(
   terminal, tmp_path, words, command
 ):
-  printed = shlex.split(terminal('--dry-run', *words)[1])
-  assert printed == ['gcloud', 'compute', 'tpus', 'tpu-vm', *command]
+  printed = shlex.split(terminal('--dry-run', *words.split())[1])
+  assert printed == shlex.split(f'gcloud compute tpus tpu-vm {command}')
   assert not (tmp_path / 'calls').exists()
-  terminal(*words)
+  terminal(*words.split())
   (call,) = (tmp_path / 'calls').read_text().splitlines()
   assert shlex.split(call) == printed[1:]
 
 
 @pytest.mark.parametrize(
-  ('words', 'environment', 'message'),
+  ('words', 'given', 'message'),
   [
-    (['lunch'], {}, "no such command: 'lunch'"),
-    (['stop'], {'SELFIE_ZONE': ''}, 'type export SELFIE_ZONE=...'),
-    (['create'], {'SELFIE_ACCELERATOR_TYPE': 'v9-8'}, 'which software for v9'),
-    (['run', '--config=x'], {}, 'type --workdir=gs://BUCKET/RUN'),
-    (['run', '--workdir=gs://b/x'], {}, 'no job given: type run --config='),
+    ('lunch', {}, "no such command: 'lunch'"),
+    ('stop', {'SELFIE_ZONE': ''}, 'type export SELFIE_ZONE=...'),
+    ('create', {'SELFIE_ACCELERATOR_TYPE': 'v9-8'}, 'which software for v9'),
+    ('run --config=x', {}, 'type --workdir=gs://BUCKET/RUN'),
+    ('run --workdir=gs://b/x', {}, 'no job given: type run --config='),
   ],
 )
-def test_mistakes_are_one_line(terminal, tmp_path, words, environment, message):
-  code, _, said = terminal(*words, **environment)
+def test_mistakes_are_one_line(terminal, tmp_path, words, given, message):
+  code, _, said = terminal(*words.split(), **given)
   assert (code, said.count('\n')) == (2, 1)
   assert said.startswith('error: ') and message in said
   assert not (tmp_path / 'calls').exists()
-
-
-def test_guide_names_every_command(terminal):
-  guide = (ROOT / 'docs' / 'tpu.md').read_text()
-  usage = terminal('--help')[1].partition('commands:')[2].partition('\n\n')[0]
-  commands = [line.split()[0] for line in usage.strip().splitlines()]
-  assert len(commands) == 6
-  assert all(f'`tpu_vm.sh {command}` |' in guide for command in commands)
 
 
 def test_scripts_are_clean():

@@ -62,12 +62,9 @@ def test_evaluation_equals_flax(dtype):
     for kind in (batch_norm.BatchNorm, nn.BatchNorm)
   ]
   assert ours.dtype == theirs.dtype == dtype
-  np.testing.assert_allclose(
-    ours.astype(jnp.float32),
-    theirs.astype(jnp.float32),
-    rtol=2e-2 if dtype == jnp.bfloat16 else 1e-5,
-    atol=2e-2 if dtype == jnp.bfloat16 else 1e-5,
-  )
+  near = 2e-2 if dtype == jnp.bfloat16 else 1e-5
+  ours, theirs = ours.astype(jnp.float32), theirs.astype(jnp.float32)
+  np.testing.assert_allclose(ours, theirs, rtol=near, atol=near)
 
 
 def test_names_are_flax_names():

@@ -17,26 +17,18 @@ FORMS = {
   (1, 1, 1, 1, 0): 'pointwise',
   (1, 1, 3, 1, 1): 'dense',
   (2, 2, 3, 1, 1): 'dense',
-  (2, 2, 3, 2, 1): 'dense',
-  (3, 3, 3, 2, 1): 'dense',
   (2, 4, 3, 2, 1): 'dense',
   (4, 4, 4, 4, 0): 'dense',
   (4, 4, 3, 2, 1): 'windows',
-  (5, 4, 3, 2, 1): 'windows',
   (8, 8, 4, 4, 0): 'windows',
   (9, 8, 7, 2, 3): 'windows',
-  (5, 7, 3, 1, 1): 'plain',
   (9, 9, 3, 2, 1): 'plain',
   (16, 16, 4, 4, 0): 'plain',
-  (14, 14, 7, 2, 3): 'plain',
 }
-ONE_OF_EACH = [
-  (8, 8, 1, 2, 0),
-  (2, 2, 3, 1, 1),
-  (4, 4, 3, 2, 1),
-  (9, 9, 3, 2, 1),
-]
-one_of_each = pytest.mark.parametrize('shape', ONE_OF_EACH, ids=FORMS.get)
+ONE_OF_EACH = {form: shape for shape, form in reversed(FORMS.items())}
+one_of_each = pytest.mark.parametrize(
+  'shape', ONE_OF_EACH.values(), ids=FORMS.get
+)
 
 
 def reference(x, kernel, stride, padding):
@@ -131,17 +123,6 @@ def test_bfloat16_stays_bfloat16_and_kernels_gradient_float32(shape):
   rounded = kernel.astype(jnp.bfloat16).astype(jnp.float32)
   expected = jax.jit(values_and_gradients(xlas))(x.astype(jnp.float32), rounded)
   assert_close(actual, expected, 0.02)
-
-
-@one_of_each
-def test_works_without_jit_and_under_vmap(shape):
-  ours, xlas = functions(shape)
-  x, kernel = arguments(shape)
-  assert_close([ours(x, kernel)], [xlas(x, kernel)], 2e-6)
-  xs, kernels = jnp.stack([x, -2 * x]), jnp.stack([kernel, kernel + 1])
-  actual = jax.jit(jax.vmap(values_and_gradients(ours)))(xs, kernels)
-  expected = jax.jit(jax.vmap(values_and_gradients(xlas)))(xs, kernels)
-  assert_close(actual, expected, 2e-6)
 
 
 def test_module_pads_to_keep_the_grid_and_names_its_float32_kernel():

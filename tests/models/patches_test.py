@@ -14,9 +14,10 @@ def test_patch_is_the_window_of_its_row_and_column():
   cut = patches.extract(jnp.asarray(images), 8)
   assert cut.shape == (2, 16, 8, 8, 3)
   np.testing.assert_array_equal(cut[1, 6], images[1, 8:16, 16:24])
+  np.testing.assert_array_equal(patches.assemble(cut), images)
 
 
-@pytest.mark.parametrize('side, size', [(32, 8), (224, 32), (20, 5)])
+@pytest.mark.parametrize('side, size', [(32, 8), (20, 5)])
 def test_overlapping_patches_are_half_a_patch_apart(side, size):
   images = np.arange(2 * side * side * 3).reshape(2, side, side, 3)
   cut = patches.extract_overlapping(jnp.asarray(images), size)
@@ -31,42 +32,27 @@ def test_overlapping_patches_are_half_a_patch_apart(side, size):
   np.testing.assert_array_equal(apart, patches.extract(images, size))
 
 
-def test_assemble_undoes_extract():
-  images = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
-  np.testing.assert_array_equal(
-    patches.assemble(patches.extract(images, 8)), images
-  )
-
-
 @pytest.mark.parametrize('image, patch, targets', [(32, 8, 4), (224, 32, 12)])
 def test_paper_masks_a_quarter(image, patch, targets):
   n = patches.grid_size(image, patch) ** 2
   assert patches.num_targets(n, 0.25) == targets
 
 
-def test_split_is_a_partition_and_differs_between_images():
-  keys = jax.random.split(jax.random.key(0), 64)
+def test_split_is_a_fair_partition_and_differs_between_images():
+  keys = jax.random.split(jax.random.key(0), 4000)
   context, targets = jax.vmap(lambda k: patches.split(k, 16, 4))(keys)
-  assert context.shape == (64, 12) and targets.shape == (64, 4)
+  assert context.shape == (4000, 12) and targets.shape == (4000, 4)
   both = np.sort(np.concatenate([context, targets], axis=1), axis=1)
-  np.testing.assert_array_equal(both, np.tile(np.arange(16), (64, 1)))
-  masks = {tuple(sorted(row)) for row in np.asarray(targets).tolist()}
+  np.testing.assert_array_equal(both, np.tile(np.arange(16), (4000, 1)))
+  masks = {tuple(sorted(row)) for row in np.asarray(targets[:64]).tolist()}
   assert len(masks) > 50  # of 1820 possible ones; a batch mask would give 1
-
-
-def test_every_place_is_masked_equally_often():
-  keys = jax.random.split(jax.random.key(1), 4000)
-  _, targets = jax.vmap(lambda k: patches.split(k, 16, 4))(keys)
   counts = np.bincount(np.asarray(targets).ravel(), minlength=16)
   assert abs(counts - 1000).max() < 150  # 5 standard deviations of 27
 
 
-def test_patch_size_must_divide_the_image():
+def test_a_grid_and_a_share_that_cannot_be():
   with pytest.raises(errors.UserError, match='divisible.*2, 4, 8, 16'):
     patches.grid_size(32, 7)
-
-
-@pytest.mark.parametrize('fraction', [0.01, 0.06, 0.99, 1.0])
-def test_masking_none_or_one_or_all_is_refused(fraction):
-  with pytest.raises(errors.UserError, match='valid: 2 to 15 patches'):
-    patches.num_targets(16, fraction)
+  for fraction in (0.01, 0.06, 0.99, 1.0):  # none, one, all
+    with pytest.raises(errors.UserError, match='valid: 2 to 15 patches'):
+      patches.num_targets(16, fraction)

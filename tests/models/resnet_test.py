@@ -15,31 +15,19 @@ def count(tree):
   return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(tree))
 
 
-def shapes(model, size):
-  return jax.eval_shape(
-    lambda: model.init(
-      jax.random.key(0), jnp.zeros((1, size, size, 3)), train=False
-    )
-  )
-
-
-def output_shape(model, shape):
-  out, _ = jax.eval_shape(
-    lambda: model.init_with_output(
-      jax.random.key(0), jnp.zeros(shape), train=False
-    )
-  )
-  return out.shape
+def shapes(model, shape):
+  """Of the output and the variables."""
+  init = functools.partial(model.init_with_output, train=False)
+  return jax.eval_shape(init, jax.random.key(0), jnp.zeros(shape))
 
 
 def test_networks_have_the_papers_size():
-  assert count(shapes(resnet.PatchNetwork(), 8)['params']) == 8_532_032
-  params = shapes(classifier.ResNet50(), 32)['params']
+  out, variables = shapes(resnet.PatchNetwork(), (5, 8, 8, 3))
+  assert out.shape == (5, 1024)
+  assert count(variables['params']) == 8_532_032
+  _, variables = shapes(classifier.ResNet50(), (1, 32, 32, 3))
+  params = variables['params']
   assert count(params) - count(params['head']) == 23_492_672
-
-
-def test_a_patch_becomes_one_vector_of_1024():
-  assert output_shape(resnet.PatchNetwork(), (5, 8, 8, 3)) == (5, 1024)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +42,7 @@ def test_a_patch_becomes_one_vector_of_1024():
 )
 def test_block3_grid(stem, size, side):
   model = resnet.ResNet(depths=(1, 1, 1), width=4, stem=stem)
-  assert output_shape(model, (1, size, size, 3)) == (1, side, side, 64)
+  assert shapes(model, (1, size, size, 3))[0].shape == (1, side, side, 64)
 
 
 def evaluate(model):
@@ -114,7 +102,7 @@ def test_closing_norm_is_there_by_default_and_ends_in_a_relu(small):
   assert 'block3_norm' in variables['params']
   assert out.min() >= 0
   bare = resnet.PatchNetwork(depths=(1, 1, 1), width=4, closing_norm=False)
-  assert 'block3_norm' not in shapes(bare, 8)['params']
+  assert 'block3_norm' not in shapes(bare, x.shape)[1]['params']
   assert evaluate(bare)(variables, x).min() < 0
 
 
@@ -126,10 +114,6 @@ def test_patches_do_not_see_each_other(small):
 
 def test_bfloat16_computes_in_bfloat16_with_float32_parameters():
   p = resnet.PatchNetwork(depths=(1, 1, 1), width=4, dtype=jnp.bfloat16)
-  out, variables = jax.eval_shape(
-    functools.partial(p.init_with_output, train=False),
-    jax.random.key(0),
-    jnp.zeros((2, 8, 8, 3)),
-  )
+  out, variables = shapes(p, (2, 8, 8, 3))
   assert out.dtype == jnp.bfloat16
   assert {v.dtype for v in jax.tree.leaves(variables)} == {jnp.dtype('float32')}

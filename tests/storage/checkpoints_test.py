@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 
+from flax import serialization
 from flax.training import train_state
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,8 @@ import pytest
 
 from selfie_jax import errors
 from selfie_jax.storage import checkpoints
+from selfie_jax.storage import checksums
+from selfie_jax.storage import restoring
 from selfie_jax.storage import weights
 from selfie_jax.storage import workdir as workdir_lib
 
@@ -61,7 +64,7 @@ def saved(folder):
 def resumed(folder):
   """The step that is resumed; it is what was saved, to the bit."""
   with checkpoints.open_manager(workdir_lib.run_path(folder), 2) as manager:
-    state, progress = checkpoints.resume(manager, state_of(0))
+    state, progress = restoring.resume(manager, state_of(0))
   step = int(state.step)
   jax.tree.map(np.testing.assert_array_equal, state, state_of(step))
   assert progress['history'] == progress_of(step)['history']
@@ -118,8 +121,7 @@ def test_damage_to_any_file_gives_the_same_bits_or_the_step_before(
     name = str(path.relative_to(original / 'checkpoints' / '6'))
     steps[name] = resumed(copy)
     assert (copy / 'damaged' / '6').exists() == (steps[name] == 3)
-    if steps[name] == 3:
-      assert int(weights.restore(str(copy))['step']) == 3
+    assert int(weights.restore(str(copy))['step']) == steps[name]
   assert steps['progress/metadata'] == 3
   assert set(steps.values()) <= {3, 6}
 
@@ -193,6 +195,17 @@ def test_a_step_that_cannot_be_looked_at_is_not_passed_over(
   assert failed and not (run / 'damaged').exists()
 
 
+def test_names_that_are_patterns(tmp_path):
+  run = saved(tmp_path / 'Selfie [JAX]' / 'a*?')
+  assert resumed(run) == 6
+  assert int(weights.restore(str(run))['step']) == 6
+  with checkpoints.open_manager(workdir_lib.run_path(run), 1) as manager:
+    checkpoints.save(manager, state_of(9), progress_of(9))
+    checkpoints.wait(manager)
+  assert [path.name for path in (run / 'checkpoints').iterdir()] == ['9']
+  assert resumed(run) == 9
+
+
 def test_a_foreign_folder_does_not_matter(run):
   for name in ('.ipynb_checkpoints', 'notes', '7.old'):
     (run / 'checkpoints' / name).mkdir()
@@ -209,7 +222,7 @@ def test_none_valid_is_one_error_and_nothing_is_moved(run, no_pauses):
     (run / 'checkpoints' / step / 'progress' / 'metadata').unlink()
   with pytest.raises(errors.UserError, match=r'can be read \(6, 3\)'):
     resumed(run)
-  with pytest.raises(errors.UserError, match='run its job again'):
+  with pytest.raises(errors.UserError, match='type its command again'):
     weights.restore(str(run))
   assert not (run / 'damaged').exists()
 
@@ -220,34 +233,124 @@ def test_another_optimiser_is_refused_and_is_no_damage(run):
   )
   with checkpoints.open_manager(workdir_lib.run_path(run), 2) as manager:
     with pytest.raises(errors.UserError, match='another version'):
-      checkpoints.resume(manager, other)
+      restoring.resume(manager, other)
   assert not (run / 'damaged').exists()
 
 
 def test_weights_of_a_finished_run_are_those_its_results_are_of(run, no_pauses):
   assert int(weights.restore(str(run))['step']) == 6
+  results = run / 'results.json'
   for step in (3, 6):
-    results = run / 'results.json'
-    results.write_text(json.dumps({'checkpoint': step}))
+    network = {k: getattr(state_of(step), k) for k in ('params', 'batch_stats')}
+    digest = checksums.digest(jax.device_get(network))
+    results.write_text(json.dumps({'checkpoint': step, 'weights': digest}))
     read = weights.restore(str(run))
     assert int(read['step']) == step
-    for name in ('params', 'batch_stats'):
-      expected = getattr(state_of(step), name)
+    for name, expected in network.items():
       jax.tree.map(np.testing.assert_array_equal, read[name], expected)
-  shutil.rmtree(run / 'checkpoints' / '6' / 'state')
-  assert int(weights.restore(str(run))['step']) == 3
   with pytest.raises(errors.UserError, match='no checkpoint of step 5, but of'):
     weights.restore(str(run), 5)
+  swapped = {'checkpoint': 3, 'weights': digest}
+  results.write_text(json.dumps(swapped))
+  with pytest.raises(errors.UserError, match='other weights than the results'):
+    weights.restore(str(run))
 
 
-def test_best_is_restored_or_the_next_best(run, no_pauses):
+def test_no_other_weights_are_taken_for_those_that_are_meant(run, no_pauses):
+  """The newest of an unfinished run, and those of the results."""
+  (run / 'checkpoints' / '6' / 'progress' / 'metadata').write_text('')
+  with pytest.raises(errors.UserError, match='6 is damaged.*type its command'):
+    weights.restore(str(run))
+  (run / 'results.json').write_text(json.dumps({'checkpoint': 6}))
+  with pytest.raises(errors.UserError, match='6 is damaged.*put back its copy'):
+    weights.restore(str(run))
+  shutil.rmtree(run / 'checkpoints' / '6')
+  with pytest.raises(errors.UserError, match='no longer the checkpoint of st'):
+    weights.restore(str(run))
+  assert int(weights.restore(str(run), 3)['step']) == 3
+
+
+@pytest.mark.parametrize('best', [3, 6])
+def test_the_best_is_restored_and_no_other(best, run, no_pauses):
   history = progress_of(6)['history']
-  history[0]['accuracy'] = 0.9
-  for best in (3, 6):
+  history[best == 6]['accuracy'] = 0.9
+
+  def restored():
     with checkpoints.open_manager(workdir_lib.run_path(run), 2) as manager:
-      state = checkpoints.restore_best(manager, state_of(0), history)
-    assert int(state.step) == best
-    (run / 'checkpoints' / '3' / 'progress' / 'metadata').write_text('')
+      return restoring.restore_best(manager, state_of(0), history)
+
+  assert int(restored().step) == best
+  jax.tree.map(
+    np.testing.assert_array_equal, restored().params, state_of(best).params
+  )
+  (run / 'checkpoints' / str(best) / 'progress' / 'metadata').write_text('')
+  with pytest.raises(errors.UserError, match=f'{best} is damaged.*is the best'):
+    restored()
+  shutil.rmtree(run / 'checkpoints' / str(best))
+  with pytest.raises(errors.UserError, match='there is no .*is the best'):
+    restored()
+
+
+def test_a_flipped_bit_in_the_momentum_hinders_training_only(tmp_path):
+  """As if it had changed on the disk: the arrays are not those of the sums."""
+  state = state_of(6)
+  momentum = jax.tree.map(lambda x: x + 1, state.opt_state)
+  progress = checksums.add_checksums(
+    progress_of(6), jax.device_get(serialization.to_state_dict(state))
+  )
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(checksums, 'add_checksums', lambda *_: progress)
+    patch.setattr(checksums, 'read', lambda *_: None)
+    with checkpoints.open_manager(workdir_lib.run_path(tmp_path), 2) as manager:
+      checkpoints.save(manager, state.replace(opt_state=momentum), {})
+      checkpoints.wait(manager)
+  assert int(weights.restore(str(tmp_path))['step']) == 6
+  with checkpoints.open_manager(workdir_lib.run_path(tmp_path), 2) as manager:
+    history = progress['history'][1:]
+    best = restoring.restore_best(manager, state_of(0), history)
+    assert int(best.step) == 6
+    with pytest.raises(errors.UserError, match='opt_state/.* is not what was'):
+      restoring.resume(manager, state_of(0))
+
+
+@pytest.mark.parametrize('whole', [True, False])
+def test_no_older_one_goes_before_the_new_one_reads_back(
+  whole, tmp_path, monkeypatch, no_pauses
+):
+  """The first of a process is read whole, the files of others are listed."""
+  manager = checkpoints.open_manager(workdir_lib.run_path(tmp_path), 1)
+  steps = [3, 6] if whole else [3, 6, 9]
+  for step in steps[:-1]:
+    checkpoints.save(manager, state_of(step), progress_of(step))
+    if not whole:
+      checkpoints.wait(manager)
+  checkpoints.save(manager, state_of(steps[-1]), progress_of(steps[-1]))
+  manager.wait_until_finished()
+  newest = tmp_path / 'checkpoints' / str(steps[-1])
+  if whole:
+    shutil.rmtree(newest / 'state')
+  else:
+    os.truncate(newest / 'state' / 'manifest.ocdbt', 0)
+  with pytest.raises(errors.UserError, match='was just written. The older'):
+    checkpoints.wait(manager)
+  manager.close()
+  names = {path.name for path in (tmp_path / 'checkpoints').iterdir()}
+  assert names == set(map(str, steps[-2:]))
+  assert resumed(tmp_path) == steps[-2]
+
+
+@pytest.mark.parametrize('name', ['030', '²', '30', 'link'])
+def test_what_is_no_checkpoint_is_ignored(name, run):
+  path = run / 'checkpoints' / name
+  if name == '30':
+    path.touch()
+  elif name == 'link':
+    path = path.with_name('30')
+    path.symlink_to('nowhere')
+  else:
+    path.mkdir()
+  assert resumed(run) == 6
+  assert int(weights.restore(str(run))['step']) == 6
 
 
 def test_quarantined_twice_keeps_the_later(run, no_pauses):

@@ -16,17 +16,16 @@ HERE = pathlib.Path(__file__).parent
 RESTORE = """
 import sys
 from selfie_jax import distributed
-from selfie_jax.storage import checkpoints, weights, workdir
+from selfie_jax.storage import checkpoints, restoring, weights, workdir
 port, process, folder = sys.argv[1:]
 distributed.initialize(f'localhost:{port}', 2, int(process), False, 60)
 from checkpoints_test import progress_of, state_of
 with distributed.abort_all_on_error():
   with checkpoints.open_manager(workdir.run_path(folder), 2) as manager:
-    history = progress_of(6)['history']
-    read = checkpoints.restore_best(manager, state_of(0), history)
-    print('best', int(read.step))
-    read, _ = checkpoints.resume(manager, state_of(0))
+    read, progress = restoring.resume(manager, state_of(0))
     print('newest', int(read.step))
+    read = restoring.restore_best(manager, read, progress['history'])
+    print('best', int(read.step))
   print('weights', int(weights.restore(folder)['step']))
 """
 
@@ -77,6 +76,6 @@ def test_all_take_what_the_first_can_read(run, tmp_path):
 def test_one_that_cannot_read_it_ends_the_job(run, tmp_path):
   (first, *_), (code, out, err) = run(damaged=1)
   assert first != 0
-  assert code == 2 and 'best' not in out
+  assert code == 2 and 'newest' not in out
   assert 'process 1 cannot read the checkpoint of step 6' in err
   assert not (tmp_path / '1' / 'damaged').exists()

@@ -1,9 +1,12 @@
 """What a run was started with: which others may go on with it."""
 
+from flax import traverse_util
+import ml_collections
 import pytest
 
 from selfie_jax import config as config_lib
 from selfie_jax import errors
+from selfie_jax.storage import identity
 from selfie_jax.storage import run_metadata
 from selfie_jax.storage import workdir as workdir_lib
 
@@ -23,6 +26,44 @@ def test_same_job_may_change_runtime_fields_only(pretrain_config, tmp_path):
   assert 'model.width (4 -> 8)' in str(caught.value)
   assert 'optimizer.learning_rate (0.1 -> 0.3)' in str(caught.value)
   assert 'log_every' not in str(caught.value)
+
+
+def test_eval_every_decides_where_it_chooses_what_is_tested(
+  finetune_config, pretrain_config, tmp_path
+):
+  """With a validation split; in runs of earlier versions too."""
+  for config, decides in ((finetune_config, True), (pretrain_config, False)):
+    assert bool(config.validation_fraction) == decides
+    workdir = workdir_lib.run_path(tmp_path / config.mode)
+    workdir.mkdir()
+    run_metadata.save(config, {}, workdir)
+    before = identity.identify(config, workdir)
+    config.eval_every += 1
+    assert (identity.identify(config, workdir) != before) == decides
+    if decides:
+      with pytest.raises(errors.UserError, match='another config: eval_every '):
+        run_metadata.check_config(config, workdir)
+    else:
+      run_metadata.check_config(config, workdir)
+
+
+def test_the_identity_does_not_change_with_the_version(
+  pretrain_config, tmp_path
+):
+  """Nor with fields that decide no number."""
+  workdir = workdir_lib.run_path(tmp_path)
+  digests = []
+  other = pretrain_config.copy_and_resolve_references()
+  other.dataset.path, other.log_every = '/elsewhere', 7
+  old = config_lib.flatten(pretrain_config) | run_metadata.RETIRED_FIELDS
+  for field in run_metadata.DEFAULTS_FOR_OLD_RUNS:
+    old.pop(field, None)
+  old = ml_collections.ConfigDict(traverse_util.unflatten_dict(old, sep='.'))
+  for config in (pretrain_config, other, old):
+    digests.append(identity.identify(config, workdir)['config'])
+  assert len(set(digests)) == 1
+  other.seed = 1
+  assert identity.identify(other, workdir)['config'] not in digests
 
 
 def test_saved_config_is_the_config(finetune_config, tmp_path):

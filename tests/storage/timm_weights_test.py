@@ -99,6 +99,14 @@ def test_files_that_do_not_fit_are_refused(finetune_config, tmp_path):
   refused('no BatchNorm statistics.*resnetv2_50', without)
   without = {k: v for k, v in tensors.items() if 'stages.1.blocks.0' not in k}
   refused('block2/.* is missing', without)
+  for number, name, says in [
+    (np.nan, 'stem.conv.weight', 'has NaN or infinite'),
+    (np.inf, 'norm.bias', 'has NaN or infinite'),
+    (-1, 'norm.running_var', 'has negative'),
+  ]:
+    changed = {name: np.array(tensors[name])}
+    changed[name].flat[-1] = number
+    refused(f'some.safetensors does not fit: {name} {says}', tensors | changed)
   stem = {'stem.conv.weight': np.zeros((4, 3, 7, 7), np.float32)}
   refused(r'stem/conv/kernel is \(7, 7, 3, 4\), the model has', tensors | stem)
 

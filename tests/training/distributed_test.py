@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import signal
 import socket
@@ -13,8 +14,10 @@ import pytest
 import small_jobs
 
 from configs import digits_pretrain
+from selfie_jax import config as config_lib
 from selfie_jax import distributed
 from selfie_jax import errors
+from selfie_jax.training import processes as processes_lib
 from selfie_jax.training import train
 
 FIELDS = {
@@ -32,6 +35,16 @@ def free_port():
     return listener.getsockname()[1]
 
 
+def joining(port, process):
+  """Flags of one of two processes."""
+  return (
+    f'--coordinator=localhost:{port}',
+    '--num_processes=2',
+    f'--process_id={process}',
+    f'--heartbeat_seconds={HEARTBEAT}',
+  )
+
+
 @contextlib.contextmanager
 def two_processes(workdir, logs):
   """Two processes with a device each, at least ten steps after their start."""
@@ -44,10 +57,7 @@ def two_processes(workdir, logs):
           workdir,
           FIELDS,
           logs / f'process{i}',
-          f'--coordinator=localhost:{port}',
-          '--num_processes=2',
-          f'--process_id={i}',
-          f'--heartbeat_seconds={HEARTBEAT}',
+          *joining(port, i),
         )
       )
       for i in range(2)
@@ -96,12 +106,14 @@ import pathlib
 import sys
 import jax
 import numpy as np
+from configs import digits_finetune, digits_pretrain
 from selfie_jax import distributed
 from selfie_jax import errors
+from selfie_jax.training import start
 
-jax.config.update('jax_cpu_collectives_implementation', 'gloo')
-me = int(sys.argv[2])
-jax.distributed.initialize(f'localhost:{sys.argv[1]}', 2, me)
+port, me, folder = sys.argv[1:]
+me = int(me)
+distributed.initialize(f'localhost:{port}', 2, me, False, 60)
 
 def look():
   assert me == 0
@@ -110,38 +122,108 @@ def look():
 def fail():
   raise errors.UserError('the disk has failed')
 
-def attempt(function, *arguments):
+def attempt(function, *arguments, **fields):
   try:
-    return function(*arguments)
+    return function(*arguments, **fields)
   except errors.UserError as error:
     return f'error: {error}'
 
+def begin(workdir, job=digits_pretrain, **fields):
+  config = job.get_config('tiny')
+  config.update_from_flattened_dict(fields)
+  with start.open_workdir(config, workdir):
+    return 'begun'
+
+rate = 'optimizer.learning_rate'
 results = [
   distributed.broadcast_from_primary(look),
   distributed.broadcast_from_primary(lambda: np.empty(0, np.int64)).dtype.name,
   attempt(distributed.broadcast_from_primary, fail),
+  distributed.gather('x' * me),
   attempt(distributed.check_equal, {'images': 7}, 'images'),
   attempt(distributed.check_equal, {'images': me}, 'images'),
+  attempt(begin, f'{folder}/shared', **{'dataset.data_dir': str(me)}),
+  attempt(begin, f'{folder}/shared', **{rate: 0.1 + me}),
+  attempt(begin, f'{folder}/shared', eval_every=5 + me),
+  attempt(begin, f'{folder}/shared', batch_size=16 + me),  # odd: not valid
+  attempt(begin, f'{folder}/shared', [digits_pretrain, digits_finetune][me]),
+  attempt(begin, f'{folder}/{me}'),
 ]
-pathlib.Path(sys.argv[3]).write_text(json.dumps(results))
+pathlib.Path(folder, f'{me}.json').write_text(json.dumps(results))
 """
 
 
 @pytest.mark.slow
-def test_one_process_looks_for_both(tmp_path):
-  port = free_port()
-  files = [tmp_path / str(i) for i in range(2)]
+def test_one_process_looks_for_both_and_all_start_alike(tmp_path):
+  port = str(free_port())
   both = [
-    subprocess.Popen([sys.executable, '-c', SHARING, str(port), str(i), file])
-    for i, file in enumerate(files)
+    subprocess.Popen(
+      [sys.executable, '-c', SHARING, port, str(i), tmp_path],
+      env=os.environ | {'XLA_FLAGS': '', 'PYTHONPATH': str(small_jobs.ROOT)},
+    )
+    for i in range(2)
   ]
   assert [process.wait() for process in both] == [0, 0]
-  first, second = (json.loads(file.read_text()) for file in files)
+  first, second = (
+    json.loads((tmp_path / f'{i}.json').read_text()) for i in range(2)
+  )
+  assert first == second  # all are told
+  *shared, no_shared_folder = first
   looked = [3, 2**40 + 1, 'five']
-  expected = [looked, 'int64', 'error: the disk has failed', None]
-  assert first == [*expected, None]
-  assert second[:4] == expected
-  assert 'process 1 of the job sees other images' in second[4]
+  assert shared[:5] == [
+    looked, 'int64', 'error: the disk has failed', ['', 'x'], None
+  ]  # fmt: skip
+  other, begun, rate, every, batch, mode = shared[5:]
+  assert 'process 1 of the job sees other images' in other
+  assert begun == 'begun'
+  for said, field in (
+    (rate, 'optimizer.learning_rate is 0.1 in process 0 and 1.1 in process 1'),
+    (every, 'eval_every is 5 in process 0 and 6 in process 1'),
+    (batch, 'batch_size is 16 in process 0 and 17 in process 1'),
+    (mode, 'mode is pretrain in process 0 and finetune in process 1'),
+  ):
+    line = f'the processes have different configs: {field}. Start all of them'
+    assert line in said
+  line = (
+    'process 1 of the job does not see in {0}/1 what process 0 writes to {0}/0'
+  )
+  assert line.format(tmp_path) in no_shared_folder
+  for folder in (tmp_path / '0', tmp_path / 'shared'):
+    assert os.listdir(folder) == ['lock']
+
+
+@pytest.mark.slow
+def test_processes_with_different_configs_end_in_one_line(tmp_path):
+  port = free_port()
+  with contextlib.ExitStack() as stack:
+    processes = [
+      stack.enter_context(
+        small_jobs.Process(
+          'pretrain',
+          tmp_path / 'run',
+          FIELDS | {'optimizer.learning_rate': 0.1 + i},
+          tmp_path / f'process{i}',
+          *joining(port, i),
+        )
+      )
+      for i in range(2)
+    ]
+    assert [process.wait(900) for process in processes] == [2, 2]
+  for process in processes:
+    assert 'error: the processes have different conf' in process.printed
+    assert 'Traceback' not in process.printed
+  assert not (tmp_path / 'run').exists()
+
+
+def test_the_differing_field_is_named(pretrain_config, monkeypatch):
+  """As the two processes above; where things are may differ."""
+  other = config_lib.flatten(pretrain_config)
+  monkeypatch.setattr(distributed, 'gather', lambda value: [value, other])
+  pretrain_config.dataset.path = '/elsewhere'
+  processes_lib.check_same_config(pretrain_config)
+  pretrain_config.log_every = 7
+  with pytest.raises(errors.UserError, match='log_every is 7 in process 0 and'):
+    processes_lib.check_same_config(pretrain_config)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
 from selfie_jax.storage import checkpoints
 from selfie_jax.storage import workdir as workdir_lib
+from selfie_jax.training import preemption
 from selfie_jax.training import reporting
 from selfie_jax.training import train
 
@@ -40,8 +41,8 @@ def call_at(monkeypatch, function, call, action):
   monkeypatch.setattr(batches_lib, function, stream)
 
 
-def terminate():
-  os.kill(os.getpid(), signal.SIGTERM)
+def terminate(number=signal.SIGTERM):
+  os.kill(os.getpid(), number)
 
 
 def test_sigterm_saves_the_step_in_flight(finished, tmp_path, monkeypatch):
@@ -54,17 +55,31 @@ def test_sigterm_saves_the_step_in_flight(finished, tmp_path, monkeypatch):
   same_end(finished('finetune'), tmp_path)
 
 
+@pytest.mark.parametrize('ignored', [False, True])
+def test_a_hangup_is_sigterm_unless_nohup_has_it_ignored(ignored):
+  handler = signal.SIG_IGN if ignored else signal.SIG_DFL
+  before = signal.signal(signal.SIGHUP, handler)
+  try:
+    with preemption.PreemptionHandler(None) as listener:
+      terminate(signal.SIGHUP)
+      assert listener.received() != ignored
+    assert signal.getsignal(signal.SIGHUP) is handler
+  finally:
+    signal.signal(signal.SIGHUP, before)
+
+
 def test_sigterm_in_an_evaluation_saves_at_once_and_evaluates_later(
   finished,
   tmp_path,
   monkeypatch,
 ):
+  folder = tmp_path / 'lr=[0.1]'  # no pattern
   with monkeypatch.context() as patch:
     call_at(patch, 'eval_batches', 1, terminate)
     with pytest.raises(errors.Preempted, match='saved step 3 of 6'):
-      train.train_and_evaluate(small_job('pretrain'), tmp_path)
-  train.train_and_evaluate(small_job('pretrain'), tmp_path)
-  same_end(finished('pretrain'), tmp_path)
+      train.train_and_evaluate(small_job('pretrain'), folder)
+  train.train_and_evaluate(small_job('pretrain'), folder)
+  same_end(finished('pretrain'), folder)
 
 
 def test_damaged_newest_checkpoint_is_named_and_the_older_one_used(

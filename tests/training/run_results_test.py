@@ -15,7 +15,7 @@ from selfie_jax.training import train
 LN4 = math.log(4)
 NAMES = """mode dataset step total_steps checkpoint weights seed label_fraction
 metrics at_chance images_per_second wall_seconds utilisation devices versions
-initialised_from""".split()
+initialised_from identity""".split()
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,10 @@ def test_the_newest_checkpoint_comes_before_init_from(pretrained, tmp_path):
   workdir = workdir_lib.run_path(tmp_path / 'run')
   for from_file in (False, True):
     with checkpoints.open_manager(workdir, 1) as manager:
-      state, progress = start.restore_or_create(finetune, config, 10, manager)
+      state, progress, identity = start.restore_or_create(
+        finetune, config, 10, manager, {}
+      )
+      assert identity['start'].startswith('step 0, weights ')
       assert (progress is not None) == from_file
       stem = np.asarray(state.params['stem']['conv']['kernel'])
       if not from_file:
@@ -116,7 +119,8 @@ def test_the_newest_checkpoint_comes_before_init_from(pretrained, tmp_path):
         np.testing.assert_array_equal(stem, expected['kernel'])
         params = jax.tree.map(lambda x: x + 1, state.params)
         state = state.replace(step=3, params=params)
-        checkpoints.save(manager, state, {'history': [], 'window': []})
+        progress = {'history': [], 'identity': identity}
+        checkpoints.save(manager, state, progress)
         written = stem + 1
         config.init_from = str(tmp_path / 'gone')
       else:

@@ -123,6 +123,7 @@ def test_a_finished_run_on_other_labels_is_refused(
     raise errors.UserError('the images are gone')
 
   # Without the images it is still what it was.
+  shutil.copy(finished('pretrain') / 'data.json', run)
   monkeypatch.setattr(batches_lib, 'read_metadata', fail)
   results = json.loads((run / 'results.json').read_text())
   assert train.train_and_evaluate(config, run) == results

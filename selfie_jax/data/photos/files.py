@@ -1,19 +1,55 @@
-"""All files below a folder, links followed."""
+"""Files of people: those below a folder, and how their names are spelt."""
 
 import collections
+import dataclasses
 import errno
 import os
 import pathlib
 import stat
+import unicodedata
 
 from selfie_jax.data import retry
+
+# What a NAS, an operating system or an archive puts beside the photos.
+DERIVED = (
+  '@eaDir', '@Recycle', '#recycle', '#snapshot', '$RECYCLE.BIN', 'lost+found',
+  'System Volume Information', '__MACOSX', '.thumbnails',
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """An image.
+
+  Attributes:
+    file: its path below the root, with /, or an absolute one.
+    label: its class; '' for unlabelled.
+    split: its split; '' for none.
+    real: its path without links, by which it is known and read.
+  """
+
+  file: str
+  label: str
+  split: str
+  real: str = dataclasses.field(compare=False)
+
+
+def printable(name: str) -> str:
+  r"""A file's name for people and JSON: a byte that is not UTF-8 as \xe9."""
+  return name.encode(errors='surrogateescape').decode(errors='backslashreplace')
+
+
+def comparable(name: str) -> str:
+  """The same for all Unicode spellings of a name (NFC, NFD) and escaped."""
+  return unicodedata.normalize('NFC', printable(name))
 
 
 def walk(root: str) -> dict[str, str]:
   """Real paths of all files below a folder but hidden ones, by path below it.
 
-  Links are followed. Below each folder right in `root`, a real folder is walked
-  once, whatever links lead to it; so links in a circle come to an end.
+  DERIVED folders are among them, and are not entered. Links are followed.
+  Below each folder right in `root`, a real folder is walked once, whatever
+  links lead to it; so links in a circle come to an end.
 
   Raises:
     UserError: a folder cannot be listed.
@@ -45,6 +81,26 @@ def distinct(files: dict[str, str]) -> set[str]:
   return set(chosen.values())
 
 
+def locate(path: str, listed: dict[str, dict[str, str]]) -> str:
+  """A path as the disk spells it, in any `comparable` form; '' if not there.
+
+  Args:
+    path: of a file or a folder.
+    listed: the folders that have been looked into so far.
+  """
+  if kind(path):
+    return path
+  parent, name = os.path.split(path)
+  folder = locate(parent or '.', listed) if name else ''
+  if kind(folder) != 'folder':
+    return ''
+  if folder not in listed:
+    names = retry.with_retries(folder, os.listdir, folder)
+    listed[folder] = {comparable(name): name for name in names}
+  found = listed[folder].get(comparable(name))
+  return os.path.join(folder, found) if found else ''
+
+
 def kind(path: str) -> str:
   """'file' or 'folder', as a local path is one; '' if nothing is there."""
 
@@ -70,14 +126,16 @@ def _list_entries(
       return sorted(
         (prefix + entry.name, *_follow(entry), entry.is_symlink())
         for entry in entries
-        if not entry.name.startswith('.')
+        if not entry.name.startswith('.') or entry.name in DERIVED
       )
 
   return retry.with_retries(folder, look)
 
 
 def _follow(entry: os.DirEntry) -> tuple[str, bool]:
-  """The real path, and whether it is a folder."""
+  """The real path, and whether it is a folder to look into."""
+  if entry.name in DERIVED:
+    return entry.path, False
   if not entry.is_symlink():
     return entry.path, entry.is_dir()
   try:

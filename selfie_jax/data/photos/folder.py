@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable
 from collections.abc import Iterator
+import functools
 import hashlib
 import logging
 import os
@@ -13,9 +13,9 @@ import numpy as np
 
 from selfie_jax import errors
 from selfie_jax.data import reading
-from selfie_jax.data import retry
 from selfie_jax.data import tf
 from selfie_jax.data import threads
+from selfie_jax.data.photos import files as files_lib
 from selfie_jax.data.photos import images
 from selfie_jax.data.photos import listing
 
@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 _CHUNK = 16  # files read at once
 _NAMED = 5  # so many classes are named in the log
+# Labels that programs write where there is none.
+_MISSING = ('nan', 'none', 'null', 'na', 'n/a', '<na>', '-1')
 _SHOWN, _LISTED = 3, 50  # unreadable images, in the log and in the metadata
 
 
@@ -35,6 +37,8 @@ class Folder:
     labels: int32, [size], -1 for unlabelled.
     class_names: one string for each label.
     metadata: what stays the same when the folder is moved.
+    fingerprint: what is another one when a file has changed. For it and for the
+      metadata the files are looked at; UserError if one is gone.
     skip_corrupt: True, images that cannot be decoded are left out.
     in_bucket: False.
   """
@@ -47,18 +51,25 @@ class Folder:
     self.labels = photos.labels(split)
     self.size = len(self.labels)
     self.class_names = photos.class_names
-    files = [entry.file for entry in photos.splits[split]]
-    digest = hashlib.sha256()
-    for file in files:
-      digest.update(os.fsencode(file) + b'\0')
-    digest.update(self.labels.tobytes())
-    self.metadata = {
+    entries = photos.splits[split]
+    self._files = [files_lib.printable(entry.file) for entry in entries]
+    self._paths = [entry.real for entry in entries]
+    names = b''.join(os.fsencode(entry.file) + b'\0' for entry in entries)
+    self._digest = _digest(names + self.labels.tobytes())
+
+  @functools.cached_property
+  def metadata(self) -> dict[str, object]:
+    sizes = [size for _, size, _ in self.fingerprint]
+    return {
       'images': self.size,
       'classes': self.class_names,
-      'files': digest.hexdigest()[:16],
+      'files': self._digest,
+      'sizes': _digest(repr(sizes).encode()),
     }
-    self._files = files
-    self._paths = [os.path.join(photos.root, file) for file in files]
+
+  @functools.cached_property
+  def fingerprint(self) -> list:
+    return reading.fingerprint(self._paths)
 
   def submit(self, positions: np.ndarray) -> reading.PendingRead:
     """Begins to read whole files; `result()` waits for them."""
@@ -79,11 +90,6 @@ class Folder:
     for chunk, pending in threads.prefetch(self.submit, chunks, 1):
       yield chunk, self.labels[chunk], pending.result()
 
-  def cached(self, key: list, make: Callable[[], retry.Arrays]) -> retry.Arrays:
-    """`make()`, stored in the cache folder until a file changes."""
-    paths = [os.path.abspath(path) for path in self._paths]
-    return reading.cached([*key, *paths], paths, make)
-
   def locate(self, position: int) -> str:
     """Which file an image is."""
     return self._files[position]
@@ -96,7 +102,7 @@ class Folder:
     """Their files, for JSON: the first, and a digest of the others."""
     files = [self._files[i] for i in positions.tolist()]
     if more := files[_LISTED:]:
-      digest = hashlib.sha256(repr(more).encode()).hexdigest()[:16]
+      digest = _digest(repr(more).encode())
       files = [*files[:_LISTED], f'... and {len(more)} more ({digest})']
     return files
 
@@ -134,6 +140,10 @@ def open_splits(dataset, needs_classes: bool) -> dict[str, Folder]:
   }
 
 
+def _digest(content: bytes) -> str:
+  return hashlib.sha256(content).hexdigest()[:16]
+
+
 def _plain(content: bytes) -> bytes:
   """images.plain; nothing, which is no image either, for a damaged one."""
   try:
@@ -158,6 +168,13 @@ def _check_classes(dataset, photos: listing.Listing) -> None:
       f' {", ".join(unknown[:_NAMED])} of its test images; classes have the'
       f' same names in {dataset.train_split} and {dataset.test_split}'
     )
+  if not any(entry.label for entry in photos.splits[dataset.test_split]):
+    raise errors.UserError(
+      f'No test image of {dataset.path} has a label. In a folder, sort them'
+      f' into {dataset.test_split}/CLASS/*.jpg, or move {dataset.test_split}/'
+      ' elsewhere, and a tenth of each class is held out; in a table, fill the'
+      ' column label'
+    )
 
 
 def _report(dataset, photos: listing.Listing) -> None:
@@ -177,7 +194,7 @@ def _report(dataset, photos: listing.Listing) -> None:
     (test >= 0).sum(),
     len(names),
     f' ({classes})' if names else '',
-    f'; other files, left out: {photos.others}' if photos.others else '',
+    f'; left out: {photos.others}' if photos.others else '',
   )
   for warning in [*photos.warnings, *_class_warnings(photos)]:
     logger.warning('%s: %s', dataset.path, warning)
@@ -191,6 +208,12 @@ def _class_warnings(photos: listing.Listing) -> Iterator[str]:
   for same in spellings.values():
     if len(same) > 1:
       yield f'the classes {" and ".join(same)} are taken for different ones'
+  missing = [repr(x) for x in photos.class_names if x.casefold() in _MISSING]
+  if missing:
+    yield (
+      f'{", ".join(missing)} is taken for a class; leave the label empty where'
+      ' there is none'
+    )
   counts = collections.Counter(
     entry.label for entries in photos.splits.values() for entry in entries
   )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import io
+import re
 import warnings
 
 import numpy as np
@@ -16,19 +17,25 @@ SUFFIXES = (
   '.avif',
 )  # fmt: skip
 _FORMATS = ('JPEG', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'AVIF')
-_ORIENTATION = 0x0112  # the EXIF tag
 _END_OF_JPEG = b'\xff\xd9'
-# Pillow refuses images of more than 179 million pixels, and warns of half.
-warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
+_PNG = b'\x89PNG\r\n\x1a\n'
+# Where a PNG may say its orientation. Pillow would decode all of it to know.
+_ORIENTING = b'eXIf', b'Raw profile type exif', b'XML:com.adobe.xmp'
+_HEIC = re.compile(rb'hei[cmsx]|hev[cmsx]')  # brands in the first box
+# The tags of TIFF and EXIF.
+_BITS, _PHOTOMETRIC, _ORIENTATION, _MAXIMA = 258, 262, 274, (341, 281)
+# Pillow's warnings name no file. Images of more than 179 million pixels are an
+# error, and of half of that a warning.
+warnings.filterwarnings('ignore', module=r'PIL\.')
 
 
 def plain(content: bytes) -> bytes:
   """An image file as TensorFlow decodes it right.
 
-  JPEG and PNG files stay as they are, unless EXIF says that the camera was
-  held on its side. All others are decoded by Pillow, turned upright, and given
-  out as BMP: TensorFlow knows neither TIFF, AVIF nor animated WebP, and reads
-  BMPs with a palette wrong. Of an animation, the first frame is taken;
+  JPEG and PNG files stay as they are, unless EXIF or XMP says that the camera
+  was held on its side. All others are decoded by Pillow, turned upright, and
+  given out as BMP: TensorFlow knows neither TIFF, AVIF nor animated WebP, and
+  reads BMPs with a palette wrong. Of an animation, the first frame is taken;
   transparency is dropped.
 
   Raises:
@@ -36,12 +43,19 @@ def plain(content: bytes) -> bytes:
       one; damaged JPEG and PNG data may pass.
   """
   stream = io.BytesIO(content)
-  with Image.open(stream, formats=_FORMATS) as image:
+  is_png = content.startswith(_PNG)
+  try:
+    opened = Image.open(stream, formats=_FORMATS)
+  except ValueError:
+    if is_png:  # its text or its colour profile is too long for Pillow
+      return content
+    raise
+  with opened as image:
+    if is_png and not any(name in content for name in _ORIENTING):
+      return content
     if image.format in ('JPEG', 'MPO', 'PNG') and _is_upright(image):
       # TensorFlow refuses them too, but its decoder writes to the terminal.
-      if image.format != 'PNG' and (
-        content.rfind(_END_OF_JPEG, stream.tell()) < 0
-      ):
+      if not is_png and content.rfind(_END_OF_JPEG, stream.tell()) < 0:
         raise ValueError('truncated: the end of the JPEG is missing')
       return content
     out = io.BytesIO()
@@ -60,6 +74,8 @@ def decode_error(
   """
   if not content:
     return 'empty'
+  if content[4:8] == b'ftyp' and _HEIC.search(content[8:64]):
+    return 'HEIC, which is not read: export it as JPEG'
   try:
     tf.io.decode_image(prepare(content), 3, expand_animations=False)
     return ''
@@ -83,21 +99,41 @@ def as_rgb(image: Image.Image) -> Image.Image:
   """An image upright and with 8 bits of red, green and blue.
 
   Raises:
-    ValueError: its pixels are floating-point numbers.
+    ValueError: its pixels are numbers of which none is known to be white.
   """
-  upright = ImageOps.exif_transpose(image)
-  if upright.mode.startswith('I'):
-    # Pillow would clip 16 bits to 8 where TensorFlow keeps the upper ones.
-    upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-  elif upright.mode == 'F':
+  if image.mode == 'F':
     raise ValueError('its pixels are floating-point numbers')
+  tags = getattr(image, 'tag_v2', {})
+  upright = image if _is_upright(image) else ImageOps.exif_transpose(image)
+  if upright.mode.startswith('I'):
+    upright = Image.fromarray(_as_8_bits(np.asarray(upright), image, tags))
   return upright.convert('RGB')
 
 
+def _as_8_bits(pixels: np.ndarray, image: Image.Image, tags) -> np.ndarray:
+  """Grey integers from 0 to the white that their file names: uint8."""
+  named = [tags[tag] for tag in _MAXIMA if tag in tags]
+  white = int(np.max(named[0])) if named else 0
+  if not named and image.mode != 'I':
+    white = 2 ** tags.get(_BITS, (16,))[0] - 1
+    if image.format == 'TIFF' and 0 < pixels.max() < white >> 4:
+      raise ValueError(
+        f'nearly black: its numbers of {white.bit_length()} bits reach'
+        f' {pixels.max()} only; save it with 8 bits, or with the tag'
+        ' MaxSampleValue'
+      )
+  if white < 1:
+    raise ValueError(
+      'its pixels are integers of which none is known to be white; save it'
+      ' with 8 bits'
+    )
+  pixels = np.clip(pixels, 0, white).astype(np.int64)
+  if tags.get(_PHOTOMETRIC) == 0:  # white is zero, and Pillow does not know
+    pixels = white - pixels
+  return (pixels * 256 // (white + 1)).astype(np.uint8)
+
+
 def _is_upright(image: Image.Image) -> bool:
-  # Asking for EXIF that is not in the header would decode a PNG.
-  if 'exif' not in image.info:
-    return True
   try:
     return image.getexif().get(_ORIENTATION, 1) in range(2)
   except Exception:  # damaged EXIF is no harm to the picture

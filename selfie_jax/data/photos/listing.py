@@ -22,24 +22,7 @@ LAYOUTS = (
 # Folders with such names are hardly classes.
 _SPLIT_NAMES = ('train', 'training', 'test', 'testing', 'val', 'valid',
                 'validation', 'eval')  # fmt: skip
-_NAMED = 3  # so many other files are named
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-  """An image.
-
-  Attributes:
-    file: its path below the root, with /, or an absolute one.
-    label: its class; '' for unlabelled.
-    split: its split; '' for none.
-    real: its path without links, by which it is known.
-  """
-
-  file: str
-  label: str
-  split: str
-  real: str = dataclasses.field(compare=False)
+_NAMED = 5  # so many kinds of other files are named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,15 +30,13 @@ class Listing:
   """The images of a data set, sorted by path.
 
   Attributes:
-    root: the folder that relative paths start at.
     splits: entries of the training and of the test split, by its name.
     class_names: the labels of both, sorted.
-    others: which other files the folder holds, '3 .heic, 1 .txt'.
+    others: what else the folder holds, '3 .heic, 1 .txt, 2 @eaDir'.
     warnings: what may be a mistake, a line each.
   """
 
-  root: str
-  splits: dict[str, list[Entry]]
+  splits: dict[str, list[files_lib.Entry]]
   class_names: list[str]
   others: str
   warnings: list[str]
@@ -84,11 +65,12 @@ def find(path: str, train_split: str, test_split: str) -> Listing:
   path = os.path.expanduser(path)
   kind = files_lib.kind(path)
   if kind == 'folder':
-    root = path
     entries, others = _list_folder(path, (train_split, test_split))
   elif kind == 'file' and path.lower().endswith('.csv'):
-    root = os.path.dirname(path)
-    entries, others = _read_table(path, train_split), ''
+    entries, skipped = tables.read(path, train_split)
+    others = f'{skipped} rows without a file' if skipped else ''
+    if not entries:
+      raise errors.UserError(f'{path} lists no image. {LAYOUTS}')
   else:
     raise errors.UserError(
       f'dataset.path={path} is neither a folder nor a .csv file on this'
@@ -116,23 +98,30 @@ def find(path: str, train_split: str, test_split: str) -> Listing:
   }
   if test_split not in chosen:
     both = chosen[train_split]
-    held_out = splits.hold_out({entry.file: entry.label for entry in both})
-    chosen = {
-      train_split: [entry for entry in both if entry.file not in held_out],
-      test_split: [entry for entry in both if entry.file in held_out],
-    }
+    # By the path below the folder of all: the same for a folder and a table.
+    start = len(os.path.commonpath([entry.real for entry in both]))
+    held_out = splits.hold_out(
+      {entry.real[start:].lstrip('/'): entry.label for entry in both}
+    )
+    chosen = {train_split: [], test_split: []}
+    for entry in both:
+      is_test = entry.real[start:].lstrip('/') in held_out
+      chosen[test_split if is_test else train_split].append(entry)
   if not all(chosen.values()):
     raise errors.UserError(
       f'{path} holds {len(once)} image(s), links not counted, too few to train'
       f' on some and test on others. {LAYOUTS}'
     )
   labels = {entry.label for entries in chosen.values() for entry in entries}
-  return Listing(root, chosen, sorted(labels - {''}), others, warnings)
+  return Listing(chosen, sorted(labels - {''}), others, warnings)
 
 
 def _choose_splits(
-  path: str, by_split: dict[str, list[Entry]], train_split: str, test_split: str
-) -> dict[str, list[Entry]]:
+  path: str,
+  by_split: dict[str, list[files_lib.Entry]],
+  train_split: str,
+  test_split: str,
+) -> dict[str, list[files_lib.Entry]]:
   """The training images and, if they are listed apart, those to test on."""
   named = set(by_split) - {''}
   chosen = [split for split in (train_split, test_split) if split in named]
@@ -147,15 +136,19 @@ def _choose_splits(
   return {split: by_split[split] for split in chosen}
 
 
-def _counted(by_split: dict[str, list[Entry]], names: Iterable[str]) -> str:
+def _counted(
+  by_split: dict[str, list[files_lib.Entry]], names: Iterable[str]
+) -> str:
   return ', '.join(
     f'{repr(name) if name else "no split"} ({len(by_split[name]):,} images)'
     for name in sorted(names)
   )
 
 
-def _list_folder(path: str, names: tuple[str, str]) -> tuple[list[Entry], str]:
-  """The images, and in words the other files.
+def _list_folder(
+  path: str, names: tuple[str, str]
+) -> tuple[list[files_lib.Entry], str]:
+  """The images, and in words what else is there.
 
   Split and class of an image are the first two folders that it lies in.
   Without folders of the splits' names, the first one is the class.
@@ -164,9 +157,14 @@ def _list_folder(path: str, names: tuple[str, str]) -> tuple[list[Entry], str]:
   suffixes = {file: posixpath.splitext(file)[1].lower() for file in files}
   chosen = [file for file in files if suffixes[file] in images.SUFFIXES]
   counts = collections.Counter(
-    suffixes[file] or file for file in files.keys() - set(chosen)
+    posixpath.basename(file)
+    if file.endswith(files_lib.DERIVED)
+    else suffixes[file] or file
+    for file in sorted(files.keys() - set(chosen))
   )
-  others = ', '.join(f'{n} {name}' for name, n in counts.most_common(_NAMED))
+  others = ', '.join(
+    f'{n} {files_lib.printable(name)}' for name, n in counts.most_common(_NAMED)
+  )
   if not chosen:
     raise errors.UserError(
       f'{path} holds no image ({others or "it is empty"}); images end in'
@@ -178,17 +176,6 @@ def _list_folder(path: str, names: tuple[str, str]) -> tuple[list[Entry], str]:
   for file in chosen:
     folders = file.split('/')[:-1]
     split = folders.pop(0) if has_splits and folders else ''
-    label = folders[0] if folders else ''
-    entries.append(Entry(file, label, split, files[file]))
+    label = files_lib.comparable(folders[0]) if folders else ''
+    entries.append(files_lib.Entry(file, label, split, files[file]))
   return entries, others
-
-
-def _read_table(path: str, train_split: str) -> list[Entry]:
-  """The rows of a CSV file; where `split` is empty, it is `train_split`."""
-  rows = tables.read(path)
-  if not rows:
-    raise errors.UserError(f'{path} lists no image. {LAYOUTS}')
-  return [
-    Entry(file, label, train_split if split == '' else split or '', real)
-    for file, label, split, real in rows
-  ]

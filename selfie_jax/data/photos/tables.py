@@ -1,6 +1,7 @@
 """Tables of images, as CSV files."""
 
 import collections
+from collections.abc import Sequence
 import io
 import os
 import posixpath
@@ -13,11 +14,11 @@ from selfie_jax.data.photos import files as files_lib
 _NAMED, _SHOWN = 3, 200  # so many files are named in an error, cut so long
 
 
-def read(path: str) -> list[tuple[str, str, str | None, str]]:
-  """File, label, split and real path of each row of a CSV file.
+def read(path: str, train_split: str) -> tuple[list[files_lib.Entry], int]:
+  """The images of a CSV file, and how many rows name none.
 
-  The file is as the table has it, normalised; label and split may be ''. The
-  split is None where the table has no such column.
+  An image's split is `train_split` where it is empty, and '' where the table
+  has no such column.
 
   Raises:
     UserError: it is no table of files and labels, or a file is missing or
@@ -63,28 +64,32 @@ def read(path: str) -> list[tuple[str, str, str | None, str]]:
         f'{path} cannot be read from line {line} on (a cell has several lines):'
         ' is a quote (") not closed there?'
       )
-  files = [posixpath.normpath(file or '.') for file in columns['file']]
-  real = _find_files(path, files)
-  return [
-    (file, label, split, real[file])
+  chosen = [
+    (posixpath.normpath(file), files_lib.comparable(label), split)
     for file, label, split in zip(
-      files,
+      columns['file'],
       columns['label'],
-      columns.get('split', [None] * len(files)),
+      [split or train_split for split in columns['split']]
+      if 'split' in columns
+      else [''] * len(rows),
       strict=True,
     )
+    if file
   ]
+  real = _find_files(path, [file for file, _, _ in chosen])
+  entries = [files_lib.Entry(*row, real[row[0]]) for row in chosen]
+  return entries, len(rows) - len(entries)
 
 
-def _find_files(path: str, files: list[str]) -> dict[str, str]:
+def _find_files(path: str, files: Sequence[str]) -> dict[str, str]:
   """Real paths of a table's files; UserError if one is missing or twice."""
   folder = os.path.dirname(path)
   progress = retry.Progress(
     f'Looking for the files of {path}', 'files', len(files)
   )
-  real = {}
+  real, listed = {}, {}
   for file in files:
-    place = os.path.join(folder, file)
+    place = files_lib.locate(os.path.join(folder, file), listed)
     real[file] = (
       os.path.realpath(place) if files_lib.kind(place) == 'file' else ''
     )

@@ -157,7 +157,7 @@ def test_one_process_looks_and_all_leave_out_what_it_says(photos, monkeypatch):
     return own_photos.open_sources(photos, **fields)
 
   for crop in ('pad', 'random_resized'):
-    bad.write_bytes(b'')
+    bad.write_bytes(bytes(len(content)))
     sent = []
 
     def primary(make, sent=sent):

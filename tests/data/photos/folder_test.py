@@ -149,6 +149,19 @@ def test_images_are_known_again_where_they_were_moved(
   (cat / '3.png').write_bytes(b'')
   assert "train left_out ([] -> ['train/cat/3.png'])" in refused()
   (cat / '3.png').write_bytes(content)
+  other = own_photos.encode(own_photos.pixels(seed=99), 'PNG') + b' '
+  (cat / '3.png').write_bytes(other)
+  assert 'train sizes (' in refused() and 'train files' not in refused()
+  # A run of a version that knew the names only goes on.
+  saved = (workdir / 'data.json').read_text()
+  old = json.loads(saved)
+  del old['train']['sizes']
+  (workdir / 'data.json').write_text(json.dumps(old))
+  run_metadata.check_data(
+    {'train': own_photos.open_sources(moved)[0].metadata}, workdir
+  )
+  (workdir / 'data.json').write_text(saved)
+  (cat / '3.png').write_bytes(content)
   os.rename(cat / '3.png', cat / '33.png')
   assert 'train files (' in refused() and 'train images' not in refused()
   os.rename(cat, moved / 'train' / 'fox')
@@ -160,13 +173,13 @@ def test_images_are_known_again_where_they_were_moved(
 
 def test_small_sets_are_decoded_once(photos, monkeypatch):
   """Until a file, its label or the size of the images is another."""
-  decoded, decode_images = [], decoding.decode_images
+  decoded, decode_images = [], decoding._decode_images
 
   def decode(reader, side):
     decoded.append(reader.name)
     return decode_images(reader, side)
 
-  monkeypatch.setattr(decoding, 'decode_images', decode)
+  monkeypatch.setattr(decoding, '_decode_images', decode)
   path = own_photos.partly_labelled(photos)
 
   def look(**fields):
@@ -190,3 +203,22 @@ def test_small_sets_are_decoded_once(photos, monkeypatch):
   path.write_text(text.replace('train/dog/0.png,dog', 'train/dog/0.png,cat'))
   _, relabelled, count = look()
   assert count == 1 and (relabelled != labels).sum() == 1
+
+
+def test_a_smaller_set_in_the_cache_is_made_again(photos, tmp_path):
+  own_photos.open_sources(photos)
+  for path in (tmp_path / 'cache').rglob('*.npz'):
+    arrays = dict(np.load(path))
+    np.savez(path, **{k: x[:4] for k, x in arrays.items()})
+  sources = own_photos.open_sources(photos)
+  assert [source.size for source in sources] == [60, 10]
+
+
+def test_both_splits_share_the_memory(photos):
+  gib = 32 * 32 * 3 / 2**30
+  for images, in_memory in (
+    (70, [True, True]), (69, [True, False]), (59, [False, True])
+  ):  # fmt: skip
+    fields = {'dataset.cache_gib': images * gib}
+    sources = own_photos.open_sources(photos, **fields)
+    assert [source.in_memory for source in sources] == in_memory

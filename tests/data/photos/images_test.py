@@ -1,10 +1,14 @@
 """Each kind of file is decoded as Pillow does it, upright."""
 
+import importlib
 import io
+import warnings
 
 import numpy as np
 import own_photos
+from PIL import ExifTags
 from PIL import Image
+from PIL import PngImagePlugin
 import pytest
 import tensorflow as tf
 
@@ -83,3 +87,119 @@ def test_plain_files_pass_untouched_and_damaged_exif_does_no_harm():
     own_photos.encode(own_photos.RGB, 'JPEG', exif=b'Exif\0\0nonsense'),
   ):
     assert images.plain(content) is content
+
+
+def _tiff(pixels, **tags):
+  """A TIFF of grey numbers with further tags."""
+  form = Image.fromarray(pixels)
+  return own_photos.encode(form, 'TIFF', tiffinfo={
+    getattr(ExifTags.Base, name): value for name, value in tags.items()
+  })  # fmt: skip
+
+
+GREY = own_photos.pixels()[..., 0]
+AS_RGB = np.repeat(GREY[..., None], 3, axis=2)
+
+
+@pytest.mark.parametrize('metadata', ['icc_profile', 'pnginfo'])
+def test_long_metadata_do_not_decide_about_pixels(metadata):
+  value = np.random.default_rng(0).bytes(2_000_000)
+  if metadata == 'pnginfo':
+    value = PngImagePlugin.PngInfo()
+    value.add_text('notes', 'x' * 2_000_000, zip=True)
+  content = own_photos.encode(own_photos.RGB, 'PNG', **{metadata: value})
+  assert images.decode_error(content) == ''
+  np.testing.assert_array_equal(_decode(content), own_photos.pixels())
+
+
+@pytest.mark.parametrize(
+  'content',
+  [
+    _tiff(np.uint16(GREY) * 16, MaxSampleValue=4095),
+    _tiff(np.int32(GREY), SMaxSampleValue=255),
+    _tiff(65535 - np.uint16(GREY) * 257, PhotometricInterpretation=0),
+  ],
+  ids=['12 bits', 'int32', 'white is zero'],
+)
+def test_integers_are_scaled_by_what_the_file_says(content):
+  np.testing.assert_array_equal(_decode(content), AS_RGB)
+
+
+@pytest.mark.parametrize(
+  'pixels, says',
+  [
+    (np.uint16(GREY) * 16, 'nearly black: its numbers of 16 bits reach'),
+    (np.int32(GREY), 'its pixels are integers of which none is known'),
+    (np.float32(GREY), 'its pixels are floating-point numbers'),
+  ],
+)
+def test_numbers_without_a_known_white_are_refused(pixels, says):
+  assert says in images.decode_error(_tiff(pixels))
+
+
+def test_twelve_bits_of_a_file_are_twelve():
+  """Pillow reads them and does not write them."""
+  content = _tiff(np.full((2, 4), 1000, np.uint16))
+  content = content.replace(
+    bytes([2, 1, 3, 0, 1, 0, 0, 0, 16]), bytes([2, 1, 3, 0, 1, 0, 0, 0, 12])
+  )
+  packed = bytes([0x80, 0x08, 0x00]) * 4  # 0x800 eight times
+  content = content.replace(b'\xe8\x03' * 8, packed + bytes(4))
+  assert (_decode(content) == 128).all()
+
+
+def _xmp():
+  text = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org'
+    '/1999/02/22-rdf-syntax-ns#"><rdf:Description xmlns:tiff="http://ns.adobe'
+    '.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+  )
+  info = PngImagePlugin.PngInfo()
+  info.add_itxt('XML:com.adobe.xmp', text, zip=True)
+  return {'PNG': {'pnginfo': info}, 'JPEG': {'xmp': text.encode()}}
+
+
+def _raw_profile():
+  exif = Image.Exif()
+  exif[0x0112] = 6
+  info = PngImagePlugin.PngInfo()
+  content = exif.tobytes().hex()
+  info.add_text('Raw profile type exif', f'\nexif\n{len(content)}\n{content}')
+  return {'PNG': {'pnginfo': info}}
+
+
+@pytest.mark.parametrize(
+  'form, settings',
+  [
+    ('PNG', _xmp()['PNG']),
+    ('JPEG', _xmp()['JPEG']),
+    ('PNG', _raw_profile()['PNG']),
+  ],
+)
+def test_a_file_and_its_opened_image_are_turned_alike(form, settings):
+  content = own_photos.encode(own_photos.RGB, form, quality=95, **settings)
+  turned = _decode(content)
+  with Image.open(io.BytesIO(content)) as image:
+    np.testing.assert_array_equal(np.asarray(images.as_rgb(image)), turned)
+  expected = own_photos.pixels()[::-1].swapaxes(0, 1)
+  assert turned.shape == expected.shape
+  assert np.abs(turned.astype(int) - expected).mean() < 8
+
+
+def test_heic_is_named_whatever_the_file_is_called():
+  content = b'\0\0\0\x18ftypheic\0\0\0\0mif1heic' + bytes(100)
+  assert images.decode_error(content).startswith('HEIC, which is not read')
+
+
+def test_pillows_warnings_are_silent():
+  exif = Image.Exif()
+  exif[0x0112] = 6
+  content = own_photos.encode(
+    own_photos.RGB.convert('P'), 'PNG', exif=exif, transparency=bytes(256)
+  )
+  with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter('always')
+    assert importlib.reload(images).decode_error(content) == ''
+    assert not caught
+    warnings.simplefilter('always')
+    assert images.decode_error(content) == '' and caught

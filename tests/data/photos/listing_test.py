@@ -28,8 +28,7 @@ def test_split_and_class_are_folders(photos, log_messages):
   assert test_source.labels.tolist() == [0] + [1] * 5 + [2] * 5
   assert (
     f'{photos}: 61 images to train on (60 of them labelled), 11 to test on '
-    '(11); 3 classes (bird, cat, dog); other files, left out: 1 .txt'
-    in log_messages.text
+    '(11); 3 classes (bird, cat, dog); left out: 1 .txt' in log_messages.text
   )
   assert log_messages.text.count('images to train on') == 1
 
@@ -118,6 +117,8 @@ def test_links_show_no_photo_twice(photos, log_messages):
     (['train/Cat/1.png', 'train/Cat/2.png'],
      "the classes 'Cat' and 'cat' are taken for different ones"),
     (['train/eel/1.png'], "1 classes have a single image: 'eel'"),
+    (['train/nan/1.png', 'train/-1/1.png'],
+     "'-1', 'nan' is taken for a class; leave the label empty where"),
   ],
 )  # fmt: skip
 def test_what_may_be_a_mistake_is_said(photos, log_messages, files, says):
@@ -162,7 +163,9 @@ def test_a_split_of_a_folder_without_splits_is_said(photos, log_messages):
     ('end.csv', 'finetune', 'EOF inside string starting at row 1): is a quo'),
     ('twins', 'pretrain', 'holds 3 image(s), links not counted, too few'),
     ('splits.csv', 'finetune', "'test'; it has 'dev' (1 images), 'train' (1 "),
-    ('unlabelled_test.csv', 'finetune', 'No test image has a label'),
+    ('unlabelled_test.csv', 'finetune', 'has a label. In a folder, sort the'),
+    ('flat', 'finetune', 'or move test/ elsewhere, and a tenth of each class'),
+    ('links.csv', 'finetune', 'lists 2 files twice: plain/1.png, linked/1.png'),
   ],
 )  # fmt: skip
 def test_mistakes_are_one_line_that_says_what_is_valid(
@@ -178,6 +181,7 @@ def test_mistakes_are_one_line_that_says_what_is_valid(
     'val/train/1.png', 'val/val/1.png', 'val/val/2.png',
     'training/training/cat/1.png', 'training/validation/cat/1.png',
     'extra/train/cat/1.png', 'extra/train/cat/2.png', 'extra/test/dog/1.png',
+    'flat/train/cat/1.png', 'flat/train/dog/1.png', 'flat/test/1.png',
   ):  # fmt: skip
     own_photos.save(tmp_path / name)
   own_photos.table(tmp_path / 'no_label.csv', 'file,class', 'plain/1.png,cat')
@@ -185,7 +189,7 @@ def test_mistakes_are_one_line_that_says_what_is_valid(
   own_photos.table(tmp_path / 'nothing.csv', 'file,label')
   (tmp_path / 'zero.csv').touch()
   own_photos.table(
-    tmp_path / 'missing.csv', 'file,label', 'a.jpg,', 'b.jpg,', 'c.jpg,', ','
+    tmp_path / 'missing.csv', 'file,label', *(f'{x}.jpg,' for x in 'abcd')
   )
   own_photos.table(
     tmp_path / 'twice.csv', 'file,label', 'plain/1.png,', './plain/1.png,x'
@@ -201,6 +205,10 @@ def test_mistakes_are_one_line_that_says_what_is_valid(
   )
   own_photos.table(
     tmp_path / 'end.csv', 'file,label,note', 'plain/1.png,a,"', *rows
+  )
+  (tmp_path / 'linked').symlink_to('plain')
+  own_photos.table(
+    tmp_path / 'links.csv', 'file,label', 'plain/1.png,a', 'linked/1.png,b'
   )
   (tmp_path / 'twins').mkdir()
   for split in ('train', 'test'):

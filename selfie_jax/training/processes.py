@@ -1,0 +1,63 @@
+"""What the processes of a job must have in common before the first step."""
+
+import os
+import secrets
+
+from etils import epath
+import jax
+import ml_collections
+
+from selfie_jax import config as config_lib
+from selfie_jax import distributed
+from selfie_jax import errors
+from selfie_jax.storage import workdir as workdir_lib
+
+# Where things are on a machine; the processes of a job may differ in them.
+MACHINE_FIELDS = {'init_from', 'dataset.data_dir', 'dataset.path'}
+
+
+def check_same_config(config: ml_collections.ConfigDict) -> None:
+  """Raises UserError, in all processes, if their configs differ."""
+  first, *others = distributed.gather(config_lib.flatten(config))
+  for process, other in enumerate(others, 1):
+    differing = [
+      f'{field} is {first.get(field)} in process 0 and {other.get(field)} in '
+      f'process {process}'
+      for field in sorted((first.keys() | other.keys()) - MACHINE_FIELDS)
+      if first.get(field) != other.get(field)
+    ]
+    if first['mode'] != other['mode']:
+      differing = [
+        f'mode is {first["mode"]} in process 0 and {other["mode"]} in process '
+        f'{process}'
+      ]
+    if differing:
+      raise errors.UserError(
+        f'the processes have different configs: {"; ".join(differing)}. Start '
+        'all of them again with the same flags'
+      )
+
+
+def check_shared(workdir: epath.Path) -> None:
+  """Raises UserError, in all processes, if one does not see the folder."""
+  if jax.process_count() == 1:
+    return
+  # A new name each time, for a network's disk may remember an old one.
+  name = distributed.broadcast_from_primary(
+    lambda: f'seen-{secrets.token_hex(8)}'
+  )
+  token = workdir / name
+  if distributed.is_primary():
+    with workdir_lib.writing(workdir):
+      token.touch()
+  distributed.gather(None)  # it is there now
+  seen = distributed.gather((os.fspath(workdir), token.exists()))
+  if distributed.is_primary():
+    token.unlink()
+  for process, (folder, is_seen) in enumerate(seen):
+    if not is_seen:
+      raise errors.UserError(
+        f'process {process} of the job does not see in {folder} what process 0 '
+        f'writes to {seen[0][0]}; give a --workdir that all of them share, on '
+        "a network's disk or in a bucket"
+      )

@@ -1,0 +1,91 @@
+"""A photo is one photo, however it is listed, linked or spelt."""
+
+import json
+import os
+import shutil
+
+import own_photos
+
+from selfie_jax.data.photos import listing
+from selfie_jax.inference import images
+
+
+def _held_out(path):
+  test = listing.find(str(path), 'train', 'test').splits['test']
+  return sorted(entry.real for entry in test)
+
+
+def test_a_folder_and_a_table_hold_out_the_same_images(photos, tmp_path):
+  """However the table spells them, from wherever."""
+  shutil.rmtree(photos / 'test')
+  files = [path.relative_to(tmp_path) for path in sorted(photos.rglob('*.png'))]
+  (tmp_path / 'linked').symlink_to(photos)
+  expected = _held_out(photos)
+  assert len(expected) == 6
+  for start in ('', f'{tmp_path}/', 'linked/../'):
+    rows = [f'{start}{file},{file.parent.name}' for file in files]
+    table = own_photos.table(tmp_path / 'mine.csv', 'file,label', *rows)
+    assert _held_out(table) == expected
+  assert _held_out(photos / 'train') == expected
+  assert _held_out(tmp_path / 'linked') == expected
+
+
+def test_unicode_forms_of_a_name_are_one(photos, tmp_path):
+  """Of a class, and of a file that a table names."""
+  composed, parted = 'caf\u00e9', 'cafe\u0301'
+  for name, label in ((composed, composed), (parted, parted)):
+    own_photos.save(photos / 'train' / label / f'{name}.png')
+  source, _ = own_photos.open_sources(photos)
+  assert source.class_names == [composed, 'cat', 'dog']
+  (photos / 'train' / composed / f'{composed}.png').unlink()
+  table = own_photos.table(
+    photos / 'mine.csv',
+    'file,label,split',
+    f'train/{parted}/{composed}.png,{parted},',
+    'train/cat/1.png,cat,',
+    f'test/cat/1.png,{composed},test',
+  )
+  os.rmdir(photos / 'train' / composed)
+  source, _ = own_photos.open_sources(table)
+  assert source.class_names == [composed, 'cat']
+  assert own_photos.decoded(source).shape == (2, 32, 32, 3)
+
+
+def test_names_that_are_not_utf8_are_escaped(photos):
+  odd = os.fsdecode(b'caf\xe9')
+  own_photos.save(photos / 'train' / odd / f'{odd}.png')
+  (photos / 'train' / odd / f'{odd}.jpg').write_bytes(b'')
+  source, _ = own_photos.open_sources(photos, **{'dataset.max_unreadable': 0.1})
+  assert source.class_names == ['caf\\xe9', 'cat', 'dog']
+  assert source.metadata['left_out'] == ['train/caf\\xe9/caf\\xe9.jpg']
+  json.dumps(source.metadata, ensure_ascii=False).encode()
+  table = own_photos.table(
+    photos / 'mine.csv',
+    'file,label',
+    'train/caf\\xe9/caf\\xe9.png,a',
+    'train/cat/1.png,a',
+  )
+  assert sum(x.size for x in own_photos.open_sources(table)) == 2
+
+
+def test_what_a_nas_puts_beside_the_photos_is_left_out(photos, log_messages):
+  for name in ('train/cat/@eaDir/0.png/SYNOPHOTO_THUMB_XL.jpg',
+               'test/@eaDir/1.jpg', '$RECYCLE.BIN/2.jpg', '__MACOSX/3.jpg',
+               '#recycle/4.jpg', 'train/.thumbnails/5.jpg'):  # fmt: skip
+    own_photos.save(photos / name)
+  (photos / 'lost+found').mkdir(mode=0)
+  sources = own_photos.open_sources(photos)
+  assert [source.size for source in sources] == [60, 10]
+  assert sources[0].class_names == ['cat', 'dog']
+  (line,) = (x for x in log_messages.text.splitlines() if 'left out: ' in x)
+  assert '2 @eaDir' in line and '$RECYCLE.BIN' in line
+  assert sorted(images.find(photos)) == sorted(
+    str(path.relative_to(photos)) for path in photos.glob('*/???/*.png')
+  )
+
+
+def test_rows_without_a_file_are_counted(photos, log_messages):
+  rows = [f'test/cat/{i}.png,cat' for i in range(5)]
+  table = own_photos.table(photos / 'mine.csv', 'file,label', *rows, ',', ',x')
+  assert sum(x.size for x in own_photos.open_sources(table)) == 5
+  assert 'left out: 2 rows without a file' in log_messages.text

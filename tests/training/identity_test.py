@@ -1,0 +1,243 @@
+"""What was changed by hand in a run's folder is not taken for the run's own."""
+
+import json
+import os
+import shutil
+
+import pytest
+import small_jobs
+
+from configs import cifar_probe
+from selfie_jax import errors
+from selfie_jax.data import batches as batches_lib
+from selfie_jax.inference import model as model_lib
+from selfie_jax.probes import probe
+from selfie_jax.storage import identity as identity_lib
+from selfie_jax.storage import workdir as workdir_lib
+from selfie_jax.training import train
+
+
+@pytest.fixture
+def half_done(finished, tmp_path):
+  """A copy of a pretraining as it was after its first checkpoint."""
+  folder = tmp_path / 'run'
+  shutil.copytree(finished('pretrain'), folder)
+  (folder / 'results.json').unlink()
+  shutil.rmtree(folder / 'checkpoints' / '6')
+  return folder
+
+
+def change_progress(path, change):
+  """Of a checkpoint, as if it had been saved so, without checksums."""
+  progress = json.loads(path.read_text())
+  change(progress)
+  for name in ('checksum', 'checksums'):
+    del progress[name]
+  path.write_text(json.dumps(progress))
+
+
+def forget_identity(folder):
+  """Leaves what earlier versions left, which knew no identity."""
+  (folder / 'run.json').unlink()
+  for path in folder.glob('checkpoints/*/progress/metadata'):
+    change_progress(path, lambda progress: progress.pop('identity'))
+  if (path := folder / 'results.json').exists():
+    results = json.loads(path.read_text())
+    del results['identity']
+    path.write_text(json.dumps(results))
+
+
+class Begun(Exception):
+  """A run asks for its first batch."""
+
+
+@pytest.fixture(autouse=True)
+def first_batch(finished, monkeypatch):
+  """Ends the runs of these tests before they compile anything."""
+  finished('pretrain'), finished('finetune')
+
+  def begin(*args, **kwargs):
+    raise Begun
+
+  monkeypatch.setattr(batches_lib, 'train_batches', begin)
+  return monkeypatch
+
+
+def run(folder, mode='pretrain', **fields):
+  config = small_jobs.small_job(mode)
+  config.update_from_flattened_dict(fields)
+  return train.train_and_evaluate(config, folder)
+
+
+def begins(folder, *args, **fields):
+  with pytest.raises(Begun):
+    run(folder, *args, **fields)
+
+
+def refuses(says, folder, *args, **fields):
+  before = sorted(path for path in folder.rglob('*'))
+  with pytest.raises(errors.UserError, match=says) as caught:
+    run(folder, *args, **fields)
+  assert '\n' not in str(caught.value)
+  assert sorted(path for path in folder.rglob('*')) == before
+
+
+def test_all_that_a_run_saves_has_its_identity(finished):
+  folder = finished('finetune')
+  identity = json.loads((folder / 'run.json').read_text())
+  assert identity.keys() == {'config', 'data', 'start'}
+  assert identity['start'] == 'random'
+  results = json.loads((folder / 'results.json').read_text())
+  assert results['identity'] == identity
+  for path in folder.glob('checkpoints/*/progress/metadata'):
+    assert json.loads(path.read_text())['identity'] == identity
+
+
+def test_a_checkpoint_of_another_seed_is_refused(half_done):
+  """As if copied there: another seed's differs in its numbers only."""
+  config = small_jobs.small_job('pretrain')
+  config.seed = 1
+  workdir = workdir_lib.run_path(half_done)
+  (half_done / 'run.json').rename(half_done / 'kept')
+  other = identity_lib.identify(config, workdir)
+  (half_done / 'kept').rename(half_done / 'run.json')
+  [path] = half_done.glob('checkpoints/3/progress/metadata')
+  change_progress(path, lambda progress: progress['identity'].update(other))
+  refuses('checkpoints/3 is of a run with another config', half_done)
+
+
+def test_the_best_checkpoint_has_to_be_the_runs_own_too(finished, tmp_path):
+  folder = tmp_path / 'run'
+  shutil.copytree(finished('finetune'), folder)
+  (folder / 'results.json').unlink()
+
+  def make_first_best(progress):
+    for row in progress['history']:
+      if row['part'] == 'validation':
+        row['accuracy'] = 1 / row['step']
+
+  for step, change in (
+    (6, make_first_best),
+    (3, lambda progress: progress['identity'].update(data='other')),
+  ):
+    path = folder / f'checkpoints/{step}/progress/metadata'
+    change_progress(path, change)
+  refuses('checkpoints/3 is of a run with another data', folder, 'finetune')
+
+
+def test_without_config_json_the_rest_says_which_run_it_is(half_done, finished):
+  (half_done / 'config.json').unlink()
+  rate = {'optimizer.learning_rate': 0.3}
+  refuses('run.json is of a run with another config', half_done, **rate)
+  (half_done / 'run.json').unlink()
+  refuses('checkpoints/3 is of a run with another config', half_done, **rate)
+  (half_done / 'data.json').unlink()
+  begins(half_done)
+  for name in ('config.json', 'data.json', 'run.json'):
+    was, is_now = finished('pretrain') / name, half_done / name
+    assert is_now.read_text() == was.read_text()
+
+
+def test_an_edited_config_or_data_json_is_refused(half_done):
+  for name, old, new, says in (
+    ('config.json', '"seed": 0', '"seed": 1', r'seed \(1 -> 0\)'),
+    ('data.json', '"images": 300', '"images": 299', 'another data'),
+  ):
+    text = (half_done / name).read_text()
+    assert old in text
+    (half_done / name).write_text(text.replace(old, new))
+    refuses(says, half_done)
+    if name == 'config.json':
+      refuses('run.json is of a run with another config', half_done, seed=1)
+    (half_done / name).write_text(text)
+
+
+def test_results_of_another_job_are_refused(finished, tmp_path):
+  folder = tmp_path / 'run'
+  shutil.copytree(finished('finetune'), folder)
+  for name in ('config.json', 'run.json'):
+    (folder / name).unlink()
+  refuses('results.json is of a run with another config', folder)
+  assert run(folder, 'finetune') == json.loads(
+    (finished('finetune') / 'results.json').read_text()
+  )
+
+
+def test_runs_of_earlier_versions_are_known_by_config_json(
+  half_done, finished, tmp_path, log_messages
+):
+  done = tmp_path / 'done'
+  shutil.copytree(finished('pretrain'), done)
+  for folder, name in ((half_done, 'checkpoints/3'), (done, 'results.json')):
+    forget_identity(folder)
+    config = (folder / 'config.json').read_text()
+    (folder / 'config.json').unlink()
+    refuses(f'{name} does not say of which run it is', folder)
+    (folder / 'config.json').write_text(config)
+  begins(half_done)
+  assert 'Continuing from step 3 of 6' in log_messages.text
+  run(done)
+  assert f'{done} is finished' in log_messages.text
+
+
+def test_a_run_of_a_later_version_is_refused_by_all_that_use_it(
+  half_done, tmp_path
+):
+  config = json.loads((half_done / 'config.json').read_text())
+  config['model']['later'] = True
+  (half_done / 'config.json').write_text(json.dumps(config))
+  probing = cifar_probe.get_config('tiny')
+  probing.init_from = str(half_done)
+  for use in (
+    lambda: run(half_done),
+    lambda: run(tmp_path / 'tuned', 'finetune', init_from=str(half_done)),
+    lambda: probe.run(probing, tmp_path / 'probed'),
+    lambda: model_lib.load(half_done),
+  ):
+    with pytest.raises(
+      errors.UserError, match='model.later=True, which'
+    ) as said:
+      use()
+    assert '\n' not in str(said.value)
+
+
+def test_weights_that_a_run_began_with_have_to_be_the_same(
+  half_done, finished, tmp_path
+):
+  """An unfinished pretraining goes on while its finetuning is killed."""
+  begun = {'init_from': str(half_done)}
+
+  folder = tmp_path / 'finetuning'
+  begins(folder, 'finetune', **begun)
+  start = json.loads((folder / 'run.json').read_text())['start']
+  assert start.startswith('step 3, weights ')
+  last = 'checkpoints/6'
+  shutil.copytree(finished('pretrain') / last, half_done / last)
+  refuses(
+    f'was started from {start} .* now has step 6, weights .*--workdir=',
+    folder,
+    'finetune',
+    **begun,
+  )
+  shutil.rmtree(half_done / last)
+  begins(folder, 'finetune', **begun)
+  assert json.loads((folder / 'run.json').read_text())['start'] == start
+
+
+def test_a_folder_renamed_while_its_run_is_in_it(tmp_path, first_batch):
+  first_batch.undo()
+  real, old, new = batches_lib.train_batches, tmp_path / 'old', tmp_path / 'new'
+
+  def renaming(*args, **kwargs):
+    for i, batch in enumerate(real(*args, **kwargs)):
+      if i == 1:
+        old.rename(new)
+      yield batch
+
+  first_batch.setattr(batches_lib, 'train_batches', renaming)
+  with pytest.raises(errors.UserError, match=f'{old} was .*--workdir=') as said:
+    run(old)
+  assert '\n' not in str(said.value)
+  assert not old.exists()
+  assert (new / 'config.json').exists() and (new / 'run.json').exists()
+  assert not os.listdir(new / 'checkpoints')
