@@ -180,7 +180,7 @@ def _check(plan: plan_lib.Plan, job: plan_lib.Job, row: Row, place: str):
 def _read(folder: str, name: str) -> Any:
   """What a JSON file of a run holds; None if it is not there."""
   remedy = f'delete {folder} to have the job run again'
-  kind = list if name == 'history.json' else dict
+  kind = {'history.json': list, PRETRAINING: str}.get(name, dict)
   return workdir_lib.read_json(epath.Path(folder) / name, remedy, kind)
 
 
