@@ -59,8 +59,9 @@ def read(plan: plan_lib.Plan, path: epath.Path | None = None) -> pd.DataFrame:
   def extended(jobs: list[plan_lib.Job]) -> pd.DataFrame:
     for job in jobs:
       row = {} if job.needs_rate else stored.get(job.name) or _read_run(job)
-      place = path if job.name in stored else job.folder
-      _check(plan, job, row, f'{place}: {job.name}')
+      is_stored = job.name in stored
+      place = f'{path}: {job.name}' if is_stored else job.folder
+      _check(plan, job, row, place)
       rows.append(_describe(job, row))
     return pd.DataFrame(rows).astype(dict.fromkeys(_METRICS, float))
 
@@ -179,7 +180,7 @@ def _check(plan: plan_lib.Plan, job: plan_lib.Job, row: Row, place: str):
 def _read(folder: str, name: str) -> Any:
   """What a JSON file of a run holds; None if it is not there."""
   remedy = f'delete {folder} to have the job run again'
-  kind = list if name == 'history.json' else dict
+  kind = {'history.json': list, PRETRAINING: str}.get(name, dict)
   return workdir_lib.read_json(epath.Path(folder) / name, remedy, kind)
 
 
