@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent import futures
 import dataclasses
 import functools
+import itertools
 import logging
 import os
 from typing import Any
@@ -31,6 +32,7 @@ _SECONDS = 60  # a bucket that takes longer to answer has failed
 _LAST_SECONDS = 10  # the same at the end of the process
 # Ranges of a file that lie so close are read together, up to so many bytes.
 _GAP, _LONGEST = 1 << 16, 1 << 23
+_CHUNK = 16  # files that a thread looks at
 
 pool = threads.Pool(THREADS)
 
@@ -161,7 +163,13 @@ def cached(
 
 def fingerprint(paths: Sequence[str]) -> list[tuple[str, int, int]]:
   """Path, bytes and time of each file; UserError if one is gone."""
-  return list(pool.map(lambda x: retry.with_retries(x, _stat, x), paths))
+
+  def look(start: int) -> list[tuple[str, int, int]]:
+    some = paths[start : start + _CHUNK]
+    return [retry.with_retries(path, _stat, path) for path in some]
+
+  chunks = pool.map(look, range(0, len(paths), _CHUNK))
+  return list(itertools.chain.from_iterable(chunks))
 
 
 def _stat(path: str) -> tuple[str, int, int]:

@@ -89,10 +89,11 @@ def _find_files(path: str, files: Sequence[str]) -> dict[str, str]:
   )
   real, listed = {}, {}
   for file in files:
-    place = files_lib.locate(os.path.join(folder, file), listed)
-    real[file] = (
-      os.path.realpath(place) if files_lib.kind(place) == 'file' else ''
-    )
+    place = os.path.join(folder, file)
+    if (kind := files_lib.kind(place)) != 'file':
+      place = files_lib.locate(place, listed)
+      kind = files_lib.kind(place)
+    real[file] = os.path.realpath(place) if kind == 'file' else ''
     progress.add(1)
   missing = [file for file in real if not real[file]]
   counts = collections.Counter(real[file] for file in files)
