@@ -42,7 +42,7 @@ def run_path(workdir: str | os.PathLike[str]) -> epath.Path:
   """
   text = os.fspath(workdir)
   if '://' not in text:
-    return _LocalPath(os.path.abspath(text))
+    return _LocalPath(os.path.abspath(os.path.expanduser(text)))
   if glob.has_magic(text):
     raise errors.UserError(
       f'{text} is not valid in a bucket; give a name without [, * and ?'

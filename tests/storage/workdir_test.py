@@ -69,6 +69,11 @@ def test_bucket_is_not_made_absolute(monkeypatch):
   assert str(workdir_lib.run_path('run')) == os.path.abspath('run')
 
 
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  assert str(workdir_lib.run_path('~/runs/x')) == f'{tmp_path}/runs/x'
+
+
 def test_names_that_are_patterns(tmp_path):
   run = workdir_lib.run_path(tmp_path / 'lr=[0.1]')
   (run / 'a').mkdir(parents=True)
