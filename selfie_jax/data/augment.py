@@ -112,9 +112,9 @@ def decode_padded_crop(
   return tf.cond(flip, lambda: tf.reverse(image, [1]), lambda: image)
 
 
-def full_shape(encoded: tf.Tensor) -> tf.Tensor:
-  """Decodes all of an image for its shape alone: int32, [3]."""
-  return tf.shape(_decode(encoded))
+def brightest(encoded: tf.Tensor) -> tf.Tensor:
+  """The largest number in an image: uint8, scalar."""
+  return tf.reduce_max(_decode(encoded))
 
 
 def decode_random_crop(

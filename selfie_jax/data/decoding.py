@@ -28,7 +28,7 @@ pool = threads.Pool(2)  # makes batches; TensorFlow has threads of its own
 _CACHED_GIB = 0.5  # decoded sets up to this are stored in the cache folder
 # What their pixels come from. The number is ours: raise it with a change of
 # augment.decode_eval or of photos.images.
-_DECODERS = 2, data_lib.tensorflow_version(), PIL.__version__
+_DECODERS = 3, data_lib.tensorflow_version(), PIL.__version__
 
 
 class Decoder:
@@ -146,13 +146,18 @@ def decode_images(reader, side: int) -> retry.Arrays:
   return retry.cached(key, make, fits)
 
 
-def find_corrupt(reader) -> np.ndarray:
-  """Positions of the images that cannot be decoded, int64; cached."""
+def find_corrupt(reader) -> retry.Arrays:
+  """What decoding all images tells, as they are; cached.
+
+  Returns:
+    'unreadable', the positions of those that cannot be decoded, int64, and
+    'brightest', the largest of the numbers of each of the others, uint8.
+  """
   return retry.cached(
-    ['corrupt', *reader.fingerprint],
+    ['brightest', *reader.fingerprint],
     functools.partial(_find_corrupt, reader),
-    lambda found: (found['corrupt'] < reader.size).all(),
-  )['corrupt']
+    lambda x: x['brightest'].size + x['unreadable'].size == reader.size,
+  )
 
 
 def _decode_images(reader, side: int) -> retry.Arrays:
@@ -180,7 +185,11 @@ def _find_corrupt(reader) -> retry.Arrays:
     reader.size,
     reader.name,
   )
-  is_corrupt = np.ones(reader.size, bool)
-  for positions, _, _ in Decoder(reader, augment.full_shape).all_images():
+  is_corrupt, brightest = np.ones(reader.size, bool), []
+  for positions, _, some in Decoder(reader, augment.brightest).all_images():
     is_corrupt[positions] = False
-  return {'corrupt': np.flatnonzero(is_corrupt)}
+    brightest.append(some)
+  return {
+    'unreadable': np.flatnonzero(is_corrupt),
+    'brightest': np.concatenate(brightest),
+  }

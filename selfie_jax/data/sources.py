@@ -23,6 +23,8 @@ from selfie_jax.data import tf
 from selfie_jax.data import threads
 from selfie_jax.data.photos import folder
 
+_SAMPLE = 64  # images that are looked at, whether they are black
+
 
 @dataclasses.dataclass(frozen=True)
 class BatchSpec:
@@ -99,7 +101,19 @@ class Source:
     """Positions among all images of those that cannot be decoded, sorted."""
     if not self._reader.skip_corrupt:
       return np.empty(0, np.int64)
-    return self._decoded['unreadable'] if self.in_memory else self._corrupt
+    found = self._decoded if self.in_memory else self._found
+    return found['unreadable']
+
+  @property
+  def is_nearly_black(self) -> bool:
+    """Whether most of people's first images have nothing above 15 of 255."""
+    if not self._reader.skip_corrupt:
+      return False
+    if self.in_memory:
+      brightest = self._decoded['images'][:_SAMPLE].max((1, 2, 3))
+    else:
+      brightest = self._found['brightest'][:_SAMPLE]
+    return bool(np.median(brightest) < 16)
 
   @property
   def metadata(self) -> dict[str, object]:
@@ -229,8 +243,8 @@ class Source:
     return found | {'unreadable': unreadable}
 
   @functools.cached_property
-  def _corrupt(self) -> np.ndarray:
-    """Positions of the images on the disk that cannot be decoded, int64."""
+  def _found(self) -> retry.Arrays:
+    """What decoding the images on the disk once has told."""
     return distributed.broadcast_from_primary(
       lambda: decoding.find_corrupt(self._reader)
     )

@@ -50,6 +50,21 @@ def test_damaged_images_are_left_out_and_named(photos, log_messages, crop):
 
 
 @own_photos.CROPS
+def test_a_set_that_is_nearly_black_is_warned_of(photos, log_messages, crop):
+  """As of 12 bits stored as 16, of which the upper 8 are taken."""
+  fields = {'augment.crop': crop}
+  own_photos.open_sources(photos, **fields)
+  assert 'nearly black' not in log_messages.text
+  for i in range(30):
+    for label in ('cat', 'dog'):
+      dark = own_photos.pixels(seed=i) // 16
+      own_photos.save(photos / 'train' / label / f'{i}.png', dark)
+  own_photos.open_sources(photos, **fields)
+  (line,) = (x for x in log_messages.text.splitlines() if 'nearly black' in x)
+  assert f'The images of {photos} train are' in line and 'as 16' in line
+
+
+@own_photos.CROPS
 def test_a_truncated_jpeg_is_said_in_words_and_once(
   photos, log_messages, crop, capfd
 ):
