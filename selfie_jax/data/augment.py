@@ -109,7 +109,8 @@ def decode_padded_crop(
     if border == 'zero':
       image *= tf.cast(_is_inside(rows, size), tf.uint8)[:, None, None]
     image = _shift_columns(image, offset[1] - padding, border)
-  return tf.cond(flip, lambda: tf.reverse(image, [1]), lambda: image)
+  image = tf.cond(flip, lambda: tf.reverse(image, [1]), lambda: image)
+  return tf.ensure_shape(image, [size, size, 3])
 
 
 def brightest(encoded: tf.Tensor) -> tf.Tensor:

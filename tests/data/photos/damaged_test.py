@@ -15,8 +15,8 @@ import pytest
 from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
+from selfie_jax.data import decoding
 from selfie_jax.data import retry
-from selfie_jax.data.photos import folder
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
@@ -113,7 +113,7 @@ def test_damage_is_looked_for_once_and_again_after_a_change(
   bad.write_bytes(b'')
   assert own_photos.open_sources(photos, **fields)[0].size == 59
   with monkeypatch.context() as patch:
-    patch.setattr(folder.Folder, 'in_order', None)
+    patch.setattr(decoding, '_decode_all', None)
     assert own_photos.open_sources(photos, **fields)[0].size == 59
   bad.write_bytes(own_photos.EXACT['rgb.png'])
   assert own_photos.open_sources(photos, **fields)[0].size == 60
