@@ -4,7 +4,6 @@ import os
 import pathlib
 import re
 import shutil
-import subprocess
 import sys
 
 import numpy as np
@@ -212,7 +211,9 @@ def test_a_file_that_is_damaged_later_is_named(photos):
     list(batches_lib.train_batches(source, None, config, 0))
 
 
-def test_the_shrinking_of_the_documents_leaves_bad_photos_out(tmp_path):
+def test_the_shrinking_of_the_documents_leaves_bad_photos_out(
+  tmp_path, monkeypatch, capsys
+):
   text = (ROOT / 'docs' / 'own_images.md').read_text()
   code = re.search(r"python - photos small <<'EOF'\n(.*?)\nEOF", text, re.S)[1]
   own_photos.save(
@@ -221,13 +222,9 @@ def test_the_shrinking_of_the_documents_leaves_bad_photos_out(tmp_path):
   own_photos.save(tmp_path / 'photos' / 'a' / '2.png')
   own_photos.bad_files(tmp_path / 'photos' / 'b')
   (tmp_path / 'photos' / 'b' / '._2.png').write_bytes(b'of macOS')
-  done = subprocess.run(
-    [sys.executable, '-c', code, 'photos', 'small'],
-    cwd=tmp_path,
-    text=True,
-    capture_output=True,
-    check=True,
-  )
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, 'argv', ['-', 'photos', 'small'])
+  exec(code, {})
   made = sorted((tmp_path / 'small').rglob('*.*'))
   assert [str(path.relative_to(tmp_path / 'small')) for path in made] == [
     'a/1.JPEG',
@@ -236,4 +233,4 @@ def test_the_shrinking_of_the_documents_leaves_bad_photos_out(tmp_path):
   ]
   with Image.open(made[0]) as image:
     assert image.size == (341, 512)
-  assert done.stdout.count('left out: photos/b/') == 4
+  assert capsys.readouterr().out.count('left out: photos/b/') == 4
