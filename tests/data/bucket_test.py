@@ -72,7 +72,14 @@ def _assert_equal(first, second):
       np.testing.assert_array_equal(one[name], other[name])
 
 
-@pytest.mark.parametrize('read_ahead, block', [(1, 1), (200, 16), (5_000, 1)])
+@pytest.mark.parametrize(
+  'read_ahead, block',
+  [
+    pytest.param(1, 1, marks=pytest.mark.slow),
+    (200, 16),
+    pytest.param(5_000, 1, marks=pytest.mark.slow),
+  ],
+)
 def test_batches_are_those_of_the_disk(served, bucket, block, read_ahead):
   fields = {'dataset.shuffle_block': block}
   expected = _batches(_config(served[1], **fields))

@@ -206,13 +206,3 @@ def _class_warnings(photos: listing.Listing) -> Iterator[str]:
       f'{", ".join(missing)} is taken for a class; leave the label empty where'
       ' there is none'
     )
-  counts = collections.Counter(
-    entry.label for entries in photos.splits.values() for entry in entries
-  )
-  single = [repr(name) for name in photos.class_names if counts[name] == 1]
-  if single:
-    yield (
-      f'{len(single)} classes have a single image: '
-      + ', '.join(single[:_NAMED])
-      + (' ...' if single[_NAMED:] else '')
-    )
