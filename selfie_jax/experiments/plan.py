@@ -131,7 +131,8 @@ class Plan:
 
   `seeds` and `tune_seeds` are numbers of runs, one for each of `fractions`; an
   empty `grid` leaves all runs the config's learning rate. `fields` are those of
-  all finetuning jobs, `pretrain_fields` those of the pretraining.
+  all finetuning jobs, `pretrain_fields` those of the pretrainings, as many as
+  `pretrain_seeds`; `pretrained` is the first of them.
 
   Raises:
     UserError: a field may not be set, or a field or its value is not valid.
@@ -147,6 +148,7 @@ class Plan:
   pretrain_fields: Fields = ()
   workdir: str = ''
   pretrained: str = ''
+  pretrain_seeds: int = 1
 
   def __post_init__(self):
     own = {'mode', 'seed', 'init_from', 'label_fraction', 'model.name'}
@@ -173,18 +175,23 @@ class Plan:
     return f'{self.experiment}_{self.variant}'.rstrip('_')
 
   def pretrainings(self) -> list[Job]:
-    """The default; in an ablation also one for each other choice."""
+    """One a seed; in an ablation also one for each other choice."""
     folder = self.pretrained or f'{self.workdir}/pretrain'
     file, fields = self._file('pretrain'), self.pretrain_fields
     jobs = [Job('pretrain', 'pretrain', folder, file, fields)]
+
+    def add(name: str, field: str, value: object, choice: str = '') -> None:
+      folder, changed = f'{self.workdir}/{name}', (*fields, (field, str(value)))
+      jobs.append(Job(name, 'pretrain', folder, file, changed, choice))
+
+    for seed in range(1, self.pretrain_seeds):
+      add(f'pretrain_start{seed}', 'seed', seed)
     config = read_config(file, fields)
     for field, values in CHOICES.items() if self.spec.is_ablation else ():
       for value in values:
         if value != config[field]:
           name = f'pretrain_{field.split(".")[-1]}-{value}'.lower()
-          changed = (*fields, (field, str(value)))
-          folder, choice = f'{self.workdir}/{name}', f'{field}={value}'
-          jobs.append(Job(name, 'pretrain', folder, file, changed, choice))
+          add(name, field, value, f'{field}={value}')
     return jobs
 
   def tunings(self) -> list[Job]:
@@ -211,7 +218,8 @@ class Plan:
       for start in starts
       for fraction, seeds in zip(self.fractions, self.seeds, strict=True)
       for group in self.spec.groups
-      if seed < seeds
+      # What starts from random weights has no pretraining.
+      if seed < seeds and (start is starts[0] or group[0] == 'selfie')
     ]
 
   def _file(self, mode: str) -> str:
@@ -220,7 +228,7 @@ class Plan:
   def _finetuning(self, stage, start, group, fraction, seed, rate) -> Job:
     arm, network = group
     name = f'{arm}_{network}_{100 * fraction:g}pct_seed{seed}'
-    name += start.name.removeprefix('pretrain')  # the choice of an ablation
+    name += start.name.removeprefix('pretrain')  # its seed or choice
     if stage == 'tune':
       name = f'tune_{name}_rate{rate:g}'
     fields = dict(self.fields)
