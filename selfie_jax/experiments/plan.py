@@ -1,10 +1,8 @@
 """The paper's experiments as data, and the jobs that each consists of."""
 
 import dataclasses
-import functools
 import pathlib
 
-from selfie_jax import config as config_lib
 from selfie_jax import errors
 from selfie_jax import job_flags
 
@@ -116,15 +114,6 @@ class Job:
     ]
 
 
-@functools.cache
-def read_config(file: str, fields: Fields = ()) -> dict[str, object]:
-  """The flat config of a job, or UserError, checked as main.py does."""
-  changed = [f'--config.{field}={value}' for field, value in fields]
-  return config_lib.flatten(
-    job_flags.read([f'--config={ROOT}/{file}', *changed])
-  )
-
-
 @dataclasses.dataclass(frozen=True)
 class Plan:
   """What the flags of reproduce.py ask for.
@@ -159,7 +148,7 @@ class Plan:
         'other fields (seeds: --seeds=5, fractions: --fractions=0.05,0.08, '
         'learning rates: --grid=0.03,0.1 with --tune)'
       )
-    config = read_config(self._file('finetune'), self.fields)
+    config = job_flags.read_flat(self._file('finetune'), self.fields)
     if self.grid and not config['validation_fraction']:
       raise errors.UserError(
         '--tune chooses on the validation split, and there is none with '
@@ -186,7 +175,7 @@ class Plan:
 
     for seed in range(1, self.pretrain_seeds):
       add(f'pretrain_start{seed}', 'seed', seed)
-    config = read_config(file, fields)
+    config = job_flags.read_flat(file, fields)
     for field, values in CHOICES.items() if self.spec.is_ablation else ():
       for value in values:
         if value != config[field]:
@@ -227,13 +216,12 @@ class Plan:
 
   def _finetuning(self, stage, start, group, fraction, seed, rate) -> Job:
     arm, network = group
-    name = f'{arm}_{network}_{100 * fraction:g}pct_seed{seed}'
-    name += start.name.removeprefix('pretrain')  # its seed or choice
+    suffix = start.name.removeprefix('pretrain')  # its seed or choice
+    name = f'{arm}_{network}_{100 * fraction:g}pct_seed{seed}{suffix}'
     if stage == 'tune':
       name = f'tune_{name}_rate{rate:g}'
-    fields = dict(self.fields)
-    fields |= {'model.name': network, 'label_fraction': f'{fraction:g}'}
-    fields['seed'] = str(seed)
+    fields = dict(self.fields) | {'model.name': network, 'seed': str(seed)}
+    fields['label_fraction'] = f'{fraction:g}'
     if rate is not None:
       fields['optimizer.learning_rate'] = f'{rate:g}'
     if arm == 'selfie':
