@@ -64,6 +64,9 @@ def finish(job: plan_lib.Job, weights: str | None = 'ab12') -> pathlib.Path:
   }
   (folder / 'history.json').write_text(json.dumps(history))
   (folder / 'results.json').write_text(json.dumps(results))
+  if job.start:
+    start = f'step 6, weights {results_lib.fingerprint(job.start.folder)}'
+    (folder / 'run.json').write_text(json.dumps({'start': start}))
   return folder
 
 

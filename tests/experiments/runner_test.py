@@ -27,7 +27,8 @@ time.sleep(600)
 """
 
 
-def test_each_may_take_its_time_to_save(tmp_path, monkeypatch):
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+def test_each_may_take_its_time_to_save(number, tmp_path, monkeypatch):
   """Two at a time; the processes only wait and stop, as main.py does."""
   made_up_runs.replace_main(monkeypatch, SLOW_TO_SAVE)
   plan = made_up_runs.digits_plan(tmp_path)
@@ -36,13 +37,13 @@ def test_each_may_take_its_time_to_save(tmp_path, monkeypatch):
   def tell():
     while len([*tmp_path.glob('*/begun')]) < 2:
       time.sleep(0.05)
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), number)
 
   threading.Thread(target=tell, daemon=True).start()
   running = runner.Runner(plan, parallel=2)
   with pytest.raises(errors.Preempted):
     running.run()
-  assert running.signal == signal.SIGTERM
+  assert running.signal == number
   assert len([*tmp_path.glob('*/saved')]) == 2
   assert len([*tmp_path.glob('*/begun')]) == 2
 
@@ -76,6 +77,19 @@ def test_stopped_from_elsewhere_all_stop(tmp_path, monkeypatch):
   with pytest.raises(errors.Preempted):
     one.run()
   assert not one.failures and not (tmp_path / 'pretrain/failure.json').exists()
+
+
+def test_what_may_pass_is_tried_three_times(tmp_path, monkeypatch):
+  program = """
+import pathlib, sys
+with open(sys.argv[1] + '/tries', 'a') as file: file.write('x')
+sys.exit(75)
+"""
+  made_up_runs.replace_main(monkeypatch, program)
+  one = runner.Runner(made_up_runs.digits_plan(tmp_path), stage='pretrain')
+  one.run()
+  assert (tmp_path / 'pretrain' / 'tries').read_text() == 'xxx'
+  assert one.failures == {'pretrain': 'no output'}
 
 
 def test_cells_of_a_pretraining_that_failed_are_not_run(tmp_path, monkeypatch):
