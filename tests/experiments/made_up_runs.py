@@ -1,11 +1,13 @@
 """Folders of finished runs as reproduce.py finds them, without running any."""
 
+import functools
 import json
 import pathlib
 
 from selfie_jax import job_flags
 from selfie_jax.experiments import plan as plan_lib
 from selfie_jax.experiments import results as results_lib
+from selfie_jax.experiments import runner
 
 
 def plan(experiment='cifar_labels', **changed):
@@ -76,8 +78,21 @@ def finish_all(plan: plan_lib.Plan, *stages: str, but: tuple[str, ...] = ()):
   return results_lib.read(plan)
 
 
-def replace_main(monkeypatch, program: str) -> None:
-  """The program is run with a job's folder, in place of main.py."""
-  monkeypatch.setattr(
-    plan_lib.Job, 'arguments', lambda job: ['-c', program, job.folder]
-  )
+class Process:
+  """Stands for a process of main.py that prints something and ends."""
+
+  def __init__(self, code: int, printed: str, words, stdout, **_):
+    del words
+    stdout.write(printed)
+    self.returncode = code
+
+  def poll(self) -> int:
+    return self.returncode
+
+  wait = poll
+
+
+def replace_main(monkeypatch, code: int, printed: str = '') -> None:
+  """Has every job end at once with this code and output."""
+  start = functools.partial(Process, code, printed)
+  monkeypatch.setattr(runner.subprocess, 'Popen', start)
