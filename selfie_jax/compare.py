@@ -6,7 +6,9 @@ python -m selfie_jax.compare runs/digits_finetune runs/digits_supervised
 from etils import epath
 
 from selfie_jax import command_line
+from selfie_jax import config as config_lib
 from selfie_jax import errors
+from selfie_jax.storage import run_metadata
 from selfie_jax.storage import workdir as workdir_lib
 
 
@@ -15,15 +17,22 @@ def main() -> None:
   parser.add_argument(
     'runs', nargs='+', type=command_line.path, help='folders of finished runs'
   )
+  says = 'draw the accuracies of the finetuned runs into FILE.png'
+  parser.add_path('--picture', 'FILE', says, required=False)
   with command_line.exit_cleanly():
-    compare(parser.parse_args().runs)
+    compare(**vars(parser.parse_args()))
 
 
-def compare(runs: list[str]) -> None:
-  """Prints what the runs ended with, and where their pictures are.
+def compare(runs: list[str], picture: str | None = None) -> None:
+  """Prints what the runs ended with, how they differ, and their pictures.
+
+  Args:
+    runs: their folders.
+    picture: a file for the accuracies of the finetuned ones against steps.
 
   Raises:
-    UserError: one of them is not finished, or its results.json is damaged.
+    UserError: one of them is not finished or has a damaged file, or the picture
+      cannot be written.
   """
   finished = {run: read_results(run) for run in runs}
   pictures = []
@@ -33,6 +42,16 @@ def compare(runs: list[str]) -> None:
     print(f'\n{run}')
     for line in describe(results):
       print(f'  {line}')
+  tuned = [run for run in runs if finished[run]['mode'] == 'finetune']
+  configs = [run_metadata.load_config(epath.Path(run)) for run in tuned]
+  flat = [config_lib.flatten(config) for config in configs if config]
+  for other in flat[1:]:
+    print()
+    for field, pair in run_metadata.differences(flat[0], other).items():
+      print('{}: {!r}, {!r}'.format(field, *pair))
+  if picture:
+    draw(tuned, picture)
+    pictures.insert(0, picture)
   print('\nPictures:')
   for picture in pictures:
     print(f'  {picture}')
@@ -74,6 +93,19 @@ def describe(results: dict) -> list[str]:
     f'finetuned on {labels} from {start}, {time}',
     f'test accuracy {metrics["test_accuracy"]:.1%}',
   ]
+
+
+def draw(runs: list[str], picture: str) -> None:
+  """Draws the accuracies of finetuned runs against steps; see `compare`."""
+  from selfie_jax import figures  # loads matplotlib
+
+  histories = {}
+  for run in runs:
+    path = epath.Path(run) / 'history.json'
+    histories[run] = workdir_lib.read_json(path, 'put back its copy', list)
+  path = epath.Path(picture)
+  with workdir_lib.writing(path.parent), path.open('wb') as file:
+    figures.accuracies(histories).savefig(file, format='png')
 
 
 if __name__ == '__main__':

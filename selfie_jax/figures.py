@@ -108,6 +108,21 @@ def curves(history: Sequence[dict[str, Any]]) -> mpl_figure.Figure:
   return fig
 
 
+def accuracies(
+  histories: dict[str, Sequence[dict[str, Any]]],
+) -> mpl_figure.Figure:
+  """Accuracies of finetunings (rows as for `curves`, by run) against steps."""
+  fig = figure(6, 3.6)
+  axis = fig.subplots()
+  for i, (name, history) in enumerate(histories.items()):
+    split = next(r['part'] for r in history if r['part'] != 'train')
+    rows = [row for row in history if row['part'] == split]
+    _curve(axis, rows, 'accuracy', f'C{i}', f'{name}, {split}')
+  axis.set_ylim(bottom=0)
+  axis.legend(frameon=False, fontsize=9)
+  return fig
+
+
 def _curve(axis, rows, name: str, colour: str, split: str) -> None:
   x, y = zip(*((row['step'], row[name]) for row in rows), strict=True)
   marker = None if split == 'train' else 'o'

@@ -123,6 +123,12 @@ def draw(
     )
   else:
     missing['patches'] = 'only pretraining runs solve puzzles'
+    best = model.predict(images).argmax(axis=-1)
+    figures['predictions'] = embedding_figures.predictions(
+      images,
+      [pool.labels[i] for i in shown],
+      [model.class_names[i] for i in best],
+    )
   if 'attention' in model.layers:
     weights = model.attention_weights(images)
     figures['attention'] = figures_lib.attention(images, weights)

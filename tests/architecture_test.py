@@ -37,7 +37,7 @@ ARROWS = {
   'export': _INFERENCE | {'inference', 'command_line'},
   'visualize': _INFERENCE | {'inference', 'command_line'},
   'reproduce': {'experiments', 'command_line', 'errors'},
-  'compare': {'storage', 'command_line', 'errors'},
+  'compare': {'storage', 'figures', 'config', 'command_line', 'errors'},
 }
 LIBRARIES = {
   'tensorflow': {'data'},

@@ -3,11 +3,14 @@
 import errno
 import json
 import os
+import pathlib
+import shutil
 import subprocess
 import sys
 
 import commands
 import jax
+from matplotlib import image as image_lib
 import pytest
 import xla_flags
 
@@ -63,8 +66,14 @@ def test_pretrain_then_finetune_then_compare(tmp_path, monkeypatch, capsys):
   assert results['initialised_from'] == 'runs/digits_pretrain_tiny'
 
   capsys.readouterr()
-  compare.compare([str(run), 'tuned'])
+  shutil.copytree('tuned', 'other')
+  config = json.loads(pathlib.Path('other/config.json').read_text())
+  config['optimizer']['learning_rate'] = 0.3
+  pathlib.Path('other/config.json').write_text(json.dumps(config))
+  compare.compare([str(run), 'tuned', 'other'], 'both.png')
   compared = capsys.readouterr().out
+  assert '\noptimizer.learning_rate: 0.1, 0.3\n' in compared
+  assert image_lib.imread('both.png').ndim == 3
   assert 'chance 25.0%' in compared and 'patches.png' in compared
   assert f'{results["metrics"]["test_accuracy"]:.1%}' in compared
 

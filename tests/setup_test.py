@@ -1,5 +1,6 @@
 """The two set-up commands: which Python make takes, which packages pip gets."""
 
+import importlib
 import pathlib
 import re
 import shutil
@@ -104,6 +105,38 @@ def test_make_and_pip_agree_which_python_fits():
   fits = re.search(r'\(3, (\d+)\) <=.*<= \(3, (\d+)\)', makefile)
   first, last = map(int, fits.groups())
   assert PROJECT['requires-python'] == f'>=3.{first},<3.{last + 1}'
+
+
+def test_help_lists_every_target():
+  makefile = (ROOT / 'Makefile').read_text()
+  (phony,) = re.findall(r'^\.PHONY: (.*)$', makefile, re.MULTILINE)
+  said = subprocess.run(
+    ['make', 'help'], cwd=ROOT, capture_output=True, text=True, check=True
+  ).stdout
+  listed = [line.split()[1] for line in said.splitlines()]
+  assert sorted(listed) == sorted(phony.split())
+
+
+def test_clean_leaves_only_what_make_has_not_made(tmp_path):
+  shutil.copy(ROOT / 'Makefile', tmp_path)
+  made = ['.venv', '.venv-bench', '.venv-launch', '.jax_cache', '.ruff_cache']
+  made += [
+    'tests/__pycache__',
+    'runs/digits_pretrain',
+    'runs/cifar_selfie_demo',
+  ]
+  for name in [*made, 'runs/mine']:
+    (tmp_path / name).mkdir(parents=True)
+  subprocess.run(['make', 'clean'], cwd=tmp_path, check=True)
+  left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob('*')}
+  assert left == {'Makefile', 'tests', 'runs', 'runs/mine'}
+
+
+def test_console_scripts_are_the_commands():
+  for name, target in PROJECT['scripts'].items():
+    module, function = target.split(':')
+    assert module == f'selfie_jax.{name.removeprefix("selfie-")}'
+    assert callable(getattr(importlib.import_module(module), function))
 
 
 def read(name):

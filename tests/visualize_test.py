@@ -66,7 +66,7 @@ def test_finetuned_run_has_those_it_can_of_any_folder(
   assert 'no attention.png: resnet50 has no attention pooling' in printed
   assert '1 left out that cannot be read: dog/broken.png' in printed
   drawn = {path.stem for path in (run / 'figures').iterdir()}
-  assert drawn == {'curves', 'neighbours', 'map', 'filters'}
+  assert drawn == {'curves', 'predictions', 'neighbours', 'map', 'filters'}
 
 
 def test_one_image_is_enough_for_the_others(finished, folder):

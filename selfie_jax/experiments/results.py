@@ -16,11 +16,11 @@ from selfie_jax import config as config_lib
 from selfie_jax import errors
 from selfie_jax.experiments import plan as plan_lib
 from selfie_jax.experiments import statistics
+from selfie_jax.storage import identity
 from selfie_jax.storage import run_metadata
 from selfie_jax.storage import workdir as workdir_lib
 
 FAILURE = 'failure.json'  # of a run's last attempt: {'code', 'line'}
-PRETRAINING = 'pretraining.json'  # checksum of the weights it started from
 # Where things are on one machine; no number depends on them.
 MACHINE_FIELDS = ('init_from', 'dataset.data_dir', 'dataset.path')
 
@@ -95,8 +95,6 @@ def begin(job: plan_lib.Job) -> None:
   folder = epath.Path(job.folder)
   folder.mkdir(parents=True, exist_ok=True)
   (folder / FAILURE).unlink(missing_ok=True)
-  if job.start and not (folder / PRETRAINING).exists():
-    _write_lines(folder / PRETRAINING, [fingerprint(job.start.folder)])
 
 
 def fail(job: plan_lib.Job, code: int, line: str) -> None:
@@ -142,8 +140,9 @@ def _read_run(job: plan_lib.Job) -> Row:
     flat = config_lib.flatten(config)
     row['config'] = {f: v for f, v in flat.items() if f not in MACHINE_FIELDS}
     if job.start:
+      start = (_read(job.folder, identity.FILE) or {}).get('start', '')
       row['pretraining'] = (
-        _read(job.folder, PRETRAINING)
+        start.rpartition('weights ')[2]
         or fingerprint(config.init_from)
         or fingerprint(job.start.folder)
       )
@@ -180,7 +179,7 @@ def _check(plan: plan_lib.Plan, job: plan_lib.Job, row: Row, place: str):
 def _read(folder: str, name: str) -> Any:
   """What a JSON file of a run holds; None if it is not there."""
   remedy = f'delete {folder} to have the job run again'
-  kind = {'history.json': list, PRETRAINING: str}.get(name, dict)
+  kind = list if name == 'history.json' else dict
   return workdir_lib.read_json(epath.Path(folder) / name, remedy, kind)
 
 

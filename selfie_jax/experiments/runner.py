@@ -1,5 +1,6 @@
 """Runs the jobs of a plan, some at a time, each in a process of its own."""
 
+import collections
 import logging
 import re
 import signal
@@ -18,7 +19,9 @@ from selfie_jax.experiments import results as results_lib
 logger = logging.getLogger(__name__)
 
 _ERROR = re.compile(r'error: |[\w.]+(Error|Exception|Interrupt)\b')
-_STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STOPPED = {128 + number for number in _SIGNALS} | {-n for n in _SIGNALS}
+_ATTEMPTS = 3  # at a job that ends with what may pass
 
 
 class Runner:
@@ -39,7 +42,7 @@ class Runner:
     self.signal: int | None = None
     self._plan, self._path = plan, path  # of runs.jsonl
     self._stage, self._parallel = stage, parallel
-    self._started: list[plan_lib.Job] = []
+    self._attempts: collections.Counter[str] = collections.Counter()
     # The job of each process, its log, and where its output begins there.
     self._active: dict[subprocess.Popen, tuple[plan_lib.Job, TextIO, int]] = {}
 
@@ -47,10 +50,13 @@ class Runner:
     """Returns when nothing is left that can be run.
 
     Raises:
-      Preempted: SIGTERM or Ctrl-C came; the jobs have saved their state.
+      Preempted: SIGTERM, SIGHUP or Ctrl-C came; the jobs have saved.
     """
-    signals = (signal.SIGINT, signal.SIGTERM)
-    handlers = {number: signal.signal(number, self._stop) for number in signals}
+    handlers = {
+      number: signal.signal(number, self._stop)
+      for number in _SIGNALS
+      if signal.getsignal(number) is not signal.SIG_IGN  # as nohup has it
+    }
     try:
       runs = results_lib.read(self._plan, self._path)
       jobs = results_lib.pending(runs, self._stage)
@@ -76,10 +82,10 @@ class Runner:
     """Starts jobs, as many as there is room for."""
     for job in jobs:
       active = [job for job, _, _ in self._active.values()]
-      is_ready = not job.needs_rate and job.start not in active
+      is_ready = not job.needs_rate and not {job, job.start} & {*active}
       has_room = len(self._active) < self._parallel
-      if is_ready and has_room and job not in self._started:
-        self._started.append(job)
+      if is_ready and has_room and self._attempts[job.name] < _ATTEMPTS:
+        self._attempts[job.name] += 1
         if job.start and not results_lib.fingerprint(job.start.folder):
           self._fail(job, 2, f'not run, for {job.start.name} is not finished')
         else:
@@ -101,7 +107,7 @@ class Runner:
     self._active[process] = job, log, start
     if self.signal:  # it came while the process was being started
       process.terminate()
-    logger.info('job %d: %s', len(self._started), job.name)
+    logger.info('job %d: %s', self._attempts.total(), job.name)
 
   def _wait_for_one(self) -> None:
     """Waits until a job has ended, and notes why if it failed."""
@@ -119,12 +125,17 @@ class Runner:
       line = reasons[-1].removeprefix('error: ') if reasons else 'no output'
       killed = f'killed by signal {-code}: ' if code < 0 else ''
       self._fail(job, code, killed + line)
+    else:
+      self._attempts[job.name] = _ATTEMPTS
 
   def _fail(self, job: plan_lib.Job, code: int, line: str) -> None:
     logger.warning('%s failed: %s', job.name, line)
     results_lib.fail(job, code, line)
+    if code != errors.MayPass.exit_code:
+      self._attempts[job.name] = _ATTEMPTS
+    is_over = self._attempts[job.name] >= _ATTEMPTS
     # A learning rate that diverges only loses the choice.
-    if job.stage != 'tune' or code != errors.Diverged.exit_code:
+    if is_over and (job.stage != 'tune' or code != errors.Diverged.exit_code):
       self.failures[job.name] = line
 
   def _stop(self, number: int, frame=None) -> None:

@@ -61,6 +61,24 @@ def neighbours(
   return fig
 
 
+def predictions(
+  images: np.ndarray, labels: Sequence[str], predicted: Sequence[str]
+) -> mpl_figure.Figure:
+  """Images [n, h, w, 3] with the predicted class; green if it is the label."""
+  columns = min(len(images), 8)
+  rows = -(-len(images) // columns)
+  fig = figures_lib.figure(columns * figures_lib.TILE, 1.25 * rows + 0.3)
+  axes = fig.subplots(rows, columns, squeeze=False).flat
+  for axis, image, label, name in zip(
+    axes, images, labels, predicted, strict=False
+  ):
+    colour = figures_lib.RIGHT if name == label else figures_lib.WRONG
+    _show(axis, image, name, colour if label else None)
+  for axis in list(axes):
+    axis.set_axis_off()
+  return fig
+
+
 def plane(
   images: np.ndarray, points: np.ndarray, labels: Sequence[str], title: str
 ) -> mpl_figure.Figure:

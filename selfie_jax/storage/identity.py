@@ -51,13 +51,19 @@ def identify(
     identity['data'] = _digest(data)
   path = workdir / FILE
   remedy = f'put back its copy, or {run_metadata.NEW_RUN}'
-  saved = workdir_lib.read_json(path, remedy)
-  if saved is None:
-    return identity
-  if not isinstance(saved, dict):
-    raise errors.UserError(f'{path} is damaged: it is no object; {remedy}')
+  saved = workdir_lib.read_json(path, remedy) or {}
   check(identity, saved, path)
   return saved | identity
+
+
+def read(workdir: epath.Path) -> Identity:
+  """The identity of the run in a folder; {} without a config.json.
+
+  Raises:
+    UserError: config.json, data.json or run.json is damaged, or of another run.
+  """
+  config = run_metadata.load_config(workdir)
+  return {} if config is None else identify(config, workdir)
 
 
 def check(ours: Identity, saved: Identity, path: epath.Path) -> None:

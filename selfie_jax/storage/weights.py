@@ -7,6 +7,7 @@ import jax
 from selfie_jax import errors
 from selfie_jax.storage import checkpoints
 from selfie_jax.storage import checksums
+from selfie_jax.storage import identity as identity_lib
 from selfie_jax.storage import run_metadata
 from selfie_jax.storage import workdir as workdir_lib
 
@@ -26,9 +27,11 @@ def restore(run: str, step: int = -1) -> dict[str, Any]:
     number of devices wrote them.
 
   Raises:
-    UserError: there is no checkpoint (of that step), or none that can be read.
+    UserError: there is no checkpoint (of that step), or none that can be read;
+      or it is of another run than the folder.
   """
   workdir = workdir_lib.run_path(run)
+  identity = identity_lib.read(workdir)
   steps = []
   if (workdir / checkpoints.FOLDER).exists():
     with checkpoints.open_manager(workdir) as manager:
@@ -61,9 +64,11 @@ def restore(run: str, step: int = -1) -> dict[str, Any]:
       f'are of; {remedy}'
     )
   folder = workdir / checkpoints.FOLDER
-  _, arrays, _ = checksums.newest_valid(
+  _, arrays, progress = checksums.newest_valid(
     folder, [step], remedy, checkpoints.NETWORK
   )
+  saved = progress.get(identity_lib.KEY, {})
+  identity_lib.check(identity, saved, folder / str(step))
   network = {name: arrays[name] for name in ('params', 'batch_stats')}
   sealed = results.get('weights')
   if step == tested and sealed and checksums.digest(network) != sealed:

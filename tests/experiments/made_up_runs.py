@@ -1,6 +1,5 @@
 """Folders of finished runs as reproduce.py finds them, without running any."""
 
-import functools
 import json
 import pathlib
 
@@ -66,6 +65,9 @@ def finish(job: plan_lib.Job, weights: str | None = 'ab12') -> pathlib.Path:
   }
   (folder / 'history.json').write_text(json.dumps(history))
   (folder / 'results.json').write_text(json.dumps(results))
+  if job.start:
+    start = f'step 6, weights {results_lib.fingerprint(job.start.folder)}'
+    (folder / 'run.json').write_text(json.dumps({'start': start}))
   return folder
 
 
@@ -79,11 +81,9 @@ def finish_all(plan: plan_lib.Plan, *stages: str, but: tuple[str, ...] = ()):
 
 
 class Process:
-  """Stands for a process of main.py that prints something and ends."""
+  """Stands for a process of main.py that has printed something and ended."""
 
-  def __init__(self, code: int, printed: str, words, stdout, **_):
-    del words
-    stdout.write(printed)
+  def __init__(self, code: int):
     self.returncode = code
 
   def poll(self) -> int:
@@ -92,7 +92,14 @@ class Process:
   wait = poll
 
 
-def replace_main(monkeypatch, code: int, printed: str = '') -> None:
-  """Has every job end at once with this code and output."""
-  start = functools.partial(Process, code, printed)
+def replace_main(monkeypatch, code: int, printed: str = '') -> list[Process]:
+  """Has every job end at once so; returns the list that starts are added to."""
+  started = []
+
+  def start(words, stdout, **_):
+    stdout.write(printed)
+    started.append(Process(code))
+    return started[-1]
+
   monkeypatch.setattr(runner.subprocess, 'Popen', start)
+  return started

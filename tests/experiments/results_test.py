@@ -100,8 +100,6 @@ def test_cells_of_another_pretraining_are_refused(
   place, plan, jobs, path, tmp_path
 ):
   """Known by its weights, wherever it is and whatever it is called."""
-  for job in jobs:
-    results_lib.begin(job)  # as before it was run
   if place == 'results':
     plan = moved(plan, tmp_path)
   else:

@@ -15,9 +15,13 @@ from selfie_jax.experiments import runner
 
 
 class Slow:
-  """A process that needs some time to save its state after SIGTERM."""
+  """A process that needs some time to save its state after SIGTERM.
+
+  When there are two of them, a signal comes to the runner.
+  """
 
   all_of_them: list['Slow']  # of a test
+  number: int  # of the signal
 
   def __init__(self, words, **_):
     self.is_selfie = 'selfie' in str(words)
@@ -27,7 +31,7 @@ class Slow:
 
   def poll(self):
     if len(self.all_of_them) == 2 and not self.terminated:
-      os.kill(os.getpid(), signal.SIGTERM)
+      os.kill(os.getpid(), self.number)
     self.looks += self.terminated
     if self.looks > (5 if self.is_selfie else 1):
       self.returncode = 143
@@ -41,16 +45,17 @@ class Slow:
       pass
 
 
-def test_each_may_take_its_time_to_save(tmp_path, monkeypatch):
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+def test_each_may_take_its_time_to_save(number, tmp_path, monkeypatch):
   """Of two at a time; a second SIGTERM would end it before."""
-  Slow.all_of_them = []
+  Slow.all_of_them, Slow.number = [], number
   monkeypatch.setattr(runner.subprocess, 'Popen', Slow)
   plan = made_up_runs.digits_plan(tmp_path)
   made_up_runs.finish_all(plan, 'pretrain')
   running = runner.Runner(plan, parallel=2)
   with pytest.raises(errors.Preempted):
     running.run()
-  assert running.signal == signal.SIGTERM
+  assert running.signal == number
   ended = [(each.terminated, each.returncode) for each in Slow.all_of_them]
   assert ended == [(1, 143), (1, 143)]
 
@@ -84,6 +89,14 @@ def test_stopped_from_elsewhere_all_stop(tmp_path, monkeypatch):
   with pytest.raises(errors.Preempted):
     one.run()
   assert not one.failures and not (tmp_path / 'pretrain/failure.json').exists()
+
+
+def test_what_may_pass_is_tried_three_times(tmp_path, monkeypatch):
+  started = made_up_runs.replace_main(monkeypatch, 75)
+  one = runner.Runner(made_up_runs.digits_plan(tmp_path), stage='pretrain')
+  one.run()
+  assert len(started) == 3
+  assert one.failures == {'pretrain': 'no output'}
 
 
 def test_cells_of_a_pretraining_that_failed_are_not_run(tmp_path, monkeypatch):

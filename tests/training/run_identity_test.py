@@ -103,7 +103,10 @@ def test_a_checkpoint_of_another_seed_is_refused(half_done):
   (half_done / 'kept').rename(half_done / 'run.json')
   [path] = half_done.glob('checkpoints/3/progress/metadata')
   change_progress(path, lambda progress: progress['identity'].update(other))
-  refuses('checkpoints/3 is of a run with another config', half_done)
+  says = 'checkpoints/3 is of a run with another config'
+  refuses(says, half_done)
+  with pytest.raises(errors.UserError, match=says):
+    model_lib.load(half_done)
 
 
 def test_the_best_checkpoint_has_to_be_the_runs_own_too(finished, tmp_path):
