@@ -4,6 +4,7 @@ main.py, the benchmarks, reproduce.py and the tests read them here.
 """
 
 import difflib
+import functools
 import importlib.util
 import pathlib
 import re
@@ -93,6 +94,17 @@ def read(given: list[str]) -> ml_collections.ConfigDict:
   define(values, argv)
   parse(argv, values)
   return values.config
+
+
+@functools.cache
+def read_flat(
+  file: str, fields: tuple[tuple[str, str], ...] = ()
+) -> dict[str, object]:
+  """The flat config of a job and (field, value), or UserError."""
+  from selfie_jax import config as config_lib  # JAX takes seconds to load
+
+  changed = [f'--config.{field}={value}' for field, value in fields]
+  return config_lib.flatten(read([f'--config={ROOT}/{file}', *changed]))
 
 
 def default_workdir(values: flags.FlagValues = flags.FLAGS) -> str:

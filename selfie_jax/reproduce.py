@@ -61,6 +61,7 @@ def parse() -> tuple[argparse.Namespace, plan_lib.Plan]:
   add('--workdir', 'for the runs; runs/reproduce/DATA_VARIANT', type=path)
   add('--results', 'for the table of runs, such as docs/results', type=path)
   add('--pretrained', 'a finished pretraining to use', type=path)
+  add('--pretrain_seeds', 'how many pretrainings', 1, type=int)
   add('--tune', 'choose the learning rates', False, action='store_true')
   add('--tune_seeds', 'how many try a learning rate', '1', type=_numbers)
   add('--grid', 'learning rates for --tune', GRID, type=_numbers)
@@ -77,10 +78,11 @@ def parse() -> tuple[argparse.Namespace, plan_lib.Plan]:
     raise errors.UserError(
       f'--fractions={max(fractions):g} is not valid: above 1'
     )
-  if flags.parallel < 1:
-    raise errors.UserError(
-      f'--parallel={flags.parallel} is not valid; it must be at least 1'
-    )
+  for name in ('parallel', 'pretrain_seeds'):
+    if vars(flags)[name] < 1:
+      raise errors.UserError(
+        f'--{name}={vars(flags)[name]} is not valid; it must be at least 1'
+      )
   # One for all experiments on the same data, which share runs.
   folder = f'runs/reproduce/{spec.data}_{flags.variant}'.rstrip('_')
   return flags, plan_lib.Plan(
@@ -94,6 +96,7 @@ def parse() -> tuple[argparse.Namespace, plan_lib.Plan]:
     tuple(flags.pretrain_set),
     flags.workdir or folder,
     flags.pretrained,
+    flags.pretrain_seeds,
   )
 
 

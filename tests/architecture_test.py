@@ -5,6 +5,8 @@ import pathlib
 
 import pytest
 
+import selfie_jax
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGE = 'selfie_jax'
 MODULES = sorted((ROOT / PACKAGE).rglob('*.py'))
@@ -80,6 +82,14 @@ def test_a_room_imports_what_it_may(path):
     if library == PACKAGE:
       assert room(name) in ARROWS[here] | {here}, f'{here} -> {name}'
     assert here in LIBRARIES.get(library, {here}), f'{here} -> {name}'
+
+
+def test_the_package_loads_nothing_before_it_is_used():
+  """Only os; a name that it does not have is no module either."""
+  body = ast.parse((ROOT / PACKAGE / '__init__.py').read_text()).body
+  imported = [n for n in body if isinstance(n, ast.Import | ast.ImportFrom)]
+  assert [ast.unparse(each) for each in imported] == ['import os']
+  assert not hasattr(selfie_jax, 'lod')
 
 
 def test_no_module_is_in_a_circle():

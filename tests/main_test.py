@@ -17,7 +17,6 @@ import xla_flags
 from selfie_jax import cache
 from selfie_jax import command_line
 from selfie_jax import compare
-from selfie_jax import distributed
 from selfie_jax import errors
 
 ROOT = commands.ROOT
@@ -77,16 +76,6 @@ def test_pretrain_then_finetune_then_compare(tmp_path, monkeypatch, capsys):
   assert image_lib.imread('both.png').ndim == 3
   assert 'chance 25.0%' in compared and 'patches.png' in compared
   assert f'{results["metrics"]["test_accuracy"]:.1%}' in compared
-
-
-def test_fallen_back_to_cpu_is_said_loudly(log_messages):
-  asked = jax.config.jax_platforms
-  jax.config.update('jax_platforms', None)
-  try:
-    distributed.log_devices()
-  finally:
-    jax.config.update('jax_platforms', asked)
-  assert 'RUNNING ON THE CPU' in log_messages.text
 
 
 def test_a_mistake_is_one_line_and_nothing_else(capsys):

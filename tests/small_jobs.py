@@ -20,6 +20,7 @@ from selfie_jax.storage import run_metadata
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.tasks import finetune
 from selfie_jax.tasks import pretrain
+from selfie_jax.training import start
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -34,6 +35,11 @@ def small_job(mode):
   config.checkpoint_every = 3
   config.optimizer.warmup_steps = 1
   return config
+
+
+def start_finetuning(config, classes=10):
+  """The state of a finetuning job, from init_from where it has one."""
+  return finetune.create_state(config, classes, start.read_pretrained(config))
 
 
 def final_checkpoint(workdir):

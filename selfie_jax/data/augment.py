@@ -109,12 +109,13 @@ def decode_padded_crop(
     if border == 'zero':
       image *= tf.cast(_is_inside(rows, size), tf.uint8)[:, None, None]
     image = _shift_columns(image, offset[1] - padding, border)
-  return tf.cond(flip, lambda: tf.reverse(image, [1]), lambda: image)
+  image = tf.cond(flip, lambda: tf.reverse(image, [1]), lambda: image)
+  return tf.ensure_shape(image, [size, size, 3])
 
 
-def full_shape(encoded: tf.Tensor) -> tf.Tensor:
-  """Decodes all of an image for its shape alone: int32, [3]."""
-  return tf.shape(_decode(encoded))
+def brightest(encoded: tf.Tensor) -> tf.Tensor:
+  """The largest number in an image: uint8, scalar."""
+  return tf.reduce_max(_decode(encoded))
 
 
 def decode_random_crop(

@@ -148,8 +148,13 @@ def open_sources(config) -> tuple[sources.Source, sources.Source]:
   if damage:
     logger.warning('%s. They are left out', damage)
   for source in (train, test):
-    if not source.in_memory:
-      _ = source.labels  # found here by all processes, in the same order
+    _ = source.labels  # found here by all processes, in the same order
+    if source.is_nearly_black:
+      logger.warning(
+        'The images of %s are nearly black: most have no number above 15 of'
+        ' 255. If theirs have 8 to 12 bits stored as 16, save them with 8 bits',
+        source.name,
+      )
   return train, test
 
 

@@ -6,7 +6,6 @@ A reader is a records.Records or a folder.Folder.
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Iterator
 import functools
 import logging
 import os
@@ -17,6 +16,7 @@ import PIL
 from selfie_jax import data as data_lib
 from selfie_jax import errors
 from selfie_jax.data import augment
+from selfie_jax.data import reading
 from selfie_jax.data import retry
 from selfie_jax.data import tf
 from selfie_jax.data import threads
@@ -25,10 +25,11 @@ logger = logging.getLogger(__name__)
 
 AHEAD = 4  # batches that lie ready
 pool = threads.Pool(2)  # makes batches; TensorFlow has threads of its own
+_CHUNK = 64  # images read and decoded at once, where all are
 _CACHED_GIB = 0.5  # decoded sets up to this are stored in the cache folder
 # What their pixels come from. The number is ours: raise it with a change of
 # augment.decode_eval or of photos.images.
-_DECODERS = 2, data_lib.tensorflow_version(), PIL.__version__
+_DECODERS = 3, data_lib.tensorflow_version(), PIL.__version__
 
 
 class Decoder:
@@ -43,32 +44,23 @@ class Decoder:
   def __init__(self, reader, function: Callable, *specs: tf.TensorSpec):
     self._reader = reader
 
-    def decode_one(record, *arguments):
-      return function(reader.encoded_image(record), *arguments)
+    def decode_one(number, record, *arguments):
+      return number, function(reader.encoded_image(record), *arguments)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string), *specs])
     def decode(*columns):
-      data = tf.data.Dataset.from_tensor_slices(columns)
+      numbers = tf.range(tf.shape(columns[0])[0])
+      data = tf.data.Dataset.from_tensor_slices((numbers, *columns))
       data = data.map(decode_one, os.cpu_count(), deterministic=True)
-      return data.batch(1 << 30).get_single_element()  # all of them
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-    def decode_readable(records):
-      data = tf.data.Dataset.from_tensor_slices(records).enumerate()
-      data = data.map(
-        lambda number, record: (number, decode_one(record)),
-        os.cpu_count(),
-        deterministic=True,
-      )
       data = data.ignore_errors()
       nothing = tf.nest.map_structure(
         lambda spec: tf.zeros(spec.shape, spec.dtype), data.element_spec
       )
       # Without it there may be none.
       data = data.concatenate(tf.data.Dataset.from_tensors(nothing))
-      return data.batch(1 << 30).get_single_element()
+      return data.batch(1 << 30).get_single_element()  # all of them
 
-    self._decode, self._decode_readable = decode, decode_readable
+    self._decode = decode
 
   def __call__(
     self, positions: np.ndarray, records: list[bytes], *arguments
@@ -78,109 +70,101 @@ class Decoder:
     Raises:
       UserError: an image cannot be decoded; it is named by its position.
     """
-    try:
-      return self._decode(records, *arguments).numpy()
-    except tf.errors.OpError as error:
-      for position, record in zip(
-        positions.tolist(), tf.constant(records).numpy().tolist(), strict=True
-      ):
-        if reason := self._reader.decode_error(record):
-          raise errors.UserError(
-            f'an image of {self._reader.name} cannot be decoded:'
-            f' {self._reader.locate(position)} ({reason}). Put a good copy'
-            ' there, or prepare the data set again, and type the same command'
-            ' again'
-          ) from error
+    readable, results = self.decode_readable(records, *arguments)
+    for number in np.setdiff1d(np.arange(len(records)), readable)[:1].tolist():
+      reason = self._reader.decode_error(records[number])
       raise errors.UserError(
-        f'the images of {self._reader.name} cannot be decoded'
-        f' ({retry.reason(error)})'
-      ) from error
+        f'an image of {self._reader.name} cannot be decoded:'
+        f' {self._reader.locate(positions[number])} ({reason or "unknown"}).'
+        ' Put a good copy there, or prepare the data set again, and type the'
+        ' same command again'
+      )
+    return results
 
-  def all_images(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Positions, labels and results of all images, some at a time.
-
-    Those that cannot be decoded are left out where the reader says so.
-    """
-    name, size = self._reader.name, self._reader.size
-    progress = retry.Progress(f'Decoding {name}', 'images', size)
-    for chunk, decoded in threads.prefetch(
-      lambda chunk: pool.submit(self._decode_chunk, *chunk),
-      self._reader.in_order(),
-      AHEAD,
-    ):
-      progress.add(len(chunk[0]))
-      yield decoded.result()
-
-  def _decode_chunk(self, positions, labels, records):
-    """The same of a few images."""
-    if not self._reader.skip_corrupt:
-      return positions, labels, self(positions, records)
-    numbers, results = self._decode_readable(records)
-    readable = numbers.numpy()[:-1]
-    return positions[readable], labels[readable], results.numpy()[:-1]
+  def decode_readable(
+    self, records: list[bytes], *arguments
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Which records can be decoded, numbers [n], and the results, [n, ...]."""
+    numbers, results = self._decode(records, *arguments)
+    return numbers.numpy()[:-1], results.numpy()[:-1]
 
 
 def decode_images(reader, side: int) -> retry.Arrays:
-  """All images as evaluation sees them, without the corrupt ones.
-
-  Those of a small set are cached.
+  """All images as evaluation sees them; those of a small set are cached.
 
   Args:
     reader: where they are.
     side: of the results, pixels.
 
   Returns:
-    'images' uint8 [n, side, side, 3], 'labels' int32 [n] and 'unreadable',
-    the positions of the others in the reader, int64.
+    'images' uint8 [size, side, side, 3], and 'unreadable', the positions of
+    those that cannot be decoded and are black here, int64.
   """
+
+  def make() -> retry.Arrays:
+    images = np.zeros((reader.size, side, side, 3), np.uint8)
+    decode = functools.partial(augment.decode_eval, size=side, crop='none')
+    unreadable = _decode_all(reader, decode, images)
+    return {'images': images, 'unreadable': unreadable}
+
   if reader.size * side**2 * 3 > _CACHED_GIB * 2**30:
-    return _decode_images(reader, side)
-
-  def fits(found: retry.Arrays) -> bool:
-    count = reader.size - len(found['unreadable'])
-    shapes = found['images'].shape, found['labels'].shape
-    return shapes == ((count, side, side, 3), (count,))
-
-  key = ['images', side, reader.metadata, _DECODERS, *reader.fingerprint]
-  make = functools.partial(_decode_images, reader, side)
-  return retry.cached(key, make, fits)
-
-
-def find_corrupt(reader) -> np.ndarray:
-  """Positions of the images that cannot be decoded, int64; cached."""
+    return make()
   return retry.cached(
-    ['corrupt', *reader.fingerprint],
-    functools.partial(_find_corrupt, reader),
-    lambda found: (found['corrupt'] < reader.size).all(),
-  )['corrupt']
-
-
-def _decode_images(reader, side: int) -> retry.Arrays:
-  decoder = Decoder(
-    reader, lambda image: augment.decode_eval(image, side, 'none')
+    ['images', side, reader.metadata, _DECODERS, *reader.fingerprint],
+    make,
+    lambda found: found['images'].shape == (reader.size, side, side, 3),
   )
-  images = np.empty((reader.size, side, side, 3), np.uint8)
-  labels = np.empty(reader.size, np.int32)
-  is_corrupt, end = np.ones(reader.size, bool), 0
-  for some, some_labels, decoded in decoder.all_images():
-    part = slice(end, end + len(some))
-    labels[part], images[part] = some_labels, decoded
-    is_corrupt[some] = False
-    end += len(some)
-  return {
-    'images': images[:end],
-    'labels': labels[:end],
-    'unreadable': np.flatnonzero(is_corrupt),
-  }
 
 
-def _find_corrupt(reader) -> retry.Arrays:
-  logger.info(
-    'Decoding the %d images of %s once, to find any that cannot be',
-    reader.size,
-    reader.name,
+def find_corrupt(reader) -> retry.Arrays:
+  """What decoding all images tells, as they are; cached.
+
+  Returns:
+    'brightest', the largest number in each image, uint8 [size], and
+    'unreadable', the positions of those that cannot be decoded, int64.
+  """
+
+  def make() -> retry.Arrays:
+    logger.info(
+      'Decoding the %d images of %s once, to find any that cannot be',
+      reader.size,
+      reader.name,
+    )
+    brightest = np.zeros(reader.size, np.uint8)
+    unreadable = _decode_all(reader, augment.brightest, brightest)
+    return {'brightest': brightest, 'unreadable': unreadable}
+
+  return retry.cached(
+    ['brightest', *reader.fingerprint],
+    make,
+    lambda found: found['brightest'].shape == (reader.size,),
   )
+
+
+def _decode_all(reader, function: Callable, out: np.ndarray) -> np.ndarray:
+  """Fills in the results of all images; gives the positions of corrupt ones.
+
+  UserError for the first of them where the reader does not skip them.
+  """
+  decoder = Decoder(reader, function)
+  progress = retry.Progress(f'Decoding {reader.name}', 'images', reader.size)
   is_corrupt = np.ones(reader.size, bool)
-  for positions, _, _ in Decoder(reader, augment.full_shape).all_images():
+
+  def decode(positions: np.ndarray, read: reading.PendingRead) -> None:
+    records = read.result()
+    if reader.skip_corrupt:
+      readable, results = decoder.decode_readable(records)
+      positions = positions[readable]
+    else:
+      results = decoder(positions, records)
+    out[positions] = results
     is_corrupt[positions] = False
-  return {'corrupt': np.flatnonzero(is_corrupt)}
+
+  chunks = np.array_split(np.arange(reader.size), -(-reader.size // _CHUNK))
+  reads = threads.prefetch(reader.submit, chunks, AHEAD)
+  for (positions, _), decoded in threads.prefetch(
+    lambda read: pool.submit(decode, *read), reads, AHEAD
+  ):
+    decoded.result()
+    progress.add(len(positions))
+  return np.flatnonzero(is_corrupt)

@@ -190,7 +190,7 @@ def _ask(path: str, what: str, *arguments, **keywords) -> bytes | None:
       answer = request.result(timeout=1)
       break
     except TimeoutError:
-      if threads.is_ending() and seconds > _LAST_SECONDS:
+      if threads.ending.is_set() and seconds > _LAST_SECONDS:
         raise futures.CancelledError from None
     except Exception as error:  # tensorstore has no class of its own
       raise OSError(retry.reason(error)) from error

@@ -7,7 +7,7 @@ beside them, where the next machine finds it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 import functools
 import os
 from typing import Any
@@ -26,7 +26,7 @@ from selfie_jax.data.photos import images
 # bytes checksum before the data, 4 bytes checksum after it.
 _HEADER, _FOOTER = 12, 4
 _BUFFER = 1 << 22  # bytes of a file read at once
-_CHUNK = 256  # records given out at once
+_CHUNK = 256  # records parsed at once
 _FORMATS = tfds.core.FileFormat.TFRECORD, tfds.core.FileFormat.ARRAY_RECORD
 
 
@@ -108,16 +108,6 @@ class Records:
     skip = {'image': tfds.decode.SkipDecoding()}
     return self._image.deserialize_example(record, decoders=skip)['image']
 
-  def in_order(self) -> Iterator[tuple[np.ndarray, np.ndarray, tf.Tensor]]:
-    """All examples, some at a time: positions, labels int32, serialized."""
-    end = 0
-    for part in self._split.file_instructions:
-      for examples in self._scan(part.filename, part.skip, part.take):
-        first, end = end, end + len(examples)
-        yield np.arange(first, end), _parse_labels(examples), examples
-    if end != self.size:
-      raise _incomplete(self.name, end, self.size)
-
   @functools.cached_property
   def fingerprint(self) -> list:
     return [self._split.name, *self._file_versions]
@@ -161,10 +151,16 @@ class Records:
     title = f'Looking for the records of {self._paths[0]}, ...'
     progress = retry.Progress(title, 'files', len(self._paths))
     columns = []
-    for found in reading.pool.map(self._describe, self._paths):
+    found_in = reading.pool.map(
+      lambda path: retry.with_retries(path, self._describe, path), self._paths
+    )
+    for found in found_in:
       path, count = self._paths[len(columns)], self._counts[len(columns)]
       if len(found[0]) != count:
-        raise _incomplete(path, len(found[0]), count)
+        raise errors.UserError(
+          f'{path} holds {len(found[0])} examples of {count}; delete its folder'
+          ' and prepare the data set again'
+        )
       columns.append(found)
       progress.add(1)
     lengths, labels = map(np.concatenate, zip(*columns, strict=True))
@@ -172,40 +168,20 @@ class Records:
 
   def _describe(self, path: str) -> tuple[np.ndarray, np.ndarray]:
     """Lengths, bytes, and labels of a file's examples: int32."""
-    lengths, labels = [np.empty(0, np.int32)], [np.empty(0, np.int32)]
-    for examples in self._scan(path, 0, -1):
-      lengths.append(tf.strings.length(examples).numpy())
-      labels.append(_parse_labels(examples))
-    return np.concatenate(lengths), np.concatenate(labels)
+    columns = [(np.empty(0, np.int32),) * 2]
+    for examples in self._scan(path):
+      lengths = tf.strings.length(examples).numpy()
+      columns.append((lengths, _parse_labels(examples)))
+    lengths, labels = map(np.concatenate, zip(*columns, strict=True))
+    return lengths, labels
 
-  def _scan(self, path: str, first: int, count: int) -> Iterator[tf.Tensor]:
-    """Examples of a file in their order, strings [up to 256]; -1 for all."""
-    batches, done = None, 0
-
-    def read_next():
-      nonlocal batches
-      try:
-        batches = batches or self._open(path, first, count, done)
-        return next(batches, None)
-      except Exception:
-        batches = None  # opened again where it failed
-        raise
-
-    while (batch := retry.with_retries(path, read_next)) is not None:
-      done += len(batch)
-      yield batch
-
-  def _open(
-    self, path: str, first: int, count: int, done: int
-  ) -> Iterator[tf.Tensor]:
-    """The same from the example first + done on, without retries."""
+  def _scan(self, path: str) -> Iterable[tf.Tensor]:
+    """The examples of a file in their order, strings [up to 256]."""
     if self._format is tfds.core.FileFormat.TFRECORD:
       data = tf.data.TFRecordDataset(path, buffer_size=_BUFFER)
-      data = data.skip(first).take(count).skip(done)
-      return iter(data.batch(_CHUNK).prefetch(2))
+      return data.batch(_CHUNK).prefetch(2)
     file = self._paths.index(path)
-    stop = self._counts[file] if count < 0 else first + count
-    rows = range(*(self._firsts[file] + [first + done, stop]))
+    rows = range(*(self._firsts[file] + [0, self._counts[file]]))
     return (
       tf.constant(self._read_arrays(rows[i : i + _CHUNK]))
       for i in range(0, len(rows), _CHUNK)
@@ -235,10 +211,3 @@ def _parse_labels(examples: tf.Tensor) -> np.ndarray:
   label = tf.io.FixedLenFeature([], tf.int64)
   parsed = tf.io.parse_example(examples, {'label': label})['label']
   return parsed.numpy().astype(np.int32)
-
-
-def _incomplete(name: str, count: int, expected: int) -> errors.UserError:
-  return errors.UserError(
-    f'{name} holds {count} examples of {expected}; delete its folder and'
-    ' prepare the data set again'
-  )

@@ -23,6 +23,8 @@ from selfie_jax.data import tf
 from selfie_jax.data import threads
 from selfie_jax.data.photos import folder
 
+_SAMPLE = 64  # images that are looked at, whether they are black
+
 
 @dataclasses.dataclass(frozen=True)
 class BatchSpec:
@@ -90,16 +92,35 @@ class Source:
   @functools.cached_property
   def labels(self) -> np.ndarray:
     """int32, [size], -1 for unlabelled."""
-    if self.in_memory:
-      return self._decoded['labels']
     return self._reader.labels[self._readable]
 
-  @property
+  @functools.cached_property
   def unreadable(self) -> np.ndarray:
     """Positions among all images of those that cannot be decoded, sorted."""
     if not self._reader.skip_corrupt:
       return np.empty(0, np.int64)
-    return self._decoded['unreadable'] if self.in_memory else self._corrupt
+    if not self.in_memory:
+      return self._found['unreadable']
+    here = self._decoded['unreadable']
+    unreadable = distributed.broadcast_from_primary(lambda: here)
+    for position in np.setdiff1d(here, unreadable)[:1].tolist():
+      raise errors.UserError(
+        f'{self._reader.locate(position)} can be decoded by the first process'
+        ' of the job but not by this one; let all of them see the same files'
+      )
+    return unreadable
+
+  @property
+  def is_nearly_black(self) -> bool:
+    """Whether most of people's first images have nothing above 15 of 255."""
+    if not self._reader.skip_corrupt:
+      return False
+    sample = self._readable[:_SAMPLE]
+    if self.in_memory:
+      brightest = self._decoded['images'][sample].max((1, 2, 3))
+    else:
+      brightest = self._found['brightest'][sample]
+    return bool(np.median(brightest) < 16)
 
   @property
   def metadata(self) -> dict[str, object]:
@@ -129,7 +150,9 @@ class Source:
     specs = (BatchSpec(part) for part in parts)
     if self.in_memory:
       whole = self._decoded['images']
-      batches = self._stream(specs, lambda spec, _: whole[spec.indices])
+      batches = self._stream(
+        specs, lambda spec, _: whole[self._readable[spec.indices]]
+      )
     else:
       decode = functools.partial(self._decode, self._eval_decoder)
       batches = self._stream(specs, decode)
@@ -151,7 +174,11 @@ class Source:
       return self._stream(
         specs,
         lambda spec, _: augment.crop_and_flip(
-          whole, spec.indices, spec.crops, spec.flips, **border
+          whole,
+          self._readable[spec.indices],
+          spec.crops,
+          spec.flips,
+          **border,
         ),
       )
     if self._crop == 'random_resized':
@@ -211,26 +238,12 @@ class Source:
 
   @functools.cached_property
   def _decoded(self) -> retry.Arrays:
-    """All 'images', their 'labels', and positions of those 'unreadable'."""
-    found = decoding.decode_images(self._reader, self.image_size)
-    if not self._reader.skip_corrupt:
-      return found
-    corrupt = found.pop('unreadable')
-    unreadable = distributed.broadcast_from_primary(lambda: corrupt)
-    for position in np.setdiff1d(corrupt, unreadable)[:1].tolist():
-      raise errors.UserError(
-        f'{self._reader.locate(position)} can be decoded by the first process'
-        ' of the job but not by this one; let all of them see the same files'
-      )
-    positions = np.setdiff1d(np.arange(self._reader.size), corrupt)
-    readable = ~np.isin(positions, unreadable)
-    if not readable.all():
-      found = {name: values[readable] for name, values in found.items()}
-    return found | {'unreadable': unreadable}
+    """All 'images', and the positions of those 'unreadable'."""
+    return decoding.decode_images(self._reader, self.image_size)
 
   @functools.cached_property
-  def _corrupt(self) -> np.ndarray:
-    """Positions of the images on the disk that cannot be decoded, int64."""
+  def _found(self) -> retry.Arrays:
+    """What decoding the images on the disk once has told."""
     return distributed.broadcast_from_primary(
       lambda: decoding.find_corrupt(self._reader)
     )

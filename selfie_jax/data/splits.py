@@ -37,19 +37,9 @@ def split(
     (train indices, validation indices): sorted int64 positions in `labels`.
 
   Raises:
-    UserError: a fraction is out of its range, or leaves a class without a
+    UserError: no image has a label, or `fraction` leaves a class without a
       training image.
   """
-  if not 0 < fraction <= 1:
-    raise errors.UserError(
-      f'label_fraction is {fraction}; it must be above 0 and at most 1: type'
-      ' --config.label_fraction=0.08 for 8 % of the labels.'
-    )
-  if not 0 <= validation_fraction < 1:
-    raise errors.UserError(
-      f'validation_fraction is {validation_fraction}; it must be at least 0'
-      ' and below 1: type 0.1 for a tenth of the labelled images.'
-    )
   labels = np.asarray(labels)
   classes, sizes = np.unique(labels[labels >= 0], return_counts=True)
   if not classes.size:

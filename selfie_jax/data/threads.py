@@ -1,72 +1,32 @@
-"""Threads that work ahead, and that let the process end.
-
-concurrent.futures would first do all that is queued, however long that takes;
-daemon threads are killed inside tensorstore or TensorFlow, which aborts the
-process.
-"""
+"""Threads that work ahead, and that let the process end."""
 
 import collections
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from concurrent import futures
-import queue
 import threading
 from typing import Any
 
+ending = threading.Event()  # is set when the main thread has ended
 
-class Pool:
+
+class Pool(futures.ThreadPoolExecutor):
   """Threads that do what they are given, in its order.
 
-  They start with the first task, and what is left when the main thread ends is
-  cancelled.
+  What none has begun when the main thread ends is cancelled: Python would wait
+  for all of it, however long that takes. Nor can they be daemons: one that is
+  killed inside tensorstore or TensorFlow aborts the process.
   """
 
   def __init__(self, count: int):
-    self._count, self._lock = count, threading.Lock()
-    self._tasks: queue.SimpleQueue | None = None
-
-  def submit(self, function: Callable, *arguments) -> futures.Future:
-    """Has a thread call `function(*arguments)`."""
-    with self._lock:
-      if self._tasks is None:
-        self._start()
-    future: futures.Future = futures.Future()
-    self._tasks.put((future, function, arguments))
-    return future
-
-  def map(self, function: Callable, arguments: Iterable) -> Iterator:
-    """`function` of each argument, in order."""
-    begun = [self.submit(function, argument) for argument in arguments]
-    return (future.result() for future in begun)
-
-  def _start(self) -> None:
-    self._tasks = queue.SimpleQueue()
-    threading.Thread(target=self._end).start()
-    for _ in range(self._count):
-      threading.Thread(target=self._work).start()
-
-  def _work(self) -> None:
-    while task := self._tasks.get():
-      future, function, arguments = task
-      if is_ending():
-        future.cancel()
-      if future.set_running_or_notify_cancel():
-        try:
-          future.set_result(function(*arguments))
-        except BaseException as error:
-          future.set_exception(error)
-      del task, future, arguments  # or their memory stays until the next task
+    super().__init__(count)
+    # Functions of atexit are called when all threads have ended.
+    threading._register_atexit(self._end)  # type: ignore[attr-defined]
 
   def _end(self) -> None:
-    threading.main_thread().join()
-    for _ in range(self._count):
-      self._tasks.put(None)
-
-
-def is_ending() -> bool:
-  """Whether the main thread has ended."""
-  return not threading.main_thread().is_alive()
+    ending.set()
+    self.shutdown(wait=False, cancel_futures=True)
 
 
 def prefetch(

@@ -1,10 +1,8 @@
 """The paper's experiments as data, and the jobs that each consists of."""
 
 import dataclasses
-import functools
 import pathlib
 
-from selfie_jax import config as config_lib
 from selfie_jax import errors
 from selfie_jax import job_flags
 
@@ -116,22 +114,14 @@ class Job:
     ]
 
 
-@functools.cache
-def read_config(file: str, fields: Fields = ()) -> dict[str, object]:
-  """The flat config of a job, or UserError, checked as main.py does."""
-  changed = [f'--config.{field}={value}' for field, value in fields]
-  return config_lib.flatten(
-    job_flags.read([f'--config={ROOT}/{file}', *changed])
-  )
-
-
 @dataclasses.dataclass(frozen=True)
 class Plan:
   """What the flags of reproduce.py ask for.
 
   `seeds` and `tune_seeds` are numbers of runs, one for each of `fractions`; an
   empty `grid` leaves all runs the config's learning rate. `fields` are those of
-  all finetuning jobs, `pretrain_fields` those of the pretraining.
+  all finetuning jobs, `pretrain_fields` those of the pretrainings, as many as
+  `pretrain_seeds`; `pretrained` is the first of them.
 
   Raises:
     UserError: a field may not be set, or a field or its value is not valid.
@@ -147,6 +137,7 @@ class Plan:
   pretrain_fields: Fields = ()
   workdir: str = ''
   pretrained: str = ''
+  pretrain_seeds: int = 1
 
   def __post_init__(self):
     own = {'mode', 'seed', 'init_from', 'label_fraction', 'model.name'}
@@ -157,7 +148,7 @@ class Plan:
         'other fields (seeds: --seeds=5, fractions: --fractions=0.05,0.08, '
         'learning rates: --grid=0.03,0.1 with --tune)'
       )
-    config = read_config(self._file('finetune'), self.fields)
+    config = job_flags.read_flat(self._file('finetune'), self.fields)
     if self.grid and not config['validation_fraction']:
       raise errors.UserError(
         '--tune chooses on the validation split, and there is none with '
@@ -173,18 +164,23 @@ class Plan:
     return f'{self.experiment}_{self.variant}'.rstrip('_')
 
   def pretrainings(self) -> list[Job]:
-    """The default; in an ablation also one for each other choice."""
+    """One a seed; in an ablation also one for each other choice."""
     folder = self.pretrained or f'{self.workdir}/pretrain'
     file, fields = self._file('pretrain'), self.pretrain_fields
     jobs = [Job('pretrain', 'pretrain', folder, file, fields)]
-    config = read_config(file, fields)
+
+    def add(name: str, field: str, value: object, choice: str = '') -> None:
+      folder, changed = f'{self.workdir}/{name}', (*fields, (field, str(value)))
+      jobs.append(Job(name, 'pretrain', folder, file, changed, choice))
+
+    for seed in range(1, self.pretrain_seeds):
+      add(f'pretrain_start{seed}', 'seed', seed)
+    config = job_flags.read_flat(file, fields)
     for field, values in CHOICES.items() if self.spec.is_ablation else ():
       for value in values:
         if value != config[field]:
           name = f'pretrain_{field.split(".")[-1]}-{value}'.lower()
-          changed = (*fields, (field, str(value)))
-          folder, choice = f'{self.workdir}/{name}', f'{field}={value}'
-          jobs.append(Job(name, 'pretrain', folder, file, changed, choice))
+          add(name, field, value, f'{field}={value}')
     return jobs
 
   def tunings(self) -> list[Job]:
@@ -211,7 +207,8 @@ class Plan:
       for start in starts
       for fraction, seeds in zip(self.fractions, self.seeds, strict=True)
       for group in self.spec.groups
-      if seed < seeds
+      # What starts from random weights has no pretraining.
+      if seed < seeds and (start is starts[0] or group[0] == 'selfie')
     ]
 
   def _file(self, mode: str) -> str:
@@ -219,13 +216,12 @@ class Plan:
 
   def _finetuning(self, stage, start, group, fraction, seed, rate) -> Job:
     arm, network = group
-    name = f'{arm}_{network}_{100 * fraction:g}pct_seed{seed}'
-    name += start.name.removeprefix('pretrain')  # the choice of an ablation
+    suffix = start.name.removeprefix('pretrain')  # its seed or choice
+    name = f'{arm}_{network}_{100 * fraction:g}pct_seed{seed}{suffix}'
     if stage == 'tune':
       name = f'tune_{name}_rate{rate:g}'
-    fields = dict(self.fields)
-    fields |= {'model.name': network, 'label_fraction': f'{fraction:g}'}
-    fields['seed'] = str(seed)
+    fields = dict(self.fields) | {'model.name': network, 'seed': str(seed)}
+    fields['label_fraction'] = f'{fraction:g}'
     if rate is not None:
       fields['optimizer.learning_rate'] = f'{rate:g}'
     if arm == 'selfie':

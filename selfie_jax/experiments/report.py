@@ -26,7 +26,8 @@ def write(
     f'# {plan.experiment}, {variant}',
     _describe_state(runs),
     '## Results',
-    'Test accuracy in %, mean ± standard deviation over seeds; the difference '
+    'Test accuracy in %, mean ± standard deviation over seeds'
+    f'{_describe_starts(plan)}; the difference '
     f"to {compared.kind[0]} in points with Welch's 95 % interval, bold if it "
     'excludes zero. Patch accuracy is on test images.',
     comparison(compared),
@@ -78,6 +79,16 @@ def _describe_state(runs: pd.DataFrame) -> str:
     # As code, since it may have characters that mean something in Markdown.
     lines.append(f'- {", ".join(names)}: `{why[:300].replace("`", chr(39))}`')
   return '\n'.join(lines)
+
+
+def _describe_starts(plan: plan_lib.Plan) -> str:
+  """What the numbers from Selfie are over, with several pretrainings."""
+  if plan.pretrain_seeds == 1:
+    return ''
+  return (
+    f', from Selfie over {plan.pretrain_seeds} pretrainings with different '
+    'seeds, of each the mean of its runs'
+  )
 
 
 def _describe_rates(plan: plan_lib.Plan, runs: pd.DataFrame) -> list[str]:

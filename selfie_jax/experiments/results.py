@@ -14,6 +14,7 @@ import pandas as pd
 
 from selfie_jax import config as config_lib
 from selfie_jax import errors
+from selfie_jax import job_flags
 from selfie_jax.experiments import plan as plan_lib
 from selfie_jax.experiments import statistics
 from selfie_jax.storage import identity
@@ -161,7 +162,7 @@ def _check(plan: plan_lib.Plan, job: plan_lib.Job, row: Row, place: str):
     return
   changed = {}
   if job.folder != plan.pretrained:  # that one may be of any recipe
-    expected = plan_lib.read_config(job.file, job.fields)
+    expected = job_flags.read_flat(job.file, job.fields)
     changed = run_metadata.differences(row['config'], expected, MACHINE_FIELDS)
   weights = row['pretraining'] if job.start else row.get('weights')
   ours = fingerprint((job.start or job).folder)

@@ -48,20 +48,27 @@ def group_cells(runs: pd.DataFrame) -> dict[tuple, pd.DataFrame]:
 def compare(plan: plan_lib.Plan, runs: pd.DataFrame) -> pd.DataFrame:
   """A row for each label fraction and group, or choice of an ablation.
 
+  With several pretrainings the mean of the runs from each of them counts as one
+  value, since runs from the same weights are not independent.
+
   Returns:
     fraction; kind, the name of the group or choice; count, mean and std of
     the test accuracies in percent; ahead, the difference to the first kind in
     points; low and high, Welch's 95 % interval of it; paper, paper_std and
     paper_ahead; of an ablation patch_accuracy and chance, in percent.
   """
-  starts = runs[runs.stage == 'pretrain'].set_index('choice')
+  starts = runs[runs.stage == 'pretrain'].drop_duplicates('choice')
+  starts = starts.set_index('choice')
   cells, rows = group_cells(runs), []
   for fraction in plan.fractions:
     baseline = None
     kinds = itertools.product(plan.spec.groups.items(), starts.index)
     for (group, name), choice in kinds:
       key = *group, fraction
-      ours = 100 * cells.get((*key, choice), runs[:0]).test_accuracy
+      found = cells.get((*key, choice), runs[:0])
+      ours = 100 * found.test_accuracy
+      if plan.pretrain_seeds > 1 and group[0] == 'selfie':
+        ours = ours.groupby([job.start.name for job in found.job]).mean()
       paper, paper_std = plan.spec.published.get(key, (np.nan, np.nan))
       row = {'fraction': fraction, 'kind': choice or name, 'count': len(ours)}
       row |= {'mean': ours.mean(), 'std': ours.std()}

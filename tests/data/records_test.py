@@ -79,15 +79,6 @@ def test_every_record_is_found(builder, split):
   ]
 
 
-def test_all_examples_come_in_order(builder):
-  for name in ('train', 'train[15:33]', 'train[40:]+train[:3]'):
-    source = records.Records(builder, builder.info.splits[name])
-    positions, labels, read = zip(*source.in_order(), strict=True)
-    assert np.concatenate(positions).tolist() == list(range(source.size))
-    assert np.concatenate(labels).tolist() == source.labels.tolist()
-    assert np.concatenate(read).tolist() == source.read(np.arange(source.size))
-
-
 @pytest.fixture
 def hiccup(monkeypatch):
   """Takes a file away, which is there again when it is looked for once more."""
@@ -108,10 +99,7 @@ def hiccup(monkeypatch):
 
 
 @pytest.mark.parametrize('file', [0, 1, 3])
-def test_a_hiccup_of_the_disk_changes_nothing(
-  builder, hiccup, file, monkeypatch
-):
-  monkeypatch.setattr(records, '_CHUNK', 5)
+def test_a_hiccup_of_the_disk_changes_nothing(builder, hiccup, file):
   split = builder.info.splits['train']
   path = split.filepaths[file]
   whole = records.Records(builder, split)
@@ -125,15 +113,6 @@ def test_a_hiccup_of_the_disk_changes_nothing(
   away = hiccup(path)
   assert source.read(np.arange(50)) == expected[0] and not away.exists()
 
-  reading = source.in_order()
-  read = [next(reading)[2]]
-  away = hiccup(path)  # not all of it is in the buffers
-  for _, _, some in reading:
-    read.append(some)
-  assert np.concatenate(read).tolist() == expected[0]
-  if file == 3:
-    assert not away.exists()
-
 
 def test_a_disk_that_stays_away_is_one_line(builder, hiccup, monkeypatch):
   source = records.Records(builder, builder.info.splits['train'])
@@ -144,7 +123,6 @@ def test_a_disk_that_stays_away_is_one_line(builder, hiccup, monkeypatch):
   monkeypatch.setattr(retry.time, 'sleep', lambda seconds: None)
   for read in (
     lambda: source.read(np.arange(50)),
-    lambda: list(source.in_order()),
     lambda: records.Records(builder, builder.info.splits['train']).labels,
   ):
     with pytest.raises(errors.UserError, match='is not there') as caught:
@@ -209,11 +187,6 @@ def test_array_records_are_the_same_examples(builder, tmp_path):
     np.testing.assert_array_equal(one.labels, other.labels)
     order = np.random.default_rng(0).permutation(one.size)
     assert one.read(order) == other.read(order)
-    in_order = [
-      np.concatenate([some for _, _, some in each.in_order()]).tolist()
-      for each in (one, other)
-    ]
-    assert in_order[0] == in_order[1]
   assert re.search(r'array_record-\S+, example 0$', other.locate(10))
 
 

@@ -57,18 +57,6 @@ def test_unlabelled_images_are_left_out():
     splits.split(np.full(5, -1), 1.0, 0.0, 0)
 
 
-@pytest.mark.parametrize('fraction', [0, -0.1, 1.01, float('nan')])
-def test_fraction_out_of_range(fraction):
-  with pytest.raises(errors.UserError, match='label_fraction'):
-    splits.split(LABELS, fraction, 0.1, 0)
-
-
-@pytest.mark.parametrize('share', [-0.1, 1.0, float('nan')])
-def test_validation_fraction_out_of_range(share):
-  with pytest.raises(errors.UserError, match='validation_fraction'):
-    splits.split(LABELS, 0.5, share, 0)
-
-
 @pytest.mark.parametrize('size', [7, 143, 500, 1300])
 def test_too_small_a_fraction_names_the_smallest(size):
   labels = np.repeat([0, 1, 1], size)

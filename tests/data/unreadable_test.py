@@ -161,11 +161,10 @@ def test_a_damaged_one_is_an_error_that_names_it(config, odd, number, kind):
 def test_a_set_on_the_disk_is_not_read_before_the_first_step(
   config, monkeypatch
 ):
-  monkeypatch.setattr(records.Records, 'in_order', None)
+  monkeypatch.setattr(records.Records, 'submit', None)
   source, _ = batches_lib.open_sources(config)
-  if not source.in_memory:
-    assert source.size == len(READABLE) + len(PLAIN)
-    assert source.labels[:3].tolist() == [label(i) for i in range(3)]
+  assert source.size == len(READABLE) + len(PLAIN)
+  assert source.labels[:3].tolist() == [label(i) for i in range(3)]
 
 
 def test_pixels_are_those_of_pillow(config):

@@ -6,6 +6,7 @@ import pathlib
 from selfie_jax import job_flags
 from selfie_jax.experiments import plan as plan_lib
 from selfie_jax.experiments import results as results_lib
+from selfie_jax.experiments import runner
 
 
 def plan(experiment='cifar_labels', **changed):
@@ -79,8 +80,26 @@ def finish_all(plan: plan_lib.Plan, *stages: str, but: tuple[str, ...] = ()):
   return results_lib.read(plan)
 
 
-def replace_main(monkeypatch, program: str) -> None:
-  """The program is run with a job's folder, in place of main.py."""
-  monkeypatch.setattr(
-    plan_lib.Job, 'arguments', lambda job: ['-c', program, job.folder]
-  )
+class Process:
+  """Stands for a process of main.py that has printed something and ended."""
+
+  def __init__(self, code: int):
+    self.returncode = code
+
+  def poll(self) -> int:
+    return self.returncode
+
+  wait = poll
+
+
+def replace_main(monkeypatch, code: int, printed: str = '') -> list[Process]:
+  """Has every job end at once so; returns the list that starts are added to."""
+  started = []
+
+  def start(words, stdout, **_):
+    stdout.write(printed)
+    started.append(Process(code))
+    return started[-1]
+
+  monkeypatch.setattr(runner.subprocess, 'Popen', start)
+  return started

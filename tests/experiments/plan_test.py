@@ -5,6 +5,7 @@ import collections
 import made_up_runs
 import pytest
 
+from selfie_jax import job_flags
 from selfie_jax.experiments import plan as plan_lib
 from selfie_jax.storage import run_metadata
 
@@ -23,7 +24,7 @@ def key(job):
 
 
 def config_of(job):
-  return plan_lib.read_config(job.file, job.fields)  # as main.py checks it
+  return job_flags.read_flat(job.file, job.fields)  # as main.py checks it
 
 
 @pytest.mark.parametrize('name, spec', plan_lib.EXPERIMENTS.items())

@@ -121,8 +121,7 @@ def test_devices_are_left_to_the_jobs(tmp_path):
 def test_failed_job_is_reported_and_does_not_stop_the_rest(
   call, tmp_path, monkeypatch
 ):
-  program = 'print("error: no checkpoint"); raise SystemExit(2)'
-  made_up_runs.replace_main(monkeypatch, program)
+  made_up_runs.replace_main(monkeypatch, 2, 'error: no checkpoint\n')
   plan = made_up_runs.digits_plan(tmp_path)
   made_up_runs.finish_all(plan)
   folders = [pathlib.Path(job.folder) for job in plan.cells() if job.start]

@@ -1,10 +1,11 @@
-"""Jobs as processes: several at a time, stopped, failed."""
+"""Jobs as processes: several at a time, stopped, failed.
+
+A stand-in takes the place of the processes; reproduce_test.py has real ones.
+"""
 
 import json
 import os
 import signal
-import threading
-import time
 
 import made_up_runs
 import pytest
@@ -12,67 +13,78 @@ import pytest
 from selfie_jax import errors
 from selfie_jax.experiments import runner
 
-SLOW_TO_SAVE = """
-import pathlib, signal, sys, time
-folder = pathlib.Path(sys.argv[1])
-def stop(*_):
-  signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends it
-  if 'selfie' in folder.name:
-    time.sleep(1)  # another has ended by now
-  (folder / 'saved').touch()
-  sys.exit(143)
-signal.signal(signal.SIGTERM, stop)
-(folder / 'begun').touch()
-time.sleep(600)
-"""
+
+class Slow:
+  """A process that needs some time to save its state after SIGTERM.
+
+  When there are two of them, a signal comes to the runner.
+  """
+
+  all_of_them: list['Slow']  # of a test
+  number: int  # of the signal
+
+  def __init__(self, words, **_):
+    self.is_selfie = 'selfie' in str(words)
+    self.terminated = self.looks = 0
+    self.returncode = None
+    self.all_of_them.append(self)
+
+  def poll(self):
+    if len(self.all_of_them) == 2 and not self.terminated:
+      os.kill(os.getpid(), self.number)
+    self.looks += self.terminated
+    if self.looks > (5 if self.is_selfie else 1):
+      self.returncode = 143
+    return self.returncode
+
+  def terminate(self):
+    self.terminated += 1
+
+  def wait(self):
+    while self.poll() is None:
+      pass
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
 def test_each_may_take_its_time_to_save(number, tmp_path, monkeypatch):
-  """Two at a time; the processes only wait and stop, as main.py does."""
-  made_up_runs.replace_main(monkeypatch, SLOW_TO_SAVE)
+  """Of two at a time; a second SIGTERM would end it before."""
+  Slow.all_of_them, Slow.number = [], number
+  monkeypatch.setattr(runner.subprocess, 'Popen', Slow)
   plan = made_up_runs.digits_plan(tmp_path)
   made_up_runs.finish_all(plan, 'pretrain')
-
-  def tell():
-    while len([*tmp_path.glob('*/begun')]) < 2:
-      time.sleep(0.05)
-    os.kill(os.getpid(), number)
-
-  threading.Thread(target=tell, daemon=True).start()
   running = runner.Runner(plan, parallel=2)
   with pytest.raises(errors.Preempted):
     running.run()
   assert running.signal == number
-  assert len([*tmp_path.glob('*/saved')]) == 2
-  assert len([*tmp_path.glob('*/begun')]) == 2
+  ended = [(each.terminated, each.returncode) for each in Slow.all_of_them]
+  assert ended == [(1, 143), (1, 143)]
 
 
 @pytest.mark.parametrize(
-  'program, failure',
+  'code, printed, noted',
   [
-    ('import sys; sys.exit("error: no such field")', (1, 'no such field')),
-    ('raise OSError("no room")', (1, 'OSError: no room')),
-    ('print("step 3 is fine"); raise SystemExit(3)', (3, 'step 3 is fine')),
-    ('import os; os.kill(os.getpid(), 9)', (-9, 'killed by signal 9: no outp')),
+    (1, 'error: no such field\n', 'no such field'),
+    (1, 'Traceback (most recent\nOSError: no room\n', 'OSError: no room'),
+    (3, 'step 3 is fine\n', 'step 3 is fine'),
+    (-9, '', 'killed by signal 9: no output'),
   ],
 )
 def test_a_failure_is_noted_with_its_code_and_line(
-  program, failure, tmp_path, monkeypatch
+  code, printed, noted, tmp_path, monkeypatch
 ):
-  made_up_runs.replace_main(monkeypatch, program)
+  made_up_runs.replace_main(monkeypatch, code, printed)
   (tmp_path / 'pretrain').mkdir()
   (tmp_path / 'pretrain' / 'log.txt').write_text('error: an earlier one\n')
   one = runner.Runner(made_up_runs.digits_plan(tmp_path), stage='pretrain')
   one.run()
-  noted = json.loads((tmp_path / 'pretrain' / 'failure.json').read_text())
-  assert noted['code'] == failure[0] and failure[1] in noted['line']
-  assert one.failures == {'pretrain': noted['line']}
+  found = json.loads((tmp_path / 'pretrain' / 'failure.json').read_text())
+  assert found == {'code': code, 'line': noted}
+  assert one.failures == {'pretrain': noted}
 
 
 def test_stopped_from_elsewhere_all_stop(tmp_path, monkeypatch):
   """A job that ends as after SIGTERM is no failure."""
-  made_up_runs.replace_main(monkeypatch, 'raise SystemExit(143)')
+  made_up_runs.replace_main(monkeypatch, 143)
   one = runner.Runner(made_up_runs.digits_plan(tmp_path))
   with pytest.raises(errors.Preempted):
     one.run()
@@ -80,20 +92,15 @@ def test_stopped_from_elsewhere_all_stop(tmp_path, monkeypatch):
 
 
 def test_what_may_pass_is_tried_three_times(tmp_path, monkeypatch):
-  program = """
-import pathlib, sys
-with open(sys.argv[1] + '/tries', 'a') as file: file.write('x')
-sys.exit(75)
-"""
-  made_up_runs.replace_main(monkeypatch, program)
+  started = made_up_runs.replace_main(monkeypatch, 75)
   one = runner.Runner(made_up_runs.digits_plan(tmp_path), stage='pretrain')
   one.run()
-  assert (tmp_path / 'pretrain' / 'tries').read_text() == 'xxx'
+  assert len(started) == 3
   assert one.failures == {'pretrain': 'no output'}
 
 
 def test_cells_of_a_pretraining_that_failed_are_not_run(tmp_path, monkeypatch):
-  made_up_runs.replace_main(monkeypatch, 'raise SystemExit(1)')
+  made_up_runs.replace_main(monkeypatch, 1)
   one = runner.Runner(made_up_runs.digits_plan(tmp_path, seeds=(1,)))
   one.run()
   line = one.failures['selfie_resnet50_5pct_seed0']

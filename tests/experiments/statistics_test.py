@@ -34,6 +34,24 @@ def test_means_deviations_and_differences(tmp_path):
   assert compared.ahead[[0, 2]].isna().all()
 
 
+def test_runs_from_one_pretraining_count_once(tmp_path):
+  plan = made_up_runs.digits_plan(tmp_path, pretrain_seeds=3)
+  made_up_runs.finish_all(plan, 'pretrain', 'tune')
+  cells = plan.cells(statistics.choose_rates(plan, results_lib.read(plan)))
+  selfie = [job for job in cells if job.arm == 'selfie']
+  assert len(cells) == 2 + len(selfie) == 2 + 3 * 2
+  for job, value in zip(selfie, (0.5, 0.6, 0.7, 0.7, 0.8, 0.9), strict=True):
+    made_up_runs.finish(job)
+    set_accuracy(job, test_accuracy=value)
+  assert [job.start.name for job in selfie[:3]] == [
+    'pretrain', 'pretrain_start1', 'pretrain_start2',
+  ]  # fmt: skip
+  row = statistics.compare(plan, results_lib.read(plan)).iloc[1]
+  # The means of two runs each: 60, 70 and 80 %.
+  assert row['count'] == 3
+  assert row[['mean', 'std']].tolist() == pytest.approx([70, 10])
+
+
 def test_interval_is_welchs():
   low, high = statistics.welch_interval(SELFIE, SUPERVISED)
   # Welch, 1947: t quantile with Satterthwaite's degrees of freedom.

@@ -1,12 +1,10 @@
 """Weights under timm's names: as timm has them, to and fro."""
 
-import json
-import pathlib
-
 import jax
 import numpy as np
 import pytest
 from safetensors import numpy as safetensors_numpy
+import small_jobs
 
 from configs import imagenet_finetune
 from configs import imagenet_pretrain
@@ -15,15 +13,34 @@ from selfie_jax.inference import model as model_lib
 from selfie_jax.storage import timm_weights
 from selfie_jax.tasks import finetune
 from selfie_jax.tasks import pretrain
-from selfie_jax.training import start
-
-# Names and shapes of timm 1.0.31's create_model('resnetv2_50', num_classes=10).
-LISTING = pathlib.Path(__file__).parent / 'timm_resnetv2_50.json'
 
 
-def created(config, classes):
-  """The state of a finetuning job, from init_from where it has one."""
-  return finetune.create_state(config, classes, start.read_pretrained(config))
+def norm(name, channels):
+  names = ('weight', 'bias', 'running_mean', 'running_var')
+  counter = {f'{name}.num_batches_tracked': []}
+  return {f'{name}.{kind}': [channels] for kind in names} | counter
+
+
+def timm_shapes(classes, stages=4):
+  """Of create_model('resnetv2_50', num_classes=classes), or its beginning."""
+  found, given = {'stem.conv.weight': [64, 3, 7, 7]}, 64
+  for i, units in enumerate((3, 4, 6, 3)[:stages]):
+    width = 64 * 2**i
+    for j in range(units):
+      unit = f'stages.{i}.blocks.{j}'
+      if j == 0:
+        shape = [4 * width, given, 1, 1]
+        found[f'{unit}.downsample.conv.weight'] = shape
+      layers = (given, width, 1), (width, width, 3), (width, 4 * width, 1)
+      for k, (before, after, size) in enumerate(layers, start=1):
+        found |= norm(f'{unit}.norm{k}', before)
+        found[f'{unit}.conv{k}.weight'] = [after, before, size, size]
+      given = 4 * width
+  found |= norm('norm', given)
+  if classes:
+    found['head.fc.weight'] = [classes, given, 1, 1]
+    found['head.fc.bias'] = [classes]
+  return found
 
 
 def weights_as_zeros(task, config):
@@ -39,26 +56,22 @@ def shapes(tensors):
   return {name: list(value.shape) for name, value in tensors.items()}
 
 
-def test_classifier_has_the_names_and_shapes_of_timms():
-  config = imagenet_finetune.get_config()
-  tensors = timm_weights.to_timm(*weights_as_zeros(finetune, config))
-  assert shapes(tensors) == json.loads(LISTING.read_text())
+@pytest.mark.parametrize(
+  'task, job, expected',
+  [
+    (finetune, imagenet_finetune, timm_shapes(10)),
+    (pretrain, imagenet_pretrain, timm_shapes(0, stages=3)),
+  ],
+)
+def test_networks_have_the_names_and_shapes_of_timms(task, job, expected):
+  """A classifier all of them, P those of the first three stages."""
+  tensors = timm_weights.to_timm(*weights_as_zeros(task, job.get_config()))
+  assert shapes(tensors) == expected
   assert all(value.flags.c_contiguous for value in tensors.values())
 
 
-def test_p_has_the_names_and_shapes_of_timms_first_three_stages():
-  config = imagenet_pretrain.get_config()
-  tensors = timm_weights.to_timm(*weights_as_zeros(pretrain, config))
-  expected = {
-    name: [1024] if name.startswith('norm.') and shape else shape
-    for name, shape in json.loads(LISTING.read_text()).items()
-    if not name.startswith(('stages.3', 'head'))
-  }
-  assert shapes(tensors) == expected
-
-
 def test_kernels_change_their_layout_and_nothing_else(finetune_config):
-  state = created(finetune_config, 7)
+  state = small_jobs.start_finetuning(finetune_config, 7)
   tensors = timm_weights.to_timm(state.params, state.batch_stats)
   block = state.params['block2']['unit1']
   np.testing.assert_array_equal(
@@ -83,14 +96,14 @@ def test_files_that_do_not_fit_are_refused(finetune_config, tmp_path):
       safetensors_numpy.save_file(tensors, str(path))
     finetune_config.init_from = str(path)
     with pytest.raises(errors.UserError, match=says) as caught:
-      created(finetune_config, 10)
+      small_jobs.start_finetuning(finetune_config, 10)
     assert '\n' not in str(caught.value)
 
   refused('cannot be read as safetensors')
   (tmp_path / 'some.safetensors').write_bytes(b'nothing of that kind')
   refused('cannot be read as safetensors')
   finetune_config.init_from = ''
-  state = created(finetune_config, 10)
+  state = small_jobs.start_finetuning(finetune_config, 10)
   tensors = timm_weights.to_timm(state.params, state.batch_stats)
   refused(
     "'layer1.conv1.weight' is no name", {'layer1.conv1.weight': np.ones(1)}
@@ -118,6 +131,7 @@ def test_timms_weights_give_timms_features(tmp_path, monkeypatch):
   safetensors_torch = pytest.importorskip('safetensors.torch')
   torch.manual_seed(0)
   theirs = timm.create_model('resnetv2_50', num_classes=5)
+  assert shapes(theirs.state_dict()) == timm_shapes(5)
   images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
   config = imagenet_finetune.get_config()
   config.image_size = 64
@@ -130,7 +144,7 @@ def test_timms_weights_give_timms_features(tmp_path, monkeypatch):
   path = tmp_path / 'some.safetensors'
   safetensors_torch.save_model(theirs, str(path))
   config.init_from = str(path)
-  state = created(config, 10)
+  state = small_jobs.start_finetuning(config, 10)
   model = model_lib.Model(
     config,
     {'params': state.params, 'batch_stats': state.batch_stats},

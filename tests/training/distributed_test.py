@@ -49,29 +49,30 @@ def joining(port, process):
 def two_processes(workdir, logs):
   """Two processes with a device each, at least ten steps after their start."""
   port = free_port()
-  with contextlib.ExitStack() as stack:
-    processes = [
-      stack.enter_context(
-        small_jobs.Process(
-          'pretrain',
-          workdir,
-          FIELDS,
-          logs / f'process{i}',
-          *joining(port, i),
-        )
-      )
-      for i in range(2)
-    ]
-    first = processes[0]
-    assert first.wait_for(lambda: first.printed.count(' train: ') >= 10), (
-      first.printed,
-      processes[1].printed,
-    )
-    yield processes
+
+  def start(i):
+    log = logs / f'process{i}'
+    flags = joining(port, i)
+    return small_jobs.Process('pretrain', workdir, FIELDS, log, *flags)
+
+  with start(0) as first, start(1) as second:
+    trains = first.wait_for(lambda: first.printed.count(' train: ') >= 10)
+    assert trains, (first.printed, second.printed)
+    yield first, second
 
 
-def test_two_processes_stop_die_and_go_on_as_one_would(tmp_path):
-  """SIGTERM to one of two, SIGKILL to one of two, the rest as one process."""
+def ends_as_one_process(workdir, tmp_path):
+  """Goes on here, on two devices, as a run that only one process trained."""
+  config = digits_pretrain.get_config('tiny')
+  config.update(FIELDS)
+  assert jax.device_count() == 2
+  assert train.train_and_evaluate(config, workdir)['step'] == 60
+  train.train_and_evaluate(config, tmp_path / 'whole')
+  small_jobs.same_end(tmp_path / 'whole', workdir)
+
+
+def test_two_processes_stop_together_and_one_goes_on(tmp_path):
+  """SIGTERM comes to one of the two."""
   workdir = tmp_path / 'run'
   with two_processes(workdir, tmp_path) as processes:
     processes[1].send(signal.SIGTERM)
@@ -82,22 +83,23 @@ def test_two_processes_stop_die_and_go_on_as_one_would(tmp_path):
   assert saved[0] == saved[1]
   assert '2 x cpu in 2 processes' in printed[0]
   assert ' train: ' not in printed[1]  # one of them speaks
+  ends_as_one_process(workdir, tmp_path)
 
+
+@pytest.mark.slow
+def test_one_process_dies_the_other_ends_and_two_go_on(tmp_path):
+  workdir = tmp_path / 'run'
   with two_processes(workdir, tmp_path) as processes:
-    assert f'Continuing from step {saved[0]} of 60' in processes[0].printed
+    processes[1].send(signal.SIGTERM)
+    assert [process.wait(900) for process in processes] == [143, 143]
+  with two_processes(workdir, tmp_path) as processes:
+    assert 'Continuing from step' in processes[0].printed
     processes[1].send(signal.SIGKILL)
     assert processes[0].wait(900) != 0
     # jax's own thread ends the process, unless ours is told first.
     known = 'continues from its last checkpoint|another task died'
     assert re.search(known, processes[0].printed), processes[0].printed
-
-  config = digits_pretrain.get_config('tiny')
-  config.update(FIELDS)
-  assert jax.device_count() == 2
-  results = train.train_and_evaluate(config, workdir)
-  assert results['step'] == 60
-  train.train_and_evaluate(config, tmp_path / 'whole')
-  small_jobs.same_end(tmp_path / 'whole', workdir)
+  ends_as_one_process(workdir, tmp_path)
 
 
 SHARING = """
@@ -192,31 +194,8 @@ def test_one_process_looks_for_both_and_all_start_alike(tmp_path):
     assert os.listdir(folder) == ['lock']
 
 
-@pytest.mark.slow
-def test_processes_with_different_configs_end_in_one_line(tmp_path):
-  port = free_port()
-  with contextlib.ExitStack() as stack:
-    processes = [
-      stack.enter_context(
-        small_jobs.Process(
-          'pretrain',
-          tmp_path / 'run',
-          FIELDS | {'optimizer.learning_rate': 0.1 + i},
-          tmp_path / f'process{i}',
-          *joining(port, i),
-        )
-      )
-      for i in range(2)
-    ]
-    assert [process.wait(900) for process in processes] == [2, 2]
-  for process in processes:
-    assert 'error: the processes have different conf' in process.printed
-    assert 'Traceback' not in process.printed
-  assert not (tmp_path / 'run').exists()
-
-
 def test_the_differing_field_is_named(pretrain_config, monkeypatch):
-  """As the two processes above; where things are may differ."""
+  """As to the two processes above; where things are may differ."""
   other = config_lib.flatten(pretrain_config)
   monkeypatch.setattr(distributed, 'gather', lambda value: [value, other])
   pretrain_config.dataset.path = '/elsewhere'
@@ -224,80 +203,3 @@ def test_the_differing_field_is_named(pretrain_config, monkeypatch):
   pretrain_config.log_every = 7
   with pytest.raises(errors.UserError, match='log_every is 7 in process 0 and'):
     processes_lib.check_same_config(pretrain_config)
-
-
-@pytest.fixture
-def joined(monkeypatch):
-  """Stands for jax's own joining, which needs the other machines."""
-  calls = []
-  monkeypatch.setattr(
-    jax.distributed, 'initialize', lambda *args, **kw: calls.append((args, kw))
-  )
-  return calls
-
-
-@pytest.fixture
-def tpu():
-  """What jax sets when it is imported where the chips of a TPU are."""
-  before = jax.config.jax_platforms
-  jax.config.update('jax_platforms', 'tpu,cpu')
-  yield
-  jax.config.update('jax_platforms', before)
-
-
-@pytest.mark.parametrize('automatic', [None, False])
-def test_alone_nothing_is_joined(joined, automatic):
-  distributed.initialize(None, None, None, automatic, 60)
-  assert not joined
-
-
-@pytest.mark.parametrize('automatic', [None, True])
-def test_on_a_pod_jax_finds_the_processes_itself(joined, automatic, tpu):
-  distributed.initialize(None, None, None, automatic, 60)
-  assert joined == [((None, None, None), {'heartbeat_timeout_seconds': 60})]
-
-
-def test_the_environment_says_where_the_others_are(joined, monkeypatch):
-  monkeypatch.setenv('JAX_COORDINATOR_ADDRESS', 'host:1234')
-  monkeypatch.setenv('JAX_NUM_PROCESSES', '2')
-  monkeypatch.setenv('JAX_PROCESS_ID', '0')
-  distributed.initialize(None, None, 1, None, 60)
-  assert joined[0][0] == ('host:1234', 2, 1)
-  monkeypatch.setenv('JAX_NUM_PROCESSES', 'abc')
-  with pytest.raises(errors.UserError, match='JAX_NUM_PROCESSES=abc is not'):
-    distributed.initialize(None, None, 1, None, 60)
-
-
-@pytest.fixture
-def no_cluster(monkeypatch):
-  """What jax does then, before it computes; main_test.py has the real one."""
-
-  def fail(*args, **kwargs):
-    raise ValueError('coordinator_address should be defined.')
-
-  monkeypatch.setattr(jax.distributed, 'initialize', fail)
-
-
-def test_asked_to_find_a_cluster_where_there_is_none(no_cluster):
-  with pytest.raises(errors.UserError, match='leave it out for one process'):
-    distributed.initialize(None, None, None, True, 60)
-
-
-def test_a_tpu_that_is_no_part_of_a_pod_is_used_alone(tpu, no_cluster):
-  distributed.initialize(None, None, None, None, 60)
-  assert not jax.distributed.is_initialized()
-
-
-def test_half_an_address_is_refused(joined):
-  with pytest.raises(errors.UserError, match='--process_id=I'):
-    distributed.initialize('host:1234', 2, None, False, 60)
-  assert not joined
-
-
-def test_processes_that_do_not_meet_are_one_error(monkeypatch):
-  def fail(*args, **kwargs):
-    raise RuntimeError('deadline exceeded')
-
-  monkeypatch.setattr(jax.distributed, 'initialize', fail)
-  with pytest.raises(errors.UserError, match='deadline exceeded.*all process'):
-    distributed.initialize('host:1234', 2, 0, False, 60)

@@ -14,14 +14,12 @@ import numpy as np
 from selfie_jax import errors
 from selfie_jax.data import reading
 from selfie_jax.data import tf
-from selfie_jax.data import threads
 from selfie_jax.data.photos import files as files_lib
 from selfie_jax.data.photos import images
 from selfie_jax.data.photos import listing
 
 logger = logging.getLogger(__name__)
 
-_CHUNK = 16  # files read at once
 _NAMED = 5  # so many classes are named in the log
 # Labels that programs write where there is none.
 _MISSING = ('nan', 'none', 'null', 'na', 'n/a', '<na>', '-1')
@@ -83,12 +81,6 @@ class Folder:
     """The image as TensorFlow can decode it, both string scalars."""
     encoded = tf.numpy_function(_plain, [record], tf.string, stateful=False)
     return tf.ensure_shape(encoded, [])
-
-  def in_order(self) -> Iterator[tuple[np.ndarray, np.ndarray, list[bytes]]]:
-    """All images, some at a time: positions, labels int32, files."""
-    chunks = np.array_split(np.arange(self.size), -(-self.size // _CHUNK))
-    for chunk, pending in threads.prefetch(self.submit, chunks, 1):
-      yield chunk, self.labels[chunk], pending.result()
 
   def locate(self, position: int) -> str:
     """Which file an image is."""
@@ -213,14 +205,4 @@ def _class_warnings(photos: listing.Listing) -> Iterator[str]:
     yield (
       f'{", ".join(missing)} is taken for a class; leave the label empty where'
       ' there is none'
-    )
-  counts = collections.Counter(
-    entry.label for entries in photos.splits.values() for entry in entries
-  )
-  single = [repr(name) for name in photos.class_names if counts[name] == 1]
-  if single:
-    yield (
-      f'{len(single)} classes have a single image: '
-      + ', '.join(single[:_NAMED])
-      + (' ...' if single[_NAMED:] else '')
     )

@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 from PIL import Image
 from PIL import ImageOps
+from PIL import PngImagePlugin
 
 from selfie_jax.data import retry
 from selfie_jax.data import tf
@@ -27,6 +28,8 @@ _BITS, _PHOTOMETRIC, _ORIENTATION, _MAXIMA = 258, 262, 274, (341, 281)
 # Pillow's warnings name no file. Images of more than 179 million pixels are an
 # error, and of half of that a warning.
 warnings.filterwarnings('ignore', module=r'PIL\.')
+# Of one text or profile of a PNG as of all: slide scanners write megabytes.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
 
 def plain(content: bytes) -> bytes:
@@ -44,13 +47,7 @@ def plain(content: bytes) -> bytes:
   """
   stream = io.BytesIO(content)
   is_png = content.startswith(_PNG)
-  try:
-    opened = Image.open(stream, formats=_FORMATS)
-  except ValueError:
-    if is_png:  # its text or its colour profile is too long for Pillow
-      return content
-    raise
-  with opened as image:
+  with Image.open(stream, formats=_FORMATS) as image:
     if is_png and not any(name in content for name in _ORIENTING):
       return content
     if image.format in ('JPEG', 'MPO', 'PNG') and _is_upright(image):

@@ -4,7 +4,6 @@ import os
 import pathlib
 import re
 import shutil
-import subprocess
 import sys
 
 import numpy as np
@@ -15,8 +14,8 @@ import pytest
 from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
+from selfie_jax.data import decoding
 from selfie_jax.data import retry
-from selfie_jax.data.photos import folder
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
@@ -47,6 +46,21 @@ def test_damaged_images_are_left_out_and_named(photos, log_messages, crop):
   metadata = train_source.metadata
   assert metadata['left_out'] == [f'train/cat/{name}' for name in bad]
   assert metadata['images'] == 68
+
+
+@own_photos.CROPS
+def test_a_set_that_is_nearly_black_is_warned_of(photos, log_messages, crop):
+  """As of 12 bits stored as 16, of which the upper 8 are taken."""
+  fields = {'augment.crop': crop}
+  own_photos.open_sources(photos, **fields)
+  assert 'nearly black' not in log_messages.text
+  for i in range(30):
+    for label in ('cat', 'dog'):
+      dark = own_photos.pixels(seed=i) // 16
+      own_photos.save(photos / 'train' / label / f'{i}.png', dark)
+  own_photos.open_sources(photos, **fields)
+  (line,) = (x for x in log_messages.text.splitlines() if 'nearly black' in x)
+  assert f'The images of {photos} train are' in line and 'as 16' in line
 
 
 @own_photos.CROPS
@@ -98,7 +112,7 @@ def test_damage_is_looked_for_once_and_again_after_a_change(
   bad.write_bytes(b'')
   assert own_photos.open_sources(photos, **fields)[0].size == 59
   with monkeypatch.context() as patch:
-    patch.setattr(folder.Folder, 'in_order', None)
+    patch.setattr(decoding, '_decode_all', None)
     assert own_photos.open_sources(photos, **fields)[0].size == 59
   bad.write_bytes(own_photos.EXACT['rgb.png'])
   assert own_photos.open_sources(photos, **fields)[0].size == 60
@@ -197,7 +211,9 @@ def test_a_file_that_is_damaged_later_is_named(photos):
     list(batches_lib.train_batches(source, None, config, 0))
 
 
-def test_the_shrinking_of_the_documents_leaves_bad_photos_out(tmp_path):
+def test_the_shrinking_of_the_documents_leaves_bad_photos_out(
+  tmp_path, monkeypatch, capsys
+):
   text = (ROOT / 'docs' / 'own_images.md').read_text()
   code = re.search(r"python - photos small <<'EOF'\n(.*?)\nEOF", text, re.S)[1]
   own_photos.save(
@@ -206,13 +222,9 @@ def test_the_shrinking_of_the_documents_leaves_bad_photos_out(tmp_path):
   own_photos.save(tmp_path / 'photos' / 'a' / '2.png')
   own_photos.bad_files(tmp_path / 'photos' / 'b')
   (tmp_path / 'photos' / 'b' / '._2.png').write_bytes(b'of macOS')
-  done = subprocess.run(
-    [sys.executable, '-c', code, 'photos', 'small'],
-    cwd=tmp_path,
-    text=True,
-    capture_output=True,
-    check=True,
-  )
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, 'argv', ['-', 'photos', 'small'])
+  exec(code, {})
   made = sorted((tmp_path / 'small').rglob('*.*'))
   assert [str(path.relative_to(tmp_path / 'small')) for path in made] == [
     'a/1.JPEG',
@@ -221,4 +233,4 @@ def test_the_shrinking_of_the_documents_leaves_bad_photos_out(tmp_path):
   ]
   with Image.open(made[0]) as image:
     assert image.size == (341, 512)
-  assert done.stdout.count('left out: photos/b/') == 4
+  assert capsys.readouterr().out.count('left out: photos/b/') == 4

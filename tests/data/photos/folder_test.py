@@ -173,13 +173,13 @@ def test_images_are_known_again_where_they_were_moved(
 
 def test_small_sets_are_decoded_once(photos, monkeypatch):
   """Until a file, its label or the size of the images is another."""
-  decoded, decode_images = [], decoding._decode_images
+  decoded, decode_all = [], decoding._decode_all
 
-  def decode(reader, side):
+  def decode(reader, *arguments):
     decoded.append(reader.name)
-    return decode_images(reader, side)
+    return decode_all(reader, *arguments)
 
-  monkeypatch.setattr(decoding, '_decode_images', decode)
+  monkeypatch.setattr(decoding, '_decode_all', decode)
   path = own_photos.partly_labelled(photos)
 
   def look(**fields):

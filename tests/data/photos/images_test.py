@@ -107,9 +107,17 @@ def test_long_metadata_do_not_decide_about_pixels(metadata):
   if metadata == 'pnginfo':
     value = PngImagePlugin.PngInfo()
     value.add_text('notes', 'x' * 2_000_000, zip=True)
-  content = own_photos.encode(own_photos.RGB, 'PNG', **{metadata: value})
+  settings = {metadata: value}
+  content = own_photos.encode(own_photos.RGB, 'PNG', **settings)
   assert images.decode_error(content) == ''
   np.testing.assert_array_equal(_decode(content), own_photos.pixels())
+  exif = Image.Exif()
+  exif[0x0112] = 6
+  turned = own_photos.encode(own_photos.RGB, 'PNG', exif=exif, **settings)
+  expected = own_photos.pixels()[::-1].swapaxes(0, 1)
+  np.testing.assert_array_equal(_decode(turned), expected)
+  with Image.open(io.BytesIO(turned)) as image:
+    np.testing.assert_array_equal(images.as_rgb(image), expected)
 
 
 @pytest.mark.parametrize(

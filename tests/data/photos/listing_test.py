@@ -109,6 +109,22 @@ def test_links_show_no_photo_twice(photos, log_messages):
   assert [source.size for source in own_photos.open_sources(farm)] == [60, 10]
 
 
+def test_splits_may_be_links_into_a_folder_of_all(photos):
+  """Which is listed before them, and is neither trained nor tested on."""
+  os.rename(photos, photos.parent / 'real')
+  for split in ('train', 'test'):
+    for path in (photos.parent / 'real' / split).glob('*/*.png'):
+      kept = photos / 'all' / f'{split}_{path.parent.name}_{path.name}'
+      link = photos / split / path.parent.name / path.name
+      for file in (kept, link):
+        file.parent.mkdir(parents=True, exist_ok=True)
+      path.rename(kept)
+      link.symlink_to(kept)
+  sources = own_photos.open_sources(photos)
+  assert [source.size for source in sources] == [60, 10]
+  assert np.bincount(sources[0].labels).tolist() == [30, 30]
+
+
 @pytest.mark.parametrize(
   'files, says',
   [
@@ -116,7 +132,6 @@ def test_links_show_no_photo_twice(photos, log_messages):
      "neither trained nor tested on: no split (1 images), 'more' (1 images)"),
     (['train/Cat/1.png', 'train/Cat/2.png'],
      "the classes 'Cat' and 'cat' are taken for different ones"),
-    (['train/eel/1.png'], "1 classes have a single image: 'eel'"),
     (['train/nan/1.png', 'train/-1/1.png'],
      "'-1', 'nan' is taken for a class; leave the label empty where"),
   ],

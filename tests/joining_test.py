@@ -1,0 +1,79 @@
+"""How the processes of a job find each other, and what devices they have."""
+
+from unittest import mock
+
+import jax
+import pytest
+
+from selfie_jax import distributed
+from selfie_jax import errors
+
+
+@pytest.fixture
+def joined(monkeypatch):
+  """Stands for jax's own joining, which needs the other machines."""
+  joining = mock.Mock()
+  monkeypatch.setattr(jax.distributed, 'initialize', joining)
+  return joining
+
+
+@pytest.fixture
+def tpu():
+  """What jax sets when it is imported where the chips of a TPU are."""
+  before = jax.config.jax_platforms
+  jax.config.update('jax_platforms', 'tpu,cpu')
+  yield
+  jax.config.update('jax_platforms', before)
+
+
+@pytest.mark.parametrize('automatic', [None, False])
+def test_alone_nothing_is_joined(joined, automatic):
+  distributed.initialize(None, None, None, automatic, 60)
+  joined.assert_not_called()
+
+
+@pytest.mark.parametrize('automatic', [None, True])
+def test_on_a_pod_jax_finds_the_processes_itself(joined, automatic, tpu):
+  distributed.initialize(None, None, None, automatic, 60)
+  joined.assert_called_once_with(None, None, None, heartbeat_timeout_seconds=60)
+
+
+def test_the_environment_says_where_the_others_are(joined, monkeypatch):
+  monkeypatch.setenv('JAX_COORDINATOR_ADDRESS', 'host:1234')
+  monkeypatch.setenv('JAX_NUM_PROCESSES', '2')
+  monkeypatch.setenv('JAX_PROCESS_ID', '0')
+  distributed.initialize(None, None, 1, None, 60)
+  assert joined.call_args.args == ('host:1234', 2, 1)
+  monkeypatch.setenv('JAX_NUM_PROCESSES', 'abc')
+  with pytest.raises(errors.UserError, match='JAX_NUM_PROCESSES=abc is not'):
+    distributed.initialize(None, None, 1, None, 60)
+
+
+def test_half_an_address_is_refused(joined):
+  with pytest.raises(errors.UserError, match='--process_id=I'):
+    distributed.initialize('host:1234', 2, None, False, 60)
+  joined.assert_not_called()
+
+
+def test_a_tpu_that_is_no_part_of_a_pod_is_used_alone(joined, tpu):
+  """Unless a cluster is asked for; main_test.py has jax's real error."""
+  joined.side_effect = ValueError('coordinator_address should be defined.')
+  distributed.initialize(None, None, None, None, 60)
+  with pytest.raises(errors.UserError, match='leave it out for one process'):
+    distributed.initialize(None, None, None, True, 60)
+
+
+def test_processes_that_do_not_meet_are_one_error(joined):
+  joined.side_effect = RuntimeError('deadline exceeded')
+  with pytest.raises(errors.UserError, match='deadline exceeded.*all process'):
+    distributed.initialize('host:1234', 2, 0, False, 60)
+
+
+def test_fallen_back_to_cpu_is_said_loudly(log_messages):
+  asked = jax.config.jax_platforms
+  jax.config.update('jax_platforms', None)
+  try:
+    distributed.log_devices()
+  finally:
+    jax.config.update('jax_platforms', asked)
+  assert 'RUNNING ON THE CPU' in log_messages.text
