@@ -168,7 +168,7 @@ def run(
 
 
 def main() -> None:
-  parser = command_line.Parser(
+  parser = argparse.ArgumentParser(
     prog='python -m benchmarks.gpu',
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,

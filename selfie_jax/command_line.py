@@ -16,7 +16,9 @@ class Parser(argparse.ArgumentParser):
   """argparse's, with one line for a mistake in place of the usage."""
 
   def __init__(self, command: str, doc: str):
-    prog = f'python -m selfie_jax.{command}'
+    script = f'selfie-{command}'  # as pip installs it
+    started_as_script = os.path.basename(sys.argv[0]).startswith(script)
+    prog = script if started_as_script else f'python -m selfie_jax.{command}'
     super().__init__(prog=prog, description=doc.splitlines()[0])
 
   def add_path(self, flag: str, metavar: str, says: str, required=True) -> None:

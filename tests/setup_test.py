@@ -1,19 +1,24 @@
-"""The two set-up commands: which Python make takes, which packages pip gets."""
+"""Setting up: which Python make takes, and what pip gets and installs."""
 
 import importlib
+import os
 import pathlib
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 
+import numpy as np
 from packaging import requirements
+from PIL import Image
 import pytest
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
+CAPTURED = {'capture_output': True, 'text': True}
 DEPENDENCIES = list(map(requirements.Requirement, PROJECT['dependencies']))
 MACHINES = {
   'Apple silicon': {'sys_platform': 'darwin', 'platform_machine': 'arm64'},
@@ -137,6 +142,57 @@ def test_console_scripts_are_the_commands():
     module, function = target.split(':')
     assert module == f'selfie_jax.{name.removeprefix("selfie-")}'
     assert callable(getattr(importlib.import_module(module), function))
+
+
+@pytest.mark.slow
+def test_the_scripts_of_a_wheel_work_in_another_folder(tmp_path):
+  """In an environment of its own that borrows the packages of this one."""
+  source, venv, folder = (tmp_path / n for n in ('source', 'venv', 'folder'))
+  source.mkdir()
+  for name in ('pyproject.toml', 'README.md', 'LICENSE'):
+    shutil.copy(ROOT / name, source)
+  ignored = shutil.ignore_patterns('__pycache__')
+  shutil.copytree(ROOT / 'selfie_jax', source / 'selfie_jax', ignore=ignored)
+  run = folder / 'run'
+  shutil.copytree(ROOT / 'docs/pretrained/cifar_small', run)
+  photos = np.random.default_rng(0).integers(0, 256, (3, 40, 48, 3), np.uint8)
+  (folder / 'photos').mkdir()
+  for i, photo in enumerate(photos):
+    Image.fromarray(photo).save(folder / f'photos/{i}.png')
+
+  def do(*command):
+    kept = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
+    done = subprocess.run(command, cwd=folder, env=kept, **CAPTURED)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+  pip = (sys.executable, '-m', 'pip', '--quiet')
+  do(*pip, 'wheel', '--no-deps', f'--wheel-dir={tmp_path}', source)
+  (wheel,) = tmp_path.glob('selfie_jax-*.whl')
+  do(sys.executable, '-m', 'venv', '--without-pip', venv)
+  python = venv / 'bin/python'
+  do(*pip, '--python', python, 'install', '--no-deps', wheel)
+  code = 'import sysconfig; print(sysconfig.get_path("purelib"))'
+  packages = pathlib.Path(do(python, '-c', code).strip())
+  (packages / 'borrowed.pth').write_text(sysconfig.get_path('purelib'))
+  code = 'import selfie_jax; print(selfie_jax.__file__)'
+  assert pathlib.Path(do(python, '-c', code).strip()).is_relative_to(venv)
+
+  bin, checkpoint = venv / 'bin', '--checkpoint=run'
+  for script in PROJECT['scripts']:
+    assert do(bin / script, '--help').startswith(f'usage: {script} ')
+  do(bin / 'selfie-embed', checkpoint, '--images=photos', '--out=v.npz')
+  with np.load(folder / 'v.npz') as embedded:
+    assert list(embedded['files']) == ['0.png', '1.png', '2.png']
+    assert np.isfinite(embedded['vectors']).all()
+  do(bin / 'selfie-export', checkpoint, '--format=numpy', '--out=arrays')
+  with np.load(folder / 'arrays/weights.npz') as arrays:
+    assert 'params/patch_network/stem/conv/kernel' in arrays
+  visualize = (bin / 'selfie-visualize', checkpoint, '--images=photos')
+  pictures = do(*visualize, '--out=drawn').splitlines()
+  assert str(folder / 'drawn/patches.png') in pictures
+  assert all(pathlib.Path(picture).stat().st_size for picture in pictures)
+  assert 'patch accuracy 55.6%' in do(bin / 'selfie-compare', 'run')
 
 
 def read(name):
