@@ -50,15 +50,6 @@ def test_what_was_compiled_is_found_again(compile_anew, tmp_path):
   assert compile_anew() == (27, 0)
 
 
-def test_it_can_be_turned_off(compile_anew, tmp_path):
-  jax.config.update('jax_enable_compilation_cache', False)
-  try:
-    assert [compile_anew(), compile_anew()] == [(27, 0), (27, 0)]
-  finally:
-    jax.config.update('jax_enable_compilation_cache', True)
-  assert not (tmp_path / 'selfie_jax').exists()
-
-
 def test_a_folder_that_cannot_be_made_is_no_hindrance(compile_anew, tmp_path):
   (tmp_path / 'selfie_jax').write_text('')
   assert compile_anew() == (27, 0)

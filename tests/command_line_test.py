@@ -1,5 +1,6 @@
 """How commands read paths, and how they end."""
 
+import errno
 import os
 import sys
 from unittest import mock
@@ -10,6 +11,7 @@ from selfie_jax import command_line
 from selfie_jax import compare
 from selfie_jax import config as config_lib
 from selfie_jax import embed
+from selfie_jax import errors
 from selfie_jax import export
 from selfie_jax import job_flags
 from selfie_jax import reproduce
@@ -63,8 +65,52 @@ def test_a_reader_that_ends_is_no_fault(monkeypatch, capsys):
   assert capsys.readouterr().err == ''
 
 
-def test_a_closed_stderr_does_not_hide_the_exit_code(monkeypatch):
-  monkeypatch.setattr(sys, 'stderr', None)
-  with pytest.raises(SystemExit) as caught, command_line.exit_cleanly():
-    raise command_line.errors.UserError('wrong')
-  assert caught.value.code == 2
+@pytest.mark.parametrize(
+  'raised, code, said',
+  [
+    (errors.UserError('wrong'), 2, 'error: wrong'),
+    (errors.Diverged('not finite'), 3, 'error: not finite'),
+    (errors.MayPass('Stale file handle'), 75, 'error: Stale file handle'),
+    (KeyboardInterrupt(), 130, 'bye'),
+    (errors.Preempted('saved step 3'), 143, 'saved step 3'),
+  ],
+)
+def test_every_end_has_an_exit_code_and_a_line(
+  monkeypatch, capsys, raised, code, said
+):
+  def end():
+    with pytest.raises(SystemExit) as ended, command_line.exit_cleanly('bye'):
+      raise raised
+    assert ended.value.code == code
+
+  end()
+  assert capsys.readouterr().err == f'{said}\n'
+  terminal = mock.Mock()  # one that is gone
+  terminal.write.side_effect = OSError(errno.EIO, 'Input/output error')
+  for other in (terminal, None):
+    monkeypatch.setattr(sys, 'stderr', other)
+    end()
+
+
+def test_a_mistake_is_one_line(tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(command_line, 'silence_libraries', lambda: None)
+  (tmp_path / 'empty').mkdir()
+  (tmp_path / 'results.json').write_text('{')
+  run = f'--checkpoint={tmp_path}'
+  for command, says, *flags in (
+    (embed, 'there is no folder', run, '--images=nothing', '--out=out.npz'),
+    (export, 'is not a run', run, '--format=numpy', '--out=nothing'),
+    (export, 'choose from', run, '--format=onnx', '--out=DIR'),
+    (visualize, "argument --count: no whole number: 'x'", run, '--count=x'),
+    (compare, 'required: runs; python -m selfie_jax.compare --help'),
+    (compare, 'no results.json there', 'empty'),
+    (compare, 'results.json is damaged', '.'),
+  ):
+    monkeypatch.setattr(sys, 'argv', ['', *flags])
+    with pytest.raises(SystemExit) as ended:
+      command.main()
+    assert ended.value.code == 2
+    out, printed = capsys.readouterr()
+    assert printed.startswith('error: ') and printed.count('\n') == 1
+    assert says in printed and not out

@@ -12,8 +12,6 @@ import pytest
 from selfie_jax import command_line
 from selfie_jax import embed
 from selfie_jax import errors
-from selfie_jax import export
-from selfie_jax import visualize
 from selfie_jax.data import retry
 from selfie_jax.inference import images as images_lib
 from selfie_jax.inference import model as model_lib
@@ -190,21 +188,3 @@ def test_command_says_what_it_left_out(
   found = np.load(out)
   assert found['vectors'].shape == (11, 256)
   assert 'labels' not in found  # for an image beside the folders
-
-
-def test_a_mistake_is_one_line(tmp_path, monkeypatch, capsys):
-  monkeypatch.chdir(tmp_path)
-  monkeypatch.setattr(command_line, 'silence_libraries', lambda: None)
-  for command, flags, says in (
-    (embed, ['--images=nothing', '--out=out.npz'], 'there is no folder'),
-    (export, ['--format=numpy', '--out=nothing'], 'is not a run'),
-    (export, ['--format=onnx', '--out=DIR'], 'choose from'),
-    (visualize, ['--count=x'], "argument --count: no whole number: 'x'"),
-  ):
-    monkeypatch.setattr(sys, 'argv', ['', f'--checkpoint={tmp_path}', *flags])
-    with pytest.raises(SystemExit) as ended:
-      command.main()
-    assert ended.value.code == 2
-    printed = capsys.readouterr().err
-    assert printed.startswith('error: ') and printed.count('\n') == 1
-    assert says in printed

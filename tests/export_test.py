@@ -119,6 +119,7 @@ def test_numpy_has_every_array_and_the_card_is_utf8(
   finished, tmp_path, monkeypatch
 ):
   shutil.copytree(finished('finetune'), tmp_path / 'run')
+  small_jobs.forget_identity(tmp_path / 'run')
   data = json.loads((tmp_path / 'run' / 'data.json').read_text())
   data['train']['classes'] = ['Bär', 'caf\udce9', *'01234567']
   (tmp_path / 'run' / 'data.json').write_text(json.dumps(data))
@@ -177,6 +178,7 @@ def test_mistakes_say_what_is_valid_and_write_nothing(finished, tmp_path):
   with pytest.raises(errors.UserError, match='width=4.*multiples of 8'):
     export.export(run, 'timm', out)
   shutil.copytree(finished('finetune'), tmp_path / 'run')
+  small_jobs.forget_identity(tmp_path / 'run')
   config = tmp_path / 'run' / 'config.json'
   config.write_text(
     config.read_text().replace('resnet50', 'resnet36_attention')

@@ -1,6 +1,5 @@
 """The command: flags, default folders, and how it ends."""
 
-import errno
 import json
 import os
 import pathlib
@@ -83,47 +82,6 @@ def test_a_mistake_is_one_line_and_nothing_else(capsys):
   assert code == 2
   assert printed.startswith('error: ') and printed.count('\n') == 1
   assert 'did you mean batch_size' in printed
-
-
-def test_a_run_that_diverges_ends_with_exit_code_3(capsys, tmp_path):
-  flags = '--config.optimizer.learning_rate=1e30', f'--workdir={tmp_path}/run'
-  code, printed = fails(capsys, TINY, *flags)
-  assert code == 3
-  last = printed.splitlines()[-1]
-  assert last.startswith('error: ') and '--config.optimizer.learn' in last
-  assert 'Traceback' not in printed
-
-
-@pytest.mark.parametrize(
-  'raised, code',
-  [
-    (errors.Preempted('stopped by SIGTERM'), 143),
-    (KeyboardInterrupt(), 130),
-  ],
-)
-def test_a_stopped_run_has_an_exit_code_of_its_own(capsys, raised, code):
-  with pytest.raises(SystemExit) as ended, command_line.exit_cleanly('bye'):
-    raise raised
-  assert ended.value.code == code
-  assert capsys.readouterr().err == f'{str(raised) or "bye"}\n'
-
-
-def test_what_may_pass_has_an_exit_code_of_its_own(capsys):
-  with pytest.raises(SystemExit) as ended, command_line.exit_cleanly():
-    raise errors.MayPass('Stale file handle')
-  assert ended.value.code == 75
-  assert capsys.readouterr().err == 'error: Stale file handle\n'
-
-
-def test_a_terminal_that_is_gone_changes_no_exit_code(monkeypatch):
-  def write(text):
-    raise OSError(errno.EIO, 'Input/output error')
-
-  with monkeypatch.context() as patch:
-    patch.setattr(sys.stderr, 'write', write)
-    with pytest.raises(SystemExit) as ended, command_line.exit_cleanly():
-      raise errors.Preempted('stopped by SIGTERM at step 3')
-  assert ended.value.code == 143
 
 
 def test_a_device_that_is_not_there_is_one_line(monkeypatch):

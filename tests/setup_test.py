@@ -116,7 +116,7 @@ def test_help_lists_every_target():
   makefile = (ROOT / 'Makefile').read_text()
   (phony,) = re.findall(r'^\.PHONY: (.*)$', makefile, re.MULTILINE)
   said = subprocess.run(
-    ['make', 'help'], cwd=ROOT, capture_output=True, text=True, check=True
+    ['make', '--no-print-directory', 'help'], cwd=ROOT, check=True, **CAPTURED
   ).stdout
   listed = [line.split()[1] for line in said.splitlines()]
   assert sorted(listed) == sorted(phony.split())

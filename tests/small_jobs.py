@@ -146,3 +146,23 @@ def random_run(config, folder, images, classes=10):
       {'history': [], 'window': []},
     )
   return folder
+
+
+def change_progress(path, change):
+  """Of a checkpoint, as if it had been saved so, without checksums."""
+  progress = json.loads(path.read_text())
+  change(progress)
+  for name in ('checksum', 'checksums'):
+    del progress[name]
+  path.write_text(json.dumps(progress))
+
+
+def forget_identity(folder):
+  """Leaves what earlier versions left, which knew no identity."""
+  (folder / 'run.json').unlink()
+  for path in folder.glob('checkpoints/*/progress/metadata'):
+    change_progress(path, lambda progress: progress.pop('identity'))
+  if (path := folder / 'results.json').exists():
+    results = json.loads(path.read_text())
+    del results['identity']
+    path.write_text(json.dumps(results))

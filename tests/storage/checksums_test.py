@@ -42,11 +42,8 @@ def test_what_was_saved_passes_whole_or_in_part(arrays, progress):
 def test_a_changed_array_is_named(arrays, progress, change):
   arrays['params']['a'] = change(arrays['params']['a'])
   assert 'params/a is not' in checksums.verify(progress, arrays)
-
-
-def test_a_missing_array_is_named(arrays, progress):
-  del arrays['params']['b']
-  assert 'params/b is not' in checksums.verify(progress, arrays)
+  del arrays['params']['a']
+  assert 'params/a is not' in checksums.verify(progress, arrays)
 
 
 @pytest.mark.parametrize('name', ['history', 'checksums', 'checksum'])

@@ -2,13 +2,12 @@
 
 import os
 import pathlib
-import shutil
 import socket
 import subprocess
 import sys
 
-import checkpoints_test
 import pytest
+import small_states
 
 pytestmark = pytest.mark.slow
 
@@ -17,65 +16,54 @@ RESTORE = """
 import sys
 from selfie_jax import distributed
 from selfie_jax.storage import checkpoints, restoring, weights, workdir
-port, process, folder = sys.argv[1:]
+port, process, *folders = sys.argv[1:]
 distributed.initialize(f'localhost:{port}', 2, int(process), False, 60)
-from checkpoints_test import progress_of, state_of
+from small_states import state_of
 with distributed.abort_all_on_error():
-  with checkpoints.open_manager(workdir.run_path(folder), 2) as manager:
-    read, progress = restoring.resume(manager, state_of(0))
-    print('newest', int(read.step))
-    read = restoring.restore_best(manager, read, progress['history'])
-    print('best', int(read.step))
-  print('weights', int(weights.restore(folder)['step']))
+  for folder in folders:
+    with checkpoints.open_manager(workdir.run_path(folder), 2) as manager:
+      read, progress = restoring.resume(manager, state_of(0))
+      print('newest', int(read.step))
+      read = restoring.restore_best(manager, read, progress['history'])
+      print('best', int(read.step))
+    print('weights', int(weights.restore(folder)['step']))
 """
 
 
-@pytest.fixture
-def run(tmp_path):
-  """(process whose newest checkpoint is damaged) -> code and words of each."""
+def test_all_take_what_the_first_can_read_or_end(tmp_path):
+  """Of the first folder its newest is damaged, of the second that of the other.
 
-  def run(damaged):
-    checkpoints_test.saved(tmp_path / '0')
-    shutil.copytree(tmp_path / '0', tmp_path / '1')
-    newest = tmp_path / str(damaged) / 'checkpoints' / '6'
-    (newest / 'progress' / 'metadata').write_text('')
-    with socket.socket() as listener:
-      listener.bind(('localhost', 0))
-      port = listener.getsockname()[1]
-    paths = f'{HERE.parent.parent}:{HERE.parent}:{HERE}'
-    processes = [
-      subprocess.Popen(
-        [sys.executable, '-c', RESTORE, str(port), str(i), tmp_path / str(i)],
-        env=os.environ | {'PYTHONPATH': paths, 'XLA_FLAGS': ''},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-      )
-      for i in range(2)
-    ]
-    try:
-      ended = [process.communicate(timeout=900) for process in processes]
-    finally:
-      for process in processes:
-        process.kill()
-    codes = [process.returncode for process in processes]
-    return [(code, *text) for code, text in zip(codes, ended, strict=True)]
-
-  return run
-
-
-def test_all_take_what_the_first_can_read(run, tmp_path):
-  for code, out, err in run(damaged=0):
-    assert code == 0, err
-    for line in ('best 3', 'newest 3', 'weights 3'):
-      assert line in out.splitlines()
-  assert (tmp_path / '0' / 'damaged' / '6').exists()
-  assert not (tmp_path / '1' / 'damaged').exists()
-
-
-def test_one_that_cannot_read_it_ends_the_job(run, tmp_path):
-  (first, *_), (code, out, err) = run(damaged=1)
-  assert first != 0
-  assert code == 2 and 'newest' not in out
-  assert 'process 1 cannot read the checkpoint of step 6' in err
-  assert not (tmp_path / '1' / 'damaged').exists()
+  Each process has copies of its own, which are to be the same.
+  """
+  for damaged in (0, 1):
+    for process in (0, 1):
+      folder = small_states.saved(tmp_path / f'{damaged}{process}')
+      if process == damaged:
+        small_states.damage(folder)
+  with socket.socket() as listener:
+    listener.bind(('localhost', 0))
+    port = listener.getsockname()[1]
+  paths = f'{HERE.parent.parent}:{HERE.parent}:{HERE}'
+  processes = [
+    subprocess.Popen(
+      [sys.executable, '-uc', RESTORE, str(port), str(i)]
+      + [tmp_path / f'{damaged}{i}' for damaged in (0, 1)],
+      env=os.environ | {'PYTHONPATH': paths, 'XLA_FLAGS': ''},
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for i in (0, 1)
+  ]
+  try:
+    said = [process.communicate(timeout=900) for process in processes]
+  finally:
+    for process in processes:
+      process.kill()
+  for out, err in said:
+    found = [line for line in out.splitlines() if 'Gloo' not in line]
+    assert found[:3] == ['newest 3', 'best 3', 'weights 3'], err
+  assert processes[0].returncode != 0
+  assert processes[1].returncode == 2 and 'newest 6' not in said[1][0]
+  assert 'process 1 cannot read the checkpoint of step 6' in said[1][1]
+  assert [path.parent.name for path in tmp_path.glob('*/damaged')] == ['00']

@@ -66,14 +66,6 @@ def test_the_identity_does_not_change_with_the_version(
   assert identity.identify(other, workdir)['config'] not in digests
 
 
-def test_saved_config_is_the_config(finetune_config, tmp_path):
-  workdir = workdir_lib.run_path(tmp_path)
-  run_metadata.save(finetune_config, {}, workdir)
-  assert config_lib.flatten(
-    run_metadata.load_config(workdir)
-  ) == config_lib.flatten(finetune_config)
-
-
 @pytest.mark.parametrize('mode', ['pretrain', 'finetune'])
 def test_a_config_of_an_older_version_has_all_fields(
   mode, pretrain_config, finetune_config, tmp_path

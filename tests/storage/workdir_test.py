@@ -67,11 +67,8 @@ def test_bucket_is_not_made_absolute(monkeypatch):
   with pytest.raises(errors.UserError, match='pip install google-cloud-stor'):
     workdir_lib.run_path('gs://bucket/run')
   assert str(workdir_lib.run_path('run')) == os.path.abspath('run')
-
-
-def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
-  monkeypatch.setenv('HOME', str(tmp_path))
-  assert str(workdir_lib.run_path('~/runs/x')) == f'{tmp_path}/runs/x'
+  monkeypatch.setenv('HOME', '/home/me')
+  assert str(workdir_lib.run_path('~/runs/x')) == '/home/me/runs/x'
 
 
 def test_names_that_are_patterns(tmp_path):

@@ -136,6 +136,7 @@ def test_numbers_that_go_wrong_end_the_run_and_are_not_saved(tmp_path):
     said = str(error.value)
   assert 'is not finite at step 3, where the learning rate was 5e+29' in said
   assert 'the last checkpoint is that of step 2' in said
+  assert 'a lower --config.optimizer.learning_rate in' in said
   with checkpoints.open_manager(workdir_lib.run_path(tmp_path)) as manager:
     assert max(manager.all_steps()) == 2
 

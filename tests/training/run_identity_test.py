@@ -27,26 +27,6 @@ def half_done(finished, tmp_path):
   return folder
 
 
-def change_progress(path, change):
-  """Of a checkpoint, as if it had been saved so, without checksums."""
-  progress = json.loads(path.read_text())
-  change(progress)
-  for name in ('checksum', 'checksums'):
-    del progress[name]
-  path.write_text(json.dumps(progress))
-
-
-def forget_identity(folder):
-  """Leaves what earlier versions left, which knew no identity."""
-  (folder / 'run.json').unlink()
-  for path in folder.glob('checkpoints/*/progress/metadata'):
-    change_progress(path, lambda progress: progress.pop('identity'))
-  if (path := folder / 'results.json').exists():
-    results = json.loads(path.read_text())
-    del results['identity']
-    path.write_text(json.dumps(results))
-
-
 class Begun(Exception):
   """A run asks for its first batch."""
 
@@ -102,7 +82,9 @@ def test_a_checkpoint_of_another_seed_is_refused(half_done):
   other = identity_lib.identify(config, workdir)
   (half_done / 'kept').rename(half_done / 'run.json')
   [path] = half_done.glob('checkpoints/3/progress/metadata')
-  change_progress(path, lambda progress: progress['identity'].update(other))
+  small_jobs.change_progress(
+    path, lambda progress: progress['identity'].update(other)
+  )
   says = 'checkpoints/3 is of a run with another config'
   refuses(says, half_done)
   with pytest.raises(errors.UserError, match=says):
@@ -124,7 +106,7 @@ def test_the_best_checkpoint_has_to_be_the_runs_own_too(finished, tmp_path):
     (3, lambda progress: progress['identity'].update(data='other')),
   ):
     path = folder / f'checkpoints/{step}/progress/metadata'
-    change_progress(path, change)
+    small_jobs.change_progress(path, change)
   refuses('checkpoints/3 is of a run with another data', folder, 'finetune')
 
 
@@ -172,7 +154,7 @@ def test_runs_of_earlier_versions_are_known_by_config_json(
   done = tmp_path / 'done'
   shutil.copytree(finished('pretrain'), done)
   for folder, name in ((half_done, 'checkpoints/3'), (done, 'results.json')):
-    forget_identity(folder)
+    small_jobs.forget_identity(folder)
     config = (folder / 'config.json').read_text()
     (folder / 'config.json').unlink()
     refuses(f'{name} does not say of which run it is', folder)

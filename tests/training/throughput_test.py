@@ -4,11 +4,11 @@ import itertools
 import json
 import threading
 
+import jax
+import numpy as np
 import pytest
 import small_jobs
 
-from selfie_jax.tasks import pretrain
-from selfie_jax.tasks import train_state
 from selfie_jax.training import throughput
 from selfie_jax.training import train
 
@@ -138,11 +138,6 @@ def test_while_a_step_is_at_work_nothing_waits_and_one_is_in_flight(clock):
     assert timer.measure()['waiting_share'] == pytest.approx(1.25 / 2.5)
 
 
-def test_all_batches_come_through():
-  assert [*throughput.Throughput(BATCH).batches(range(5))] == [*range(5)]
-  assert not [*throughput.Throughput(BATCH).batches([])]
-
-
 @pytest.mark.parametrize(
   'waiting, steps, warnings', [(0.1, 100, 1), (0.1, 40, 0), (0.02, 100, 0)]
 )
@@ -156,33 +151,15 @@ def test_long_waiting_is_warned_of_once(
     assert 'wait for images in 25 %' in line and 'cache_gib' in line
 
 
-@pytest.mark.parametrize(
-  'kind, peak',
-  [
-    ('TPU v4', 275e12),
-    ('TPU v5 lite', 197e12),
-    ('TPU v5', 459e12),
-    ('TPU v5p', 459e12),
-    ('TPU v6 lite', 918e12),
-    ('NVIDIA H100 80GB HBM3', 989e12),
-    ('NVIDIA H100 PCIe', 756e12),
-    ('NVIDIA A100-SXM4-80GB', 312e12),
-    ('cpu', None),
-  ],
-)
-def test_peak_of_a_device(kind, peak):
-  assert throughput.find_peak(kind) == peak
-
-
-def test_flops_are_those_of_the_compiled_step(
-  pretrain_config, batch, shard, monkeypatch
-):
-  state = pretrain.create_state(pretrain_config, 10)
-  step = train_state.parallel_train_step(pretrain, pretrain_config)
-  compiled = step.lower(state, shard(batch, 2)).compile()
+def test_peak_and_flops_are_of_the_device_and_the_step(monkeypatch):
+  assert throughput.find_peak('TPU v5 lite') == 197e12
+  assert throughput.find_peak('TPU v5p') == 459e12
+  assert throughput.find_peak('NVIDIA H100 PCIe') == 756e12
+  assert throughput.find_peak('cpu') is None
+  compiled = jax.jit(lambda x: x @ x).lower(np.ones((64, 64))).compile()
   assert throughput.count_flops(compiled) is None  # no peak to compare with
   monkeypatch.setitem(throughput.PEAKS, 'cpu', 75e9)
-  assert throughput.count_flops(compiled) > 1e6
+  assert throughput.count_flops(compiled) == pytest.approx(2 * 64**3, rel=0.1)
 
 
 def test_results_say_it(finished):

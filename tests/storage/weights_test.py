@@ -1,0 +1,106 @@
+"""Where one checkpoint is meant, no other takes its place."""
+
+import json
+import shutil
+
+from flax import serialization
+import jax
+import numpy as np
+import pytest
+import small_states
+
+from selfie_jax import errors
+from selfie_jax.storage import checkpoints
+from selfie_jax.storage import checksums
+from selfie_jax.storage import restoring
+from selfie_jax.storage import weights
+
+
+def test_weights_of_a_finished_run_are_those_its_results_are_of(run, no_pauses):
+  assert small_states.weights_step(run) == 6
+  results = run / 'results.json'
+  for step in (3, 6):
+    network = {
+      k: getattr(small_states.state_of(step), k)
+      for k in ('params', 'batch_stats')
+    }
+    digest = checksums.digest(jax.device_get(network))
+    results.write_text(json.dumps({'checkpoint': step, 'weights': digest}))
+    read = weights.restore(str(run))
+    assert int(read['step']) == step
+    for name, expected in network.items():
+      jax.tree.map(np.testing.assert_array_equal, read[name], expected)
+  with pytest.raises(errors.UserError, match='no checkpoint of step 5, but of'):
+    weights.restore(str(run), 5)
+  swapped = {'checkpoint': 3, 'weights': digest}
+  results.write_text(json.dumps(swapped))
+  with pytest.raises(errors.UserError, match='other weights than the results'):
+    weights.restore(str(run))
+
+
+def test_no_other_weights_are_taken_for_those_that_are_meant(run, no_pauses):
+  """The newest of an unfinished run, and those of the results."""
+  small_states.damage(run)
+  with pytest.raises(errors.UserError, match='6 is damaged.*type its command'):
+    weights.restore(str(run))
+  (run / 'results.json').write_text(json.dumps({'checkpoint': 6}))
+  with pytest.raises(errors.UserError, match='6 is damaged.*put back its copy'):
+    weights.restore(str(run))
+  shutil.rmtree(run / 'checkpoints' / '6')
+  with pytest.raises(errors.UserError, match='no longer the checkpoint of st'):
+    weights.restore(str(run))
+  assert small_states.weights_step(run, 3) == 3
+
+
+@pytest.mark.parametrize('best', [3, 6])
+def test_the_best_is_restored_and_no_other(best, run, no_pauses):
+  history = small_states.progress_of(6)['history']
+  history[best == 6]['accuracy'] = 0.9
+
+  def restored():
+    with small_states.open_manager(run) as manager:
+      return restoring.restore_best(manager, small_states.state_of(0), history)
+
+  assert int(restored().step) == best
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    restored().params,
+    small_states.state_of(best).params,
+  )
+  small_states.damage(run, best)
+  with pytest.raises(errors.UserError, match=f'{best} is damaged.*is the best'):
+    restored()
+  shutil.rmtree(run / 'checkpoints' / str(best))
+  with pytest.raises(errors.UserError, match='there is no .*is the best'):
+    restored()
+
+
+def test_a_flipped_bit_in_the_momentum_hinders_training_only(tmp_path):
+  """As if it had changed on the disk: the arrays are not those of the sums."""
+  state = small_states.state_of(6)
+  momentum = jax.tree.map(lambda x: x + 1, state.opt_state)
+  progress = checksums.add_checksums(
+    small_states.progress_of(6),
+    jax.device_get(serialization.to_state_dict(state)),
+  )
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(checksums, 'add_checksums', lambda *_: progress)
+    patch.setattr(checksums, 'read', lambda *_: None)
+    with small_states.open_manager(tmp_path) as manager:
+      checkpoints.save(manager, state.replace(opt_state=momentum), {})
+      checkpoints.wait(manager)
+  assert small_states.weights_step(tmp_path) == 6
+  with small_states.open_manager(tmp_path) as manager:
+    history = progress['history'][1:]
+    best = restoring.restore_best(manager, small_states.state_of(0), history)
+    assert int(best.step) == 6
+    with pytest.raises(errors.UserError, match='opt_state/.* is not what was'):
+      restoring.resume(manager, small_states.state_of(0))
+
+
+def test_best_step_is_the_later_one_of_two_equals():
+  part = {'part': 'validation', 'loss': 9.0}
+  history = [part | {'step': s, 'accuracy': a} for s, a in [(1, 2), (3, 2)]]
+  history += [{'step': 4, 'part': 'train', 'accuracy': 3.0}]
+  assert checkpoints.best_step(history) == 3
+  assert checkpoints.best_step(history[-1:]) is None
