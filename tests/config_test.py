@@ -1,5 +1,6 @@
 """Every job builds; every wrong value is named with what is valid."""
 
+import contextlib
 import importlib
 import json
 import pathlib
@@ -43,6 +44,9 @@ def test_job_is_valid(job, variant):
   if config.mode == 'probe':
     config.init_from = 'runs/cifar_pretrain'
   config_lib.check(config, num_devices=2)
+  text = importlib.import_module(f'configs.{job}').__doc__
+  assert f'python main.py --config=configs/{job}.py' in text
+  assert ':small' in text and ':tiny' in text
 
 
 @pytest.mark.parametrize('variant', ['', 'small', 'tiny'])
@@ -60,13 +64,6 @@ def test_finetuning_has_the_network_of_its_pretraining(job, variant):
   }
   assert len(shared) > 10
   assert shared == {field: finetune[field] for field in shared}
-
-
-@pytest.mark.parametrize('job', JOBS)
-def test_docstring_gives_the_command_and_variants(job):
-  text = importlib.import_module(f'configs.{job}').__doc__
-  assert f'python main.py --config=configs/{job}.py' in text
-  assert ':small' in text and ':tiny' in text
 
 
 def test_every_field_has_a_comment():
@@ -117,27 +114,19 @@ def test_wrong_value_is_refused_in_one_line(
   assert field.rpartition('.')[2] in said and '\n' not in said
 
 
-@pytest.mark.parametrize(
-  'valid, wrong, says',
-  [
-    (
-      {'augment.padding': 32, 'augment.border': 'zero'},
-      {'augment.border': 'reflect'},
-      'below image_size=32',
-    ),
-    (
-      {'dataset.name': 'folder', 'dataset.path': 'photos'},
-      {'dataset.shuffle_block': 2},
-      '1 with .*name=folder',
-    ),
-  ],
-)
-def test_values_that_do_not_go_together(pretrain_config, valid, wrong, says):
-  pretrain_config.update_from_flattened_dict(valid)
-  config_lib.check(pretrain_config, num_devices=2)
-  pretrain_config.update_from_flattened_dict(wrong)
-  with pytest.raises(errors.UserError, match=says):
-    config_lib.check(pretrain_config, num_devices=2)
+def test_values_that_do_not_go_together(pretrain_config):
+  for changes, says in (
+    ({'augment.padding': 32, 'augment.border': 'zero'}, ''),
+    ({'augment.border': 'reflect'}, 'below image_size=32'),
+    ({'augment.padding': 4}, ''),
+    ({'dataset.name': 'folder', 'dataset.path': 'photos'}, ''),
+    ({'dataset.shuffle_block': 2}, '1 with .*name=folder'),
+  ):
+    pretrain_config.update_from_flattened_dict(changes)
+    with contextlib.ExitStack() as stack:
+      if says:
+        stack.enter_context(pytest.raises(errors.UserError, match=says))
+      config_lib.check(pretrain_config, num_devices=2)
 
 
 @pytest.mark.parametrize(

@@ -23,14 +23,8 @@ from selfie_jax import errors
 from selfie_jax import export
 from selfie_jax.data import batches as batches_lib
 from selfie_jax.inference import model as model_lib
-from selfie_jax.tasks import finetune
-from selfie_jax.training import start
+from selfie_jax.storage import timm_weights
 from selfie_jax.training import train
-
-
-def created(config, classes):
-  """The state of a finetuning job, from init_from where it has one."""
-  return finetune.create_state(config, classes, start.read_pretrained(config))
 
 
 @pytest.fixture
@@ -45,30 +39,13 @@ def wide(config):
   return config
 
 
-def test_exported_p_starts_both_networks(
-  pretrain_config, finetune_config, tmp_path, pixels
-):
+def test_exported_p_is_the_runs(pretrain_config, tmp_path, pixels):
   small_jobs.random_run(wide(pretrain_config), tmp_path / 'run', pixels)
   export.export(tmp_path / 'run', 'timm', tmp_path / 'out')
-  source = model_lib.load(tmp_path / 'run').variables
-  wide(finetune_config)
-  new = {'resnet50': {'block4', 'block4_norm', 'head'}}
-  new['resnet36_attention'] = {'attention_pooling', 'head'}
-  for name in new:
-    finetune_config.model.name = name
-    finetune_config.init_from = ''
-    fresh = created(finetune_config, 10)
-    finetune_config.init_from = str(tmp_path / 'out' / 'model.safetensors')
-    state = created(finetune_config, 10)
-    for kind in ('params', 'batch_stats'):
-      loaded = getattr(state, kind)
-      for part, values in loaded.items():
-        expected = (
-          getattr(fresh, kind)
-          if part in new[name]
-          else source[kind]['patch_network']
-        )
-        jax.tree.map(np.testing.assert_array_equal, values, expected[part])
+  read = timm_weights.read(str(tmp_path / 'out' / 'model.safetensors'))
+  for kind, trees in model_lib.load(tmp_path / 'run').variables.items():
+    expected = trees['patch_network']
+    jax.tree.map(np.testing.assert_array_equal, read[kind], expected)
 
 
 def test_exported_classifier_starts_all_but_the_head(
@@ -77,7 +54,7 @@ def test_exported_classifier_starts_all_but_the_head(
   small_jobs.random_run(wide(finetune_config), tmp_path / 'run', pixels)
   export.export(tmp_path / 'run', 'timm', tmp_path / 'out')
   finetune_config.init_from = str(tmp_path / 'out' / 'model.safetensors')
-  state = created(finetune_config, 3)
+  state = small_jobs.start_finetuning(finetune_config, 3)
   model = model_lib.load(tmp_path / 'run')
   again = model_lib.Model(
     model.config,

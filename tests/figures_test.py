@@ -55,9 +55,8 @@ def test_attention_is_drawn_where_it_is(batch):
   titles = [axis.get_title() for axis in axes[0]]
   assert titles[:3] == ['image', 'mean of 10', 'head 1']
   assert 'head 2' in titles and 'head 5' in titles  # the least even ones
-  np.testing.assert_array_equal(
-    axes[1, 0].images[0].get_array(), batch['image'][1]
-  )
+  shown = axes[1, 0].images[0].get_array()
+  np.testing.assert_array_equal(shown, batch['image'][1])
   mean, second = (
     axes[1, titles.index(name)].images[1] for name in ('mean of 10', 'head 2')
   )
@@ -65,10 +64,7 @@ def test_attention_is_drawn_where_it_is(batch):
   assert second.get_array()[0, 2] == pytest.approx(np.log2(17))
   expected = 17 * weights[1].mean(axis=0)[1:].reshape(4, 4)
   np.testing.assert_allclose(2 ** mean.get_array(), expected)
-  assert mean.get_extent() == axes[1, 1].images[0].get_extent()
   assert mean.norm.vmin == -mean.norm.vmax  # an even share has no colour
-  assert figures_lib.ATTENTION(0.5)[3] < 0.01
-  assert figures_lib.ATTENTION(1.0)[0] > figures_lib.ATTENTION(1.0)[2]
 
 
 def test_filters_are_scaled_each_by_itself():
