@@ -110,10 +110,3 @@ def test_patches_do_not_see_each_other(small):
   x, p, variables, whole = small
   one = evaluate(p)(variables, x[2:3])
   np.testing.assert_allclose(whole[2:3], one, atol=1e-5)
-
-
-def test_bfloat16_computes_in_bfloat16_with_float32_parameters():
-  p = resnet.PatchNetwork(depths=(1, 1, 1), width=4, dtype=jnp.bfloat16)
-  out, variables = shapes(p, (2, 8, 8, 3))
-  assert out.dtype == jnp.bfloat16
-  assert {v.dtype for v in jax.tree.leaves(variables)} == {jnp.dtype('float32')}

@@ -139,6 +139,8 @@ def test_labels_are_the_subset_that_finetuning_has(finished, finetune_config):
   indices, splits = evaluation.choose_splits(finetune_config, *sources)
   config = job(finished('pretrain'))
   own, _ = probe._open_splits(config, model_lib.load(config.init_from).config)
+  assert len(indices) + len(splits['validation'][1]) == 449  # 30 %
+  assert not set(indices) & set(splits['validation'][1])
   np.testing.assert_array_equal(own['train'][1], indices)
   np.testing.assert_array_equal(own['validation'][1], splits['validation'][1])
 

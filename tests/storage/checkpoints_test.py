@@ -180,11 +180,11 @@ def test_no_older_one_goes_before_the_new_one_reads_back(
   assert small_states.resumed(tmp_path) == steps[-2]
 
 
-def test_what_is_no_checkpoint_is_ignored_and_stays(run):
+def test_what_is_no_checkpoint_is_ignored_and_stays(run, no_pauses):
   folder = run / 'checkpoints'
-  for name in ('.ipynb_checkpoints', 'notes', '7.old', '030', '²'):
+  for name in ('.ipynb_checkpoints', 'notes', '7.old', '040', '²'):
     (folder / name).mkdir()
-  (folder / '40').touch()
+  (folder / '50').touch()
   (folder / '30').symlink_to('nowhere')
   assert small_states.resumed(run) == small_states.weights_step(run) == 6
   small_states.save(run, 9)

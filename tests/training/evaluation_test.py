@@ -66,15 +66,3 @@ def test_evaluation_does_not_depend_on_the_batch_size(pretrain_config):
     )
     values[batch_size] = own.evaluate(state)
     assert values[batch_size] == pytest.approx(values[300], rel=1e-5)
-
-
-def test_finetuning_uses_its_part_of_the_labels_only(finetune_config):
-  finetune_config.label_fraction = 0.1
-  sources = [
-    batches_lib.open_source(finetune_config, split)
-    for split in ('train', 'test')
-  ]
-  indices, splits = evaluation.choose_splits(finetune_config, *sources)
-  validation = splits['validation'][1]
-  assert len(indices) + len(validation) == pytest.approx(150, abs=5)
-  assert not set(indices) & set(validation)

@@ -14,6 +14,7 @@ from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
 from selfie_jax.storage import checkpoints
 from selfie_jax.storage import workdir as workdir_lib
+from selfie_jax.training import evaluation
 from selfie_jax.training import preemption
 from selfie_jax.training import reporting
 from selfie_jax.training import train
@@ -141,16 +142,20 @@ def test_numbers_that_go_wrong_end_the_run_and_are_not_saved(tmp_path):
     assert max(manager.all_steps()) == 2
 
 
-def test_an_evaluation_that_is_not_finite_ends_the_run(tmp_path):
-  """The last step's loss is finite, and the weights that it leaves are not."""
-  config = small_job('finetune')
-  config.optimizer.warmup_steps = 0
-  config.optimizer.learning_rate = 1e30
-  config.total_steps = config.log_every = config.eval_every = 1
+def test_an_evaluation_that_is_not_finite_ends_the_run(tmp_path, monkeypatch):
+  """The validation loss is made up; so no other step is compiled."""
+  real = evaluation.Evaluation.evaluate
+
+  def evaluate(*args, **kwargs):
+    return real(*args, **kwargs) | {'loss': float('nan')}
+
+  monkeypatch.setattr(evaluation.Evaluation, 'evaluate', evaluate)
   for _ in range(2):
-    with pytest.raises(errors.Diverged, match='validation loss .* at step 1'):
-      train.train_and_evaluate(config, tmp_path)
+    with pytest.raises(errors.Diverged, match='validation loss .* at step 3'):
+      train.train_and_evaluate(small_job('finetune'), tmp_path)
   assert not (tmp_path / 'results.json').exists()
+  with checkpoints.open_manager(workdir_lib.run_path(tmp_path)) as manager:
+    assert list(manager.all_steps()) == [3]  # saved before the evaluation
 
 
 def test_results_on_a_full_disk_are_one_error_and_are_written_later(
