@@ -39,13 +39,24 @@ def wide(config):
   return config
 
 
-def test_exported_p_is_the_runs(pretrain_config, tmp_path, pixels):
+def test_exported_p_is_the_runs_and_starts_a_network_with_a_new_a(
+  pretrain_config, finetune_config, tmp_path, pixels
+):
   small_jobs.random_run(wide(pretrain_config), tmp_path / 'run', pixels)
   export.export(tmp_path / 'run', 'timm', tmp_path / 'out')
-  read = timm_weights.read(str(tmp_path / 'out' / 'model.safetensors'))
+  path = str(tmp_path / 'out' / 'model.safetensors')
+  wide(finetune_config).model.name = 'resnet36_attention'
+  fresh = small_jobs.start_finetuning(finetune_config)
+  finetune_config.init_from = path
+  state = small_jobs.start_finetuning(finetune_config)
+  read = timm_weights.read(path)
   for kind, trees in model_lib.load(tmp_path / 'run').variables.items():
     expected = trees['patch_network']
     jax.tree.map(np.testing.assert_array_equal, read[kind], expected)
+    started = getattr(fresh, kind) | expected
+    assert started.keys() == getattr(state, kind).keys()
+    for part, values in getattr(state, kind).items():
+      jax.tree.map(np.testing.assert_array_equal, values, started[part])
 
 
 def test_exported_classifier_starts_all_but_the_head(

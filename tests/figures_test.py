@@ -64,7 +64,10 @@ def test_attention_is_drawn_where_it_is(batch):
   assert second.get_array()[0, 2] == pytest.approx(np.log2(17))
   expected = 17 * weights[1].mean(axis=0)[1:].reshape(4, 4)
   np.testing.assert_allclose(2 ** mean.get_array(), expected)
+  assert mean.get_extent() == axes[1, 1].images[0].get_extent()
   assert mean.norm.vmin == -mean.norm.vmax  # an even share has no colour
+  assert figures_lib.ATTENTION(0.5)[3] < 0.01
+  assert figures_lib.ATTENTION(1.0)[0] > figures_lib.ATTENTION(1.0)[2]
 
 
 def test_filters_are_scaled_each_by_itself():

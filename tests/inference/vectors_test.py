@@ -73,6 +73,9 @@ def test_frames_say_which_neighbours_are_of_the_class(batch):
   assert frames == [right, wrong, right, wrong]
   # Of the ten neighbours, 4, 0 (of 3) and 0 (of 4) are of the same class.
   assert '30.0%' in figure.get_suptitle()
+  assert 'chance 30.0%' in figure.get_suptitle()
+  assert axes[0, 2].get_xlabel() == 'a class of a l'
+  assert not axes[0, 0].spines['left'].get_visible()
   labels = ['', 'dog', '', '', '']
   figure = embedding_figures.neighbours(images, [0], nearest, labels)
   assert not any(axis.spines['left'].get_visible() for axis in figure.axes)
