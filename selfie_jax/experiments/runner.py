@@ -43,6 +43,7 @@ class Runner:
     self._plan, self._path = plan, path  # of runs.jsonl
     self._stage, self._parallel = stage, parallel
     self._attempts: collections.Counter[str] = collections.Counter()
+    self._over: set[str] = set()  # names of jobs that are not started again
     # The job of each process, its log, and where its output begins there.
     self._active: dict[subprocess.Popen, tuple[plan_lib.Job, TextIO, int]] = {}
 
@@ -84,15 +85,16 @@ class Runner:
       active = [job for job, _, _ in self._active.values()]
       is_ready = not job.needs_rate and not {job, job.start} & {*active}
       has_room = len(self._active) < self._parallel
-      if is_ready and has_room and self._attempts[job.name] < _ATTEMPTS:
-        self._attempts[job.name] += 1
+      if is_ready and has_room and job.name not in self._over:
         if job.start and not results_lib.fingerprint(job.start.folder):
+          self._over.add(job.name)
           self._fail(job, 2, f'not run, for {job.start.name} is not finished')
         else:
           self._start(job)
 
   def _start(self, job: plan_lib.Job) -> None:
     results_lib.begin(job)
+    self._attempts[job.name] += 1
     if '://' in job.folder:  # files in buckets cannot be added to
       log = tempfile.TemporaryFile('w+', errors='replace')
     else:
@@ -115,27 +117,26 @@ class Runner:
       time.sleep(0.1)
     code = done[0].returncode
     job, log, start = self._active.pop(done[0])
+    self.failures.pop(job.name, None)  # of an attempt before
     with log:
       log.seek(start)
       lines = [line.strip() for line in log if line.strip()]
     if self.signal or code in _STOPPED:
       raise errors.Preempted
+    may_pass = code == errors.MayPass.exit_code
+    if not may_pass or self._attempts[job.name] == _ATTEMPTS:
+      self._over.add(job.name)
     if code:
       reasons = [line for line in lines if _ERROR.match(line)] or lines
       line = reasons[-1].removeprefix('error: ') if reasons else 'no output'
       killed = f'killed by signal {-code}: ' if code < 0 else ''
       self._fail(job, code, killed + line)
-    else:
-      self._attempts[job.name] = _ATTEMPTS
 
   def _fail(self, job: plan_lib.Job, code: int, line: str) -> None:
     logger.warning('%s failed: %s', job.name, line)
     results_lib.fail(job, code, line)
-    if code != errors.MayPass.exit_code:
-      self._attempts[job.name] = _ATTEMPTS
-    is_over = self._attempts[job.name] >= _ATTEMPTS
     # A learning rate that diverges only loses the choice.
-    if is_over and (job.stage != 'tune' or code != errors.Diverged.exit_code):
+    if job.stage != 'tune' or code != errors.Diverged.exit_code:
       self.failures[job.name] = line
 
   def _stop(self, number: int, frame=None) -> None:
