@@ -148,6 +148,11 @@ class Plan:
         'other fields (seeds: --seeds=5, fractions: --fractions=0.05,0.08, '
         'learning rates: --grid=0.03,0.1 with --tune)'
       )
+    if self.pretrain_seeds > 1 and self.spec.is_ablation:
+      raise errors.UserError(
+        '--pretrain_seeds is not for an ablation, which has one pretraining '
+        'for each choice; leave it away'
+      )
     config = job_flags.read_flat(self._file('finetune'), self.fields)
     if self.grid and not config['validation_fraction']:
       raise errors.UserError(

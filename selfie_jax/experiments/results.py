@@ -47,7 +47,8 @@ def read(plan: plan_lib.Plan, path: epath.Path | None = None) -> pd.DataFrame:
 
   Raises:
     UserError: a run has another config or another pretraining than the plan,
-      plan.pretrained is no finished pretraining, or runs.jsonl is damaged.
+      plan.pretrained is no finished pretraining, two pretrainings are the same,
+      or runs.jsonl is damaged.
   """
   if plan.pretrained and not fingerprint(plan.pretrained):
     raise errors.UserError(
@@ -66,7 +67,15 @@ def read(plan: plan_lib.Plan, path: epath.Path | None = None) -> pd.DataFrame:
       rows.append(_describe(job, row))
     return pd.DataFrame(rows).astype(dict.fromkeys(_METRICS, float))
 
-  tried = extended(plan.pretrainings() + plan.tunings())
+  starts = extended(plan.pretrainings()).dropna(subset='weights')
+  twins = starts.name[starts.duplicated('weights', keep=False)]
+  if plan.pretrain_seeds > 1 and len(twins):
+    raise errors.UserError(
+      f'{" and ".join(twins)} have the same weights, so they do not count as '
+      f'{len(twins)}: give --pretrained and --pretrain_set other seeds than '
+      f'1 to {plan.pretrain_seeds - 1}, which the others have'
+    )
+  tried = extended(plan.tunings())
   return extended(plan.cells(statistics.choose_rates(plan, tried)))
 
 
@@ -143,7 +152,7 @@ def _read_run(job: plan_lib.Job) -> Row:
     if job.start:
       start = (_read(job.folder, identity.FILE) or {}).get('start', '')
       row['pretraining'] = (
-        start.rpartition('weights ')[2]
+        start.partition('weights ')[2]
         or fingerprint(config.init_from)
         or fingerprint(job.start.folder)
       )

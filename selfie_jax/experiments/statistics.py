@@ -52,10 +52,11 @@ def compare(plan: plan_lib.Plan, runs: pd.DataFrame) -> pd.DataFrame:
   value, since runs from the same weights are not independent.
 
   Returns:
-    fraction; kind, the name of the group or choice; count, mean and std of
-    the test accuracies in percent; ahead, the difference to the first kind in
-    points; low and high, Welch's 95 % interval of it; paper, paper_std and
-    paper_ahead; of an ablation patch_accuracy and chance, in percent.
+    fraction; kind, the name of the group or choice; count, the number of runs;
+    mean and std of the test accuracies in percent; ahead, the difference to the
+    first kind in points; low and high, Welch's 95 % interval of it; paper,
+    paper_std and paper_ahead; of an ablation patch_accuracy and chance, in
+    percent.
   """
   starts = runs[runs.stage == 'pretrain'].drop_duplicates('choice')
   starts = starts.set_index('choice')
@@ -70,7 +71,7 @@ def compare(plan: plan_lib.Plan, runs: pd.DataFrame) -> pd.DataFrame:
       if plan.pretrain_seeds > 1 and group[0] == 'selfie':
         ours = ours.groupby([job.start.name for job in found.job]).mean()
       paper, paper_std = plan.spec.published.get(key, (np.nan, np.nan))
-      row = {'fraction': fraction, 'kind': choice or name, 'count': len(ours)}
+      row = {'fraction': fraction, 'kind': choice or name, 'count': len(found)}
       row |= {'mean': ours.mean(), 'std': ours.std()}
       row |= {'paper': paper, 'paper_std': paper_std}
       puzzle = starts.loc[choice, ['patch_accuracy', 'chance']]

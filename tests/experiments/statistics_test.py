@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from selfie_jax import errors
 from selfie_jax.experiments import results as results_lib
 from selfie_jax.experiments import statistics
 
@@ -36,7 +37,13 @@ def test_means_deviations_and_differences(tmp_path):
 
 def test_runs_from_one_pretraining_count_once(tmp_path):
   plan = made_up_runs.digits_plan(tmp_path, pretrain_seeds=3)
-  made_up_runs.finish_all(plan, 'pretrain', 'tune')
+  starts = plan.pretrainings()
+  made_up_runs.finish(*starts[:1])
+  made_up_runs.finish(*starts[1:2])
+  with pytest.raises(errors.UserError, match='start1 have the same weights'):
+    results_lib.read(plan)
+  for i, start in enumerate(starts):
+    made_up_runs.finish(start, weights=f'ab{i}')
   cells = plan.cells(statistics.choose_rates(plan, results_lib.read(plan)))
   selfie = [job for job in cells if job.arm == 'selfie']
   assert len(cells) == 2 + len(selfie) == 2 + 3 * 2
@@ -48,7 +55,7 @@ def test_runs_from_one_pretraining_count_once(tmp_path):
   ]  # fmt: skip
   row = statistics.compare(plan, results_lib.read(plan)).iloc[1]
   # The means of two runs each: 60, 70 and 80 %.
-  assert row['count'] == 3
+  assert row['count'] == 6
   assert row[['mean', 'std']].tolist() == pytest.approx([70, 10])
 
 
