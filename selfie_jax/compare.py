@@ -3,7 +3,10 @@
 python -m selfie_jax.compare runs/digits_finetune runs/digits_supervised
 """
 
+import os
+
 from etils import epath
+import ml_collections
 
 from selfie_jax import command_line
 from selfie_jax import config as config_lib
@@ -37,18 +40,17 @@ def compare(runs: list[str], picture: str | None = None) -> None:
   finished = {run: read_results(run) for run in runs}
   pictures = []
   for run, results in finished.items():
-    workdir = epath.Path(run)
-    pictures += sorted(str(p) for p in (workdir / 'figures').glob('*.png'))
+    found = (workdir_lib.run_path(run) / 'figures').glob('*.png')
+    pictures += sorted(os.path.join(run, 'figures', p.name) for p in found)
     print(f'\n{run}')
     for line in describe(results):
       print(f'  {line}')
   tuned = [run for run in runs if finished[run]['mode'] == 'finetune']
-  configs = [run_metadata.load_config(epath.Path(run)) for run in tuned]
-  flat = [config_lib.flatten(config) for config in configs if config]
-  for other in flat[1:]:
-    print()
-    for field, pair in run_metadata.differences(flat[0], other).items():
-      print('{}: {!r}, {!r}'.format(field, *pair))
+  for other in tuned[1:]:
+    if changed := changes(tuned[0], other):
+      print(f'\n{other} differs from {tuned[0]} in')
+    for field, (old, new) in changed.items():
+      print(f'  {field}: {new!r} in place of {old!r}')
   if picture:
     draw(tuned, picture)
     pictures.insert(0, picture)
@@ -95,6 +97,20 @@ def describe(results: dict) -> list[str]:
   ]
 
 
+def changes(run: str, other: str) -> dict[str, tuple[object, object]]:
+  """{field: (value in `run`, in `other`)} where they make other numbers."""
+  one, two = (config_lib.flatten(read_config(each)) for each in (run, other))
+  return run_metadata.differences(one, two)
+
+
+def read_config(run: str) -> ml_collections.ConfigDict:
+  """A run's config; UserError for none or a damaged one."""
+  config = run_metadata.load_config(epath.Path(run))
+  if config is None:
+    raise errors.UserError(f'{run} has no config.json; put back its copy')
+  return config
+
+
 def draw(runs: list[str], picture: str) -> None:
   """Draws the accuracies of finetuned runs against steps; see `compare`."""
   from selfie_jax import figures  # loads matplotlib
@@ -102,7 +118,12 @@ def draw(runs: list[str], picture: str) -> None:
   histories = {}
   for run in runs:
     path = epath.Path(run) / 'history.json'
-    histories[run] = workdir_lib.read_json(path, 'put back its copy', list)
+    history = workdir_lib.read_json(path, 'put back its copy', list)
+    if not any(row['part'] != 'train' for row in history or ()):
+      raise errors.UserError(f'{path} is missing or has no evaluation to draw')
+    histories[run] = history
+  if not histories:
+    raise errors.UserError('--picture draws finetuned runs, and none is one')
   path = epath.Path(picture)
   with workdir_lib.writing(path.parent), path.open('wb') as file:
     figures.accuracies(histories).savefig(file, format='png')

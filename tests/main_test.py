@@ -65,13 +65,16 @@ def test_pretrain_then_finetune_then_compare(tmp_path, monkeypatch, capsys):
   assert results['initialised_from'] == 'runs/digits_pretrain_tiny'
 
   capsys.readouterr()
-  shutil.copytree('tuned', 'other')
-  config = json.loads(pathlib.Path('other/config.json').read_text())
+  shutil.copytree('tuned', 'rate=[0.3]')
+  config = json.loads(pathlib.Path('rate=[0.3]/config.json').read_text())
   config['optimizer']['learning_rate'] = 0.3
-  pathlib.Path('other/config.json').write_text(json.dumps(config))
-  compare.compare([str(run), 'tuned', 'other'], 'both.png')
+  pathlib.Path('rate=[0.3]/config.json').write_text(json.dumps(config))
+  compare.compare([str(run), 'tuned', 'rate=[0.3]'], 'both.png')
   compared = capsys.readouterr().out
-  assert '\noptimizer.learning_rate: 0.1, 0.3\n' in compared
+  assert 'rate=[0.3] differs from tuned in\n' in compared
+  assert '  rate=[0.3]/figures/curves.png\n' in compared
+  changed = '  optimizer.learning_rate: 0.3 in place of 0.1\n'
+  assert changed in compared
   assert image_lib.imread('both.png').ndim == 3
   assert 'chance 25.0%' in compared and 'patches.png' in compared
   assert f'{results["metrics"]["test_accuracy"]:.1%}' in compared
