@@ -27,8 +27,8 @@ AHEAD = 4  # batches that lie ready
 pool = threads.Pool(2)  # makes batches; TensorFlow has threads of its own
 _CHUNK = 64  # images read and decoded at once, where all are
 _CACHED_GIB = 0.5  # decoded sets up to this are stored in the cache folder
-# What their pixels come from. The number is ours: raise it with a change of
-# augment.decode_eval or of photos.images.
+# What pixels come from, and which images can be decoded. The number is ours:
+# raise it with a change of augment.decode_eval or of photos.images.
 _DECODERS = 3, data_lib.tensorflow_version(), PIL.__version__
 
 
@@ -69,15 +69,20 @@ class Decoder:
 
     Raises:
       UserError: an image cannot be decoded; it is named by its position.
+      MayPass: one was not decoded, and can be.
     """
     readable, results = self.decode_readable(records, *arguments)
     for number in np.setdiff1d(np.arange(len(records)), readable)[:1].tolist():
-      reason = self._reader.decode_error(records[number])
-      raise errors.UserError(
-        f'an image of {self._reader.name} cannot be decoded:'
-        f' {self._reader.locate(positions[number])} ({reason or "unknown"}).'
-        ' Put a good copy there, or prepare the data set again, and type the'
-        ' same command again'
+      place = self._reader.locate(positions[number])
+      if reason := self._reader.decode_error(records[number]):
+        raise errors.UserError(
+          f'an image of {self._reader.name} cannot be decoded: {place}'
+          f' ({reason}). Put a good copy there, or prepare the data set again,'
+          ' and type the same command again'
+        )
+      raise errors.MayPass(
+        f'an image of {self._reader.name} was not decoded, and can be: {place}.'
+        ' The memory may have been full. Type the same command again'
       )
     return results
 
@@ -116,7 +121,7 @@ def decode_images(reader, side: int) -> retry.Arrays:
   )
 
 
-def find_corrupt(reader) -> retry.Arrays:
+def scan_images(reader) -> retry.Arrays:
   """What decoding all images tells, as they are; cached.
 
   Returns:
@@ -135,7 +140,7 @@ def find_corrupt(reader) -> retry.Arrays:
     return {'brightest': brightest, 'unreadable': unreadable}
 
   return retry.cached(
-    ['brightest', *reader.fingerprint],
+    ['brightest', _DECODERS, *reader.fingerprint],
     make,
     lambda found: found['brightest'].shape == (reader.size,),
   )

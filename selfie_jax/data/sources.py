@@ -100,7 +100,7 @@ class Source:
     if not self._reader.skip_corrupt:
       return np.empty(0, np.int64)
     if not self.in_memory:
-      return self._found['unreadable']
+      return self._scanned['unreadable']
     here = self._decoded['unreadable']
     unreadable = distributed.broadcast_from_primary(lambda: here)
     for position in np.setdiff1d(here, unreadable)[:1].tolist():
@@ -119,7 +119,7 @@ class Source:
     if self.in_memory:
       brightest = self._decoded['images'][sample].max((1, 2, 3))
     else:
-      brightest = self._found['brightest'][sample]
+      brightest = self._scanned['brightest'][sample]
     return bool(np.median(brightest) < 16)
 
   @property
@@ -242,8 +242,8 @@ class Source:
     return decoding.decode_images(self._reader, self.image_size)
 
   @functools.cached_property
-  def _found(self) -> retry.Arrays:
+  def _scanned(self) -> retry.Arrays:
     """What decoding the images on the disk once has told."""
     return distributed.broadcast_from_primary(
-      lambda: decoding.find_corrupt(self._reader)
+      lambda: decoding.scan_images(self._reader)
     )

@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 
 from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
+from selfie_jax.data import decoding
 from selfie_jax.data import records
 
 SIDE, LONG = 32, 20_000
@@ -156,6 +157,26 @@ def test_a_damaged_one_is_an_error_that_names_it(config, odd, number, kind):
   examples = [x.numpy() for x in tf.data.TFRecordDataset(path)]
   assert UNREADABLE[kind] in examples[int(example)]
   assert PLAIN[39] in examples[int(example) - 1]
+
+
+def test_what_can_be_decoded_after_all_is_no_damage(config):
+  """As when the memory was full."""
+  reader = batches_lib.open_reader(config, 'train')
+  good = [
+    i
+    for i in range(reader.size)
+    if not reader.decode_error(reader.read(np.array([i]))[0])
+  ]
+
+  def fail(image):
+    length = tf.strings.length(image)
+    with tf.control_dependencies([tf.debugging.assert_less(length, 0)]):
+      return tf.identity(length)
+
+  positions = np.array(good[:1])
+  decoder = decoding.Decoder(reader, fail)
+  with pytest.raises(errors.MayPass, match='was not decoded, and can be'):
+    decoder(positions, reader.read(positions))
 
 
 def test_a_set_on_the_disk_is_not_read_before_the_first_step(
