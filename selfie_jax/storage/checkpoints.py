@@ -176,8 +176,7 @@ def best_step(history: list[dict[str, Any]]) -> int | None:
 def _steps_on_disk(checkpoints: epath.Path) -> set[int]:
   """Of what has the name of a checkpoint: 30, but neither 030 nor ²."""
   names = [path.name for path in checkpoints.iterdir()]
-  numbers = {int(name) for name in names if name.isdecimal()}
-  return {number for number in numbers if str(number) in names}
+  return {int(n) for n in names if n.isdecimal() and str(int(n)) == n}
 
 
 @contextlib.contextmanager

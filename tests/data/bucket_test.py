@@ -4,61 +4,15 @@ The bucket is served on this machine (benchmarks/bucket.py), and the libraries'
 own clients ask it. Requests are counted, not timed.
 """
 
-import itertools
-
 import numpy as np
 import pytest
+import served_digits
 
-from benchmarks import bucket as bucket_lib
-from configs import digits_pretrain
-from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
-from selfie_jax.data import datasets
 from selfie_jax.data import reading
 from selfie_jax.data import retry
 from selfie_jax.data import shuffle
-
-TRAIN = 'digits/1.0.0/digits-train.tfrecord-00000-of-00001'
-NAMES = map('bucket{}'.format, itertools.count())
-
-
-@pytest.fixture(scope='module')
-def served(tmp_path_factory):
-  """A bucket, and a folder with the digits."""
-  bucket, folder = bucket_lib.Bucket(), tmp_path_factory.mktemp('digits')
-  with pytest.MonkeyPatch.context() as patch, bucket.serve() as environment:
-    for name, value in environment.items():
-      patch.setenv(name, value)
-    dataset = digits_pretrain.get_config('tiny').dataset
-    dataset.data_dir = str(folder)
-    datasets.open_builder(dataset)
-    yield bucket, folder
-
-
-@pytest.fixture
-def bucket(served, tmp_path, monkeypatch):
-  """Holds the digits under a new name, and has met this machine never."""
-  bucket, folder = served
-  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-  bucket.name = next(NAMES)
-  bucket.add_folder(folder, bucket.name)
-  bucket.behaviour = bucket_lib.Behaviour()
-  bucket.forget()
-  return bucket
-
-
-def _config(data_dir, **fields):
-  config = digits_pretrain.get_config('tiny')
-  config.dataset.data_dir = str(data_dir)
-  config.dataset.cache_gib = 0.0
-  config.total_steps = 40
-  config.update_from_flattened_dict(fields)
-  return config
-
-
-def _there(bucket, **fields):
-  return _config(f'gs://{bucket.name}', **fields)
 
 
 def _batches(config):
@@ -82,16 +36,18 @@ def _assert_equal(first, second):
 )
 def test_batches_are_those_of_the_disk(served, bucket, block, read_ahead):
   fields = {'dataset.shuffle_block': block}
-  expected = _batches(_config(served[1], **fields))
+  expected = _batches(served_digits.make_config(served[1], **fields))
   fields['dataset.read_ahead'] = read_ahead
-  _assert_equal(_batches(_there(bucket, **fields)), expected)
+  _assert_equal(
+    _batches(served_digits.config_there(bucket, **fields)), expected
+  )
   assert bucket.counts.requests['read'] > 40
 
 
 def test_requests_of_several_batches_are_in_flight(bucket, monkeypatch):
   """None is answered before each thread has asked."""
   monkeypatch.setattr(reading, '_GAP', -1)  # a request for each image
-  config = _there(bucket, **{'dataset.read_ahead': 400})
+  config = served_digits.config_there(bucket, **{'dataset.read_ahead': 400})
   source = batches_lib.open_source(config, 'train')
   assert source.size == 1497
   bucket.forget()
@@ -104,7 +60,7 @@ def test_requests_of_several_batches_are_in_flight(bucket, monkeypatch):
 
 def test_no_more_is_read_ahead_than_asked_for(bucket, monkeypatch):
   monkeypatch.setattr(reading, '_GAP', -1)
-  config = _there(bucket, **{'dataset.read_ahead': 10 * 32})
+  config = served_digits.config_there(bucket, **{'dataset.read_ahead': 10 * 32})
   source = batches_lib.open_source(config, 'train')
   _ = source.labels
   bucket.forget()
@@ -120,7 +76,7 @@ def test_no_more_is_read_ahead_than_asked_for(bucket, monkeypatch):
 def test_neighbours_are_read_together(bucket, monkeypatch):
   """An epoch in blocks takes about a request for each, and no byte twice."""
   monkeypatch.setattr(reading, '_GAP', 16)  # a checksum, a length and its own
-  store = batches_lib.open_reader(_there(bucket), 'train')
+  store = batches_lib.open_reader(served_digits.config_there(bucket), 'train')
   size = sum(map(len, store.read(np.arange(store.size))))
   for block, most in ((8, 188 + 1 + 24), (64, 24 + 1 + 24)):
     bucket.forget()
@@ -136,11 +92,14 @@ def test_what_fails_is_asked_for_again(served, bucket, monkeypatch, fault):
   monkeypatch.setattr(retry, 'PAUSES', (0,) * 9)
   sources = [
     batches_lib.open_source(config, 'train')
-    for config in (_there(bucket), _config(served[1]))
+    for config in (
+      served_digits.config_there(bucket),
+      served_digits.make_config(served[1]),
+    )
   ]
   assert sources[0].size == 1497
   setattr(bucket.behaviour, fault, 3)
-  config = _there(bucket, total_steps=20)
+  config = served_digits.config_there(bucket, total_steps=20)
   _assert_equal(
     *(batches_lib.train_batches(x, None, config, 0) for x in sources)
   )
@@ -148,111 +107,29 @@ def test_what_fails_is_asked_for_again(served, bucket, monkeypatch, fault):
 
 
 def test_what_stays_away_is_one_line(bucket, monkeypatch):
-  config = _there(bucket)
+  config = served_digits.config_there(bucket)
   source = batches_lib.open_source(config, 'train')
   _ = source.labels
   monkeypatch.setattr(retry, 'PAUSES', (0, 0, 0))
   bucket.behaviour.error_every = 1
   with pytest.raises(errors.UserError) as caught:
     next(batches_lib.train_batches(source, None, config, 0))
-  assert str(caught.value).startswith(f'gs://{bucket.name}/{TRAIN} cannot be')
+  assert str(caught.value).startswith(
+    f'gs://{bucket.name}/{served_digits.TRAIN} cannot be'
+  )
   assert 'error of the disk or the network' in str(caught.value)
   assert '503' in str(caught.value) and '\n' not in str(caught.value)
   bucket.behaviour.error_every = 0
-  del bucket.objects[f'{bucket.name}/{TRAIN}']
+  del bucket.objects[f'{bucket.name}/{served_digits.TRAIN}']
   with pytest.raises(errors.UserError, match='00001 is not there'):
     next(batches_lib.train_batches(source, None, config, 0))
 
 
-def _labels(config):
-  return batches_lib.open_source(config, 'train').labels.tolist()
-
-
-def _move(bucket, tmp_path, monkeypatch):
-  """Another bucket with the same objects, read by another machine."""
-  before, bucket.name = bucket.name, next(NAMES)
-  for name, content in list(bucket.objects.items()):
-    if name.startswith(f'{before}/'):
-      bucket.objects[name.replace(before, bucket.name)] = content
-  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / bucket.name))
-  bucket.forget()
-
-
-def test_the_index_is_kept_beside_the_files(bucket, tmp_path, monkeypatch):
-  size = len(bucket.objects[f'{bucket.name}/{TRAIN}'].content)
-  labels = _labels(_there(bucket))
-  assert size < bucket.counts.bytes_read < 1.1 * size
-
-  _move(bucket, tmp_path, monkeypatch)
-  assert _labels(_there(bucket)) == labels
-  assert bucket.counts.bytes_read < 0.1 * size
-  (name,) = (x for x in bucket.objects if x.startswith(bucket.name)
-             and 'selfie_jax' in x)  # fmt: skip
-
-  _move(bucket, tmp_path, monkeypatch)
-  name = bucket.name + name[name.index('/') :]
-  bucket.put(name, bucket.objects[name].content[:-9])
-  assert _labels(_there(bucket)) == labels
-  assert bucket.counts.bytes_read > size
-
-  # The same size, but written later.
-  _move(bucket, tmp_path, monkeypatch)
-  train = f'{bucket.name}/{TRAIN}'
-  bucket.put(train, bucket.objects[train].content)
-  assert _labels(_there(bucket)) == labels
-  assert bucket.counts.bytes_read > size
-
-
-def test_a_bucket_that_cannot_be_written_has_its_index_here(
-  bucket, log_messages, monkeypatch
-):
-  monkeypatch.setattr(retry, 'PAUSES', ())
-  size = len(bucket.objects[f'{bucket.name}/{TRAIN}'].content)
-  bucket.behaviour.read_only = True
-  labels = _labels(_there(bucket))
-  assert (
-    f'stored: gs://{bucket.name}/digits/1.0.0/selfie_jax/' in log_messages.text
-  )
-  bucket.forget()
-  assert _labels(_there(bucket)) == labels
-  assert bucket.counts.bytes_read < 0.1 * size
-
-
-def test_one_process_finds_the_index_for_all(bucket, monkeypatch):
-  size = len(bucket.objects[f'{bucket.name}/{TRAIN}'].content)
-  bucket.behaviour.read_only = True
-  monkeypatch.setattr(retry, 'PAUSES', ())
-  found = []
-
-  def primary(make):
-    found.append(make())
-    return found[-1]
-
-  config = _there(bucket)
-  monkeypatch.setattr(distributed, 'broadcast_from_primary', primary)
-  first = batches_lib.open_sources(config)
-  bucket.forget()
-  arrays = iter(found)
-  monkeypatch.setattr(
-    distributed, 'broadcast_from_primary', lambda _: next(arrays)
-  )
-  second = batches_lib.open_sources(config)
-  assert bucket.counts.bytes_read < 0.1 * size
-  for one, other in zip(first, second, strict=True):
-    np.testing.assert_array_equal(one.labels, other.labels)
-  places = [np.arange(64)]
-  np.testing.assert_array_equal(
-    *(
-      next(source.eval_images(iter(places))) for source in (first[0], second[0])
-    )
-  )
-
-
 def test_a_set_for_the_memory_is_read_once(served, bucket):
-  size = len(bucket.objects[f'{bucket.name}/{TRAIN}'].content)
-  config = _there(bucket, **{'dataset.cache_gib': 1.0})
-  labels = _labels(config)
-  assert labels == _labels(_config(served[1]))
+  size = len(bucket.objects[f'{bucket.name}/{served_digits.TRAIN}'].content)
+  config = served_digits.config_there(bucket, **{'dataset.cache_gib': 1.0})
+  labels = served_digits.labels_of(config)
+  assert labels == served_digits.labels_of(served_digits.make_config(served[1]))
   bucket.forget()
   next(batches_lib.open_source(config, 'train').eval_images([np.arange(9)]))
   assert 0.9 * size < bucket.counts.bytes_read < 1.1 * size

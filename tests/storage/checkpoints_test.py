@@ -192,6 +192,13 @@ def test_what_is_no_checkpoint_is_ignored_and_stays(run, no_pauses):
   assert (folder / 'notes').exists()
 
 
+def test_a_folder_called_040_is_not_waited_for(run, monkeypatch):
+  (run / 'checkpoints' / '040').mkdir()
+  with checkpoints.open_manager(workdir_lib.run_path(run)) as manager:
+    monkeypatch.setattr(manager, 'reload', lambda: pytest.fail('looked again'))
+    assert checkpoints.saved_steps(manager) == [6, 3]
+
+
 def test_quarantined_twice_keeps_the_later(run, no_pauses):
   for mark in ('first', 'second'):
     small_states.damage(run)

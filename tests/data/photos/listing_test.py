@@ -94,37 +94,6 @@ def test_table_with_few_labels(photos, split_column):
     assert np.bincount(train_source.labels + 1).tolist() == [36, 1, 9, 9]
 
 
-def test_links_show_no_photo_twice(photos, log_messages):
-  """Neither in training and test, nor again in a class."""
-  (photos / 'test' / 'cat' / 'train').symlink_to(photos / 'train' / 'cat')
-  (photos / 'train' / 'dog' / 'test').symlink_to(photos / 'test' / 'dog')
-  (photos / 'train' / 'dog' / 'again.png').symlink_to('0.png')
-  sources = own_photos.open_sources(photos)
-  assert [source.size for source in sources] == [60, 10]
-  assert f'{photos}: 36 images are there twice, by links' in log_messages.text
-  farm = photos.parent / 'farm'
-  for name in ('train', 'test'):
-    farm.mkdir(exist_ok=True)
-    (farm / name).symlink_to(photos / name)
-  assert [source.size for source in own_photos.open_sources(farm)] == [60, 10]
-
-
-def test_splits_may_be_links_into_a_folder_of_all(photos):
-  """Which is listed before them, and is neither trained nor tested on."""
-  os.rename(photos, photos.parent / 'real')
-  for split in ('train', 'test'):
-    for path in (photos.parent / 'real' / split).glob('*/*.png'):
-      kept = photos / 'all' / f'{split}_{path.parent.name}_{path.name}'
-      link = photos / split / path.parent.name / path.name
-      for file in (kept, link):
-        file.parent.mkdir(parents=True, exist_ok=True)
-      path.rename(kept)
-      link.symlink_to(kept)
-  sources = own_photos.open_sources(photos)
-  assert [source.size for source in sources] == [60, 10]
-  assert np.bincount(sources[0].labels).tolist() == [30, 30]
-
-
 @pytest.mark.parametrize(
   'files, says',
   [

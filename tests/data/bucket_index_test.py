@@ -1,0 +1,89 @@
+"""Where a set's records lie is found once, and kept beside them."""
+
+import numpy as np
+import served_digits
+
+from selfie_jax import distributed
+from selfie_jax.data import batches as batches_lib
+from selfie_jax.data import retry
+
+
+def _move(bucket, tmp_path, monkeypatch):
+  """Another bucket with the same objects, read by another machine."""
+  before = bucket.name
+  bucket.name = f'{before}_moved'
+  for name, content in list(bucket.objects.items()):
+    if name.startswith(f'{before}/'):
+      bucket.objects[name.replace(before, bucket.name)] = content
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / bucket.name))
+  bucket.forget()
+
+
+def test_the_index_is_kept_beside_the_files(bucket, tmp_path, monkeypatch):
+  size = len(bucket.objects[f'{bucket.name}/{served_digits.TRAIN}'].content)
+  labels = served_digits.labels_of(served_digits.config_there(bucket))
+  assert size < bucket.counts.bytes_read < 1.1 * size
+
+  _move(bucket, tmp_path, monkeypatch)
+  assert served_digits.labels_of(served_digits.config_there(bucket)) == labels
+  assert bucket.counts.bytes_read < 0.1 * size
+  (name,) = (x for x in bucket.objects if x.startswith(bucket.name)
+             and 'selfie_jax' in x)  # fmt: skip
+
+  _move(bucket, tmp_path, monkeypatch)
+  name = bucket.name + name[name.index('/') :]
+  bucket.put(name, bucket.objects[name].content[:-9])
+  assert served_digits.labels_of(served_digits.config_there(bucket)) == labels
+  assert bucket.counts.bytes_read > size
+
+  # The same size, but written later.
+  _move(bucket, tmp_path, monkeypatch)
+  train = f'{bucket.name}/{served_digits.TRAIN}'
+  bucket.put(train, bucket.objects[train].content)
+  assert served_digits.labels_of(served_digits.config_there(bucket)) == labels
+  assert bucket.counts.bytes_read > size
+
+
+def test_a_bucket_that_cannot_be_written_has_its_index_here(
+  bucket, log_messages, monkeypatch
+):
+  monkeypatch.setattr(retry, 'PAUSES', ())
+  size = len(bucket.objects[f'{bucket.name}/{served_digits.TRAIN}'].content)
+  bucket.behaviour.read_only = True
+  labels = served_digits.labels_of(served_digits.config_there(bucket))
+  assert (
+    f'stored: gs://{bucket.name}/digits/1.0.0/selfie_jax/' in log_messages.text
+  )
+  bucket.forget()
+  assert served_digits.labels_of(served_digits.config_there(bucket)) == labels
+  assert bucket.counts.bytes_read < 0.1 * size
+
+
+def test_one_process_finds_the_index_for_all(bucket, monkeypatch):
+  size = len(bucket.objects[f'{bucket.name}/{served_digits.TRAIN}'].content)
+  bucket.behaviour.read_only = True
+  monkeypatch.setattr(retry, 'PAUSES', ())
+  found = []
+
+  def primary(make):
+    found.append(make())
+    return found[-1]
+
+  config = served_digits.config_there(bucket)
+  monkeypatch.setattr(distributed, 'broadcast_from_primary', primary)
+  first = batches_lib.open_sources(config)
+  bucket.forget()
+  arrays = iter(found)
+  monkeypatch.setattr(
+    distributed, 'broadcast_from_primary', lambda _: next(arrays)
+  )
+  second = batches_lib.open_sources(config)
+  assert bucket.counts.bytes_read < 0.1 * size
+  for one, other in zip(first, second, strict=True):
+    np.testing.assert_array_equal(one.labels, other.labels)
+  places = [np.arange(64)]
+  np.testing.assert_array_equal(
+    *(
+      next(source.eval_images(iter(places))) for source in (first[0], second[0])
+    )
+  )
