@@ -90,8 +90,9 @@ launch-test: $(VENV)-launch/.launch
 	$(VENV)-launch/bin/python -m pytest --noconftest \
 	  tests/launch/manifests_test.py
 
+# By name: an environment elsewhere (VENV=...) may be anybody's.
 clean:
-	rm -rf $(VENV) $(VENV)-bench $(VENV)-launch
+	rm -rf .venv .venv-bench .venv-launch
 	rm -rf .jax_cache .mypy_cache .pytest_cache .ruff_cache
 	rm -rf $(DEMO_RUNS)
 	rmdir $(RUNS) 2>/dev/null || true

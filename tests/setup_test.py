@@ -130,11 +130,16 @@ def test_clean_leaves_only_what_make_has_not_made(tmp_path):
     'runs/digits_pretrain',
     'runs/cifar_selfie_demo',
   ]
-  for name in [*made, 'runs/mine']:
+  for name in [*made, 'runs/mine', 'environment']:
     (tmp_path / name).mkdir(parents=True)
-  subprocess.run(['make', 'clean'], cwd=tmp_path, check=True)
+  # As where make test has this environment and starts another make.
+  env = {
+    'PATH': os.environ['PATH'],
+    'MAKEFLAGS': f'VENV={tmp_path}/environment',
+  }
+  subprocess.run(['make', 'clean'], cwd=tmp_path, env=env, check=True)
   left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob('*')}
-  assert left == {'Makefile', 'tests', 'runs', 'runs/mine'}
+  assert left == {'Makefile', 'tests', 'runs', 'runs/mine', 'environment'}
 
 
 def test_console_scripts_are_the_commands():
