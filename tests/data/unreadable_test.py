@@ -4,11 +4,12 @@ import io
 import re
 
 import numpy as np
+import own_photos
 from PIL import Image
+import prepared
 import pytest
 from small_jobs import small_job
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
 from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
@@ -16,7 +17,6 @@ from selfie_jax.data import decoding
 from selfie_jax.data import records
 
 SIDE, LONG = 32, 20_000
-CLASSES = 5
 
 
 def drawn(seed, height=40, width=48, channels=3):
@@ -24,46 +24,35 @@ def drawn(seed, height=40, width=48, channels=3):
   waves = np.random.default_rng(seed).uniform(1, 3, (2, channels))
   y, x = np.mgrid[:height, :width] / 40
   picture = np.sin(waves[0] * y[..., None]) * np.cos(waves[1] * x[..., None])
-  return (127.5 + 127.5 * picture).astype(np.uint8)
+  return (127.5 + 127.5 * picture).astype(np.uint8).squeeze()
 
 
-def encoded(pixels, file_format, mode=None, **options):
-  file = io.BytesIO()
-  image = Image.fromarray(pixels.squeeze())
-  image.convert(mode or image.mode).save(file, file_format, **options)
-  return file.getvalue()
+def jpeg(pixels, mode='RGB', **options):
+  image = Image.fromarray(pixels).convert(mode)
+  return own_photos.encode(image, 'JPEG', quality=95, **options)
 
 
-def animated():
-  frames = [Image.fromarray(drawn(seed)) for seed in range(3)]
-  file = io.BytesIO()
-  frames[0].save(file, 'GIF', save_all=True, append_images=frames[1:])
-  return file.getvalue()
-
-
-def sixteen_bits():
-  file = io.BytesIO()
-  grey = drawn(5, channels=1)[..., 0].astype(np.uint16) * 257
-  Image.fromarray(grey).save(file, 'PNG')
-  return file.getvalue()
-
-
-JPEG, PNG = encoded(drawn(1), 'JPEG', quality=95), encoded(drawn(2), 'PNG')
+FRAMES = [Image.fromarray(drawn(seed)) for seed in range(3)]
+JPEG, PNG = jpeg(drawn(1)), own_photos.encode(drawn(2), 'PNG')
 READABLE = {
   'jpeg': JPEG,
   'png': PNG,
-  'bmp': encoded(drawn(3), 'BMP'),
-  'grey jpeg': encoded(drawn(4, channels=1), 'JPEG', quality=95),
-  'cmyk jpeg': encoded(drawn(6), 'JPEG', 'CMYK', quality=95),
-  'progressive jpeg': encoded(drawn(7), 'JPEG', quality=95, progressive=True),
-  'palette png': encoded(drawn(8), 'PNG', 'P'),
-  'grey png': encoded(drawn(9, channels=1), 'PNG'),
-  '16-bit png': sixteen_bits(),
-  'animated gif': animated(),
-  '1x1 png': encoded(drawn(10, 1, 1), 'PNG'),
-  '1x1 jpeg': encoded(drawn(11, 1, 1), 'JPEG', quality=95),
-  'long png': encoded(drawn(12, 30, LONG), 'PNG'),
-  'long jpeg': encoded(drawn(13, LONG, 30), 'JPEG', quality=95),
+  'bmp': own_photos.encode(drawn(3), 'BMP'),
+  'grey jpeg': jpeg(drawn(4, channels=1), 'L'),
+  'cmyk jpeg': jpeg(drawn(6), 'CMYK'),
+  'progressive jpeg': jpeg(drawn(7), progressive=True),
+  'palette png': own_photos.encode(FRAMES[0].convert('P'), 'PNG'),
+  'grey png': own_photos.encode(drawn(9, channels=1), 'PNG'),
+  '16-bit png': own_photos.encode(
+    drawn(5, channels=1).astype(np.uint16) * 257, 'PNG'
+  ),
+  'animated gif': own_photos.encode(
+    FRAMES[0], 'GIF', save_all=True, append_images=FRAMES[1:]
+  ),
+  '1x1 png': own_photos.encode(np.full((1, 1, 3), 7, np.uint8), 'PNG'),
+  '1x1 jpeg': jpeg(np.full((1, 1, 3), 7, np.uint8)),
+  'long png': own_photos.encode(drawn(12, 30, LONG), 'PNG'),
+  'long jpeg': jpeg(drawn(13, LONG, 30)),
 }
 UNREADABLE = {
   'empty': b'',
@@ -74,57 +63,24 @@ UNREADABLE = {
   'jpeg header': JPEG[:20],
   'png with a wrong checksum': PNG[:60] + bytes(20) + PNG[80:],
 }
-
-
-class Odd(tfds.core.GeneratorBasedBuilder):
-  """Odd images, many plain ones, and a split with one that is damaged."""
-
-  VERSION = tfds.core.Version('1.0.0')
-
-  def _info(self):
-    return tfds.core.DatasetInfo(
-      builder=self,
-      features=tfds.features.FeaturesDict(
-        {
-          'image': tfds.features.Image(),
-          'label': tfds.features.ClassLabel(num_classes=CLASSES),
-        }
-      ),
-      disable_shuffling=True,
-    )
-
-  def _split_generators(self, dl_manager):
-    damaged = {
-      f'damaged{i}': self._generate_examples([*PLAIN[:40], image, *PLAIN[40:]])
-      for i, image in enumerate(UNREADABLE.values())
-    }
-    everything = [*READABLE.values(), *PLAIN]
-    return damaged | {
-      'train': self._generate_examples(everything),
-      'test': self._generate_examples(everything),
-    }
-
-  def _generate_examples(self, contents):
-    for i, content in enumerate(contents):
-      yield i, {'image': io.BytesIO(content), 'label': label(i)}
-
-
-PLAIN = [encoded(drawn(i), 'PNG') for i in range(100, 240)]
-
-
-def label(position):
-  return position * 7 % CLASSES
+PLAIN = [own_photos.encode(drawn(i), 'PNG') for i in range(100, 240)]
 
 
 @pytest.fixture(scope='module')
 def odd(tmp_path_factory):
-  """The folder of the prepared set."""
+  """The folder of a set of odd images and many plain ones.
+
+  Each of its splits 'damaged0', ... has one that cannot be decoded.
+  """
   folder = tmp_path_factory.mktemp('odd')
+  splits = {
+    f'damaged{i}': [*PLAIN[:40], image, *PLAIN[40:]]
+    for i, image in enumerate(UNREADABLE.values())
+  }
+  splits |= dict.fromkeys(('train', 'test'), [*READABLE.values(), *PLAIN])
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv('XDG_CACHE_HOME', str(folder / 'cache'))
-    Odd(data_dir=folder / 'tfds').download_and_prepare(
-      download_config=tfds.download.DownloadConfig(num_shards=3)
-    )
+    prepared.prepare(folder / 'tfds', splits, shards=3)
     yield folder / 'tfds'
 
 
@@ -185,7 +141,7 @@ def test_a_set_on_the_disk_is_not_read_before_the_first_step(
   monkeypatch.setattr(records.Records, 'submit', None)
   source, _ = batches_lib.open_sources(config)
   assert source.size == len(READABLE) + len(PLAIN)
-  assert source.labels[:3].tolist() == [label(i) for i in range(3)]
+  assert source.labels[:3].tolist() == [prepared.label(i) for i in range(3)]
 
 
 def test_pixels_are_those_of_pillow(config):
