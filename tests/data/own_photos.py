@@ -54,7 +54,7 @@ def decoded(source):
 
 
 def table(path, *lines):
-  path.write_text('\n'.join(lines) + '\n')
+  path.write_text('\n'.join(lines) + '\n', errors='surrogateescape')
   return path
 
 

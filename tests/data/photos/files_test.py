@@ -1,5 +1,6 @@
 """Files below a folder: each once, whatever links lead to it."""
 
+import contextlib
 import os
 
 from selfie_jax.data.photos import files as files_lib
@@ -45,17 +46,12 @@ def test_the_walk_is_the_same_whatever_the_order_of_the_folder(
 
   real = os.scandir
 
-  class Backwards:
-    def __init__(self, folder):
-      self._entries = real(folder)
+  @contextlib.contextmanager
+  def backwards(folder):
+    with real(folder) as entries:
+      yield reversed(list(entries))
 
-    def __enter__(self):
-      return reversed(list(self._entries))
-
-    def __exit__(self, *_):
-      self._entries.close()
-
-  monkeypatch.setattr(os, 'scandir', Backwards)
+  monkeypatch.setattr(os, 'scandir', backwards)
   assert list(files_lib.walk(str(tmp_path)).items()) == list(found.items())
 
 

@@ -46,16 +46,15 @@ def test_the_first_picture_of_a_camera_that_saves_two_is_taken():
     append_images=[own_photos.RGB.rotate(180)],
     quality=95,
   )
-  assert np.abs(_decode(both).astype(int) - own_photos.pixels()).mean() < 8
+  _assert_close(_decode(both), own_photos.pixels())
 
 
-@pytest.mark.parametrize('form', ['PNG', 'TIFF'])
-def test_16_bits_keep_the_upper_8(form):
-  grey = own_photos.pixels()[..., 0]
-  deep = own_photos.encode(grey.astype(np.uint16) * 257, form)
-  np.testing.assert_array_equal(
-    _decode(deep), np.repeat(grey[..., None], 3, axis=2)
-  )
+def _assert_close(found, expected):
+  assert found.shape == expected.shape
+  assert np.abs(found.astype(int) - expected).mean() < 8
+
+
+TURNED = own_photos.pixels()[::-1].swapaxes(0, 1)  # what orientation 6 means
 
 
 @pytest.mark.parametrize('form', ['JPEG', 'PNG', 'WEBP'])
@@ -64,21 +63,18 @@ def test_pictures_stand_upright(form, orientation):
   exif = Image.Exif()
   exif[0x0112] = orientation
   settings = {'quality': 95, 'exif': exif}
-  turned = _decode(own_photos.encode(own_photos.RGB, form, **settings)).astype(
-    int
-  )
-  turn = {
-    3: lambda x: x[::-1, ::-1],
-    2: lambda x: x[:, ::-1],
-    4: lambda x: x[::-1],
-    5: lambda x: x.swapaxes(0, 1),
-    6: lambda x: x[::-1].swapaxes(0, 1),
-    7: lambda x: x[::-1, ::-1].swapaxes(0, 1),
-    8: lambda x: x[:, ::-1].swapaxes(0, 1),
-  }.get(orientation, lambda x: x)
-  expected = turn(own_photos.pixels())
-  assert turned.shape == expected.shape
-  assert np.abs(turned - expected).mean() < 8
+  found = _decode(own_photos.encode(own_photos.RGB, form, **settings))
+  x = own_photos.pixels()
+  turned = {
+    2: x[:, ::-1],
+    3: x[::-1, ::-1],
+    4: x[::-1],
+    5: x.swapaxes(0, 1),
+    6: TURNED,
+    7: x[::-1, ::-1].swapaxes(0, 1),
+    8: x[:, ::-1].swapaxes(0, 1),
+  }
+  _assert_close(found, turned.get(orientation, x))
 
 
 def test_plain_files_pass_untouched_and_damaged_exif_does_no_harm():
@@ -114,10 +110,9 @@ def test_long_metadata_do_not_decide_about_pixels(metadata):
   exif = Image.Exif()
   exif[0x0112] = 6
   turned = own_photos.encode(own_photos.RGB, 'PNG', exif=exif, **settings)
-  expected = own_photos.pixels()[::-1].swapaxes(0, 1)
-  np.testing.assert_array_equal(_decode(turned), expected)
+  np.testing.assert_array_equal(_decode(turned), TURNED)
   with Image.open(io.BytesIO(turned)) as image:
-    np.testing.assert_array_equal(images.as_rgb(image), expected)
+    np.testing.assert_array_equal(images.as_rgb(image), TURNED)
 
 
 @pytest.mark.parametrize(
@@ -126,8 +121,10 @@ def test_long_metadata_do_not_decide_about_pixels(metadata):
     _tiff(np.uint16(GREY) * 16, MaxSampleValue=4095),
     _tiff(np.int32(GREY), SMaxSampleValue=255),
     _tiff(65535 - np.uint16(GREY) * 257, PhotometricInterpretation=0),
+    _tiff(np.uint16(GREY) * 257),
+    own_photos.encode(np.uint16(GREY) * 257, 'PNG'),
   ],
-  ids=['12 bits', 'int32', 'white is zero'],
+  ids=['12 bits', 'int32', 'white is zero', '16 bits', 'PNG of 16 bits'],
 )
 def test_integers_are_scaled_by_what_the_file_says(content):
   np.testing.assert_array_equal(_decode(content), AS_RGB)
@@ -189,9 +186,14 @@ def test_a_file_and_its_opened_image_are_turned_alike(form, settings):
   turned = _decode(content)
   with Image.open(io.BytesIO(content)) as image:
     np.testing.assert_array_equal(np.asarray(images.as_rgb(image)), turned)
-  expected = own_photos.pixels()[::-1].swapaxes(0, 1)
-  assert turned.shape == expected.shape
-  assert np.abs(turned.astype(int) - expected).mean() < 8
+  _assert_close(turned, TURNED)
+
+
+def test_a_truncated_jpeg_is_said_in_words():
+  content = own_photos.encode(own_photos.pixels(240, 360), 'JPEG', quality=95)
+  for end in range(100, len(content), len(content) // 7):
+    said = images.decode_error(content[:end]).lower()
+    assert 'truncated' in said or 'no image' in said
 
 
 def test_heic_is_named_whatever_the_file_is_called():

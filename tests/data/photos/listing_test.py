@@ -12,6 +12,8 @@ from selfie_jax.data import batches as batches_lib
 from selfie_jax.data.photos import listing
 from selfie_jax.training import evaluation
 
+ROWS = [f'plain/{i}.png,a' for i in range(1000)]
+
 
 def test_split_and_class_are_folders(photos, log_messages):
   own_photos.save(photos / 'test' / 'bird' / 'sub' / 'deep.JPG')
@@ -31,13 +33,6 @@ def test_split_and_class_are_folders(photos, log_messages):
     '(11); 3 classes (bird, cat, dog); left out: 1 .txt' in log_messages.text
   )
   assert log_messages.text.count('images to train on') == 1
-
-
-def test_other_split_names(photos):
-  os.rename(photos / 'test', photos / 'val')
-  names = {'dataset.train_split': 'val', 'dataset.test_split': 'train'}
-  train_source, test_source = own_photos.open_sources(photos, **names)
-  assert (train_source.size, test_source.size) == (10, 60)
 
 
 def test_folder_without_test_holds_a_tenth_of_each_class_out(photos, tmp_path):
@@ -112,113 +107,84 @@ def test_what_may_be_a_mistake_is_said(photos, log_messages, files, says):
     own_photos.save(photos / file)
   own_photos.open_sources(photos)
   assert f'{photos}: {says}' in log_messages.text
-
-
-def test_a_split_of_a_folder_without_splits_is_said(photos, log_messages):
-  train_source, _ = own_photos.open_sources(
-    photos / 'train', **{'dataset.train_split': 'anything'}
-  )
-  assert train_source.size == 54
-  assert "it has no splits, so dataset.train_split='anything' chooses none" in (
+  own_photos.open_sources(photos / 'train', **{'dataset.train_split': 'a'})
+  assert "it has no splits, so dataset.train_split='a' chooses none" in (
     log_messages.text
   )
 
 
 @pytest.mark.parametrize(
-  'path, mode, says',
+  'path, given, says',
   [
-    ('nowhere', 'pretrain', 'neither a folder nor a .csv file'),
-    ('empty', 'pretrain', 'holds no image (it is empty)'),
-    ('heic', 'pretrain', 'holds no image (2 .heic); images end in .jpg'),
-    ('one', 'pretrain', '1 image(s), links not counted, too few'),
-    ('lonely', 'finetune', "only 'cat'"),
-    ('plain', 'finetune', 'has none'),
-    ('val', 'pretrain', "'val' (2 images): type --config.dataset.train_split"),
-    ('training', 'pretrain', "of the split 'train'; it has 'training'"),
-    ('extra', 'finetune', 'no training image of the classes dog'),
-    ('no_label.csv', 'finetune', "no_label.csv is 'file,class'"),
-    ('semicolon.csv', 'finetune', "'file;label'; it should be file,label"),
-    ('nothing.csv', 'finetune', 'lists no image'),
-    ('zero.csv', 'finetune', "is ''; it should be"),
-    ('missing.csv', 'finetune', '4 files that are not there: a.jpg, b.jpg, '),
-    ('twice.csv', 'finetune', 'lists 1 files twice: plain/1.png'),
-    ('binary.csv', 'finetune', 'cannot be read as a table'),
-    ('quote.csv', 'finetune', "cannot be read from line 3 on (a cell has sev"),
-    ('end.csv', 'finetune', 'EOF inside string starting at row 1): is a quo'),
-    ('twins', 'pretrain', 'holds 3 image(s), links not counted, too few'),
-    ('splits.csv', 'finetune', "'test'; it has 'dev' (1 images), 'train' (1 "),
-    ('unlabelled_test.csv', 'finetune', 'has a label. In a folder, sort the'),
-    ('flat', 'finetune', 'or move test/ elsewhere, and a tenth of each class'),
-    ('links.csv', 'finetune', 'lists 2 files twice: plain/1.png, linked/1.png'),
+    ('nowhere', None, 'neither a folder nor a .csv file'),
+    ('empty', [], 'holds no image (it is empty)'),
+    ('heic', ['1.heic', '2.heic'],
+     'holds no image (2 .heic); images end in .jpg'),
+    ('one', ['1.png'], '1 image(s), links not counted, too few'),
+    ('lonely', ['train/cat/1.png', 'train/cat/2.png'], "only 'cat'"),
+    ('plain', ['1.png'], 'has none'),
+    ('val', ['train/1.png', 'val/1.png', 'val/2.png'],
+     "'val' (2 images): type --config.dataset.train_split"),
+    ('training', ['training/cat/1.png', 'validation/cat/1.png'],
+     "of the split 'train'; it has 'training'"),
+    ('extra', ['train/cat/1.png', 'train/cat/2.png', 'test/dog/1.png'],
+     'no training image of the classes dog'),
+    ('flat', ['train/cat/1.png', 'train/dog/1.png', 'test/1.png'],
+     'or move test/ elsewhere, and a tenth of each class'),
+    ('no_label.csv', ['file,class', 'plain/1.png,cat'],
+     "no_label.csv is 'file,class'"),
+    ('semicolon.csv', ['file;label', 'plain/1.png;cat'],
+     "'file;label'; it should be file,label"),
+    ('nothing.csv', ['file,label'], 'lists no image'),
+    ('zero.csv', [''], "is ''; it should be"),
+    ('missing.csv', ['file,label', *(f'{x}.jpg,' for x in 'abcd')],
+     '4 files that are not there: a.jpg, b.jpg, '),
+    ('twice.csv', ['file,label', 'plain/1.png,', './plain/1.png,x'],
+     'lists 1 files twice: plain/1.png'),
+    ('links.csv', ['file,label', 'plain/1.png,a', 'linked/1.png,b'],
+     'lists 2 files twice: plain/1.png, linked/1.png'),
+    ('binary.csv', ['\udcff'], 'cannot be read as a table'),
+    ('quote.csv',
+     ['file,label', ROWS[1], '"plain/2.png,b', *ROWS, 'plain/3.png,"c"'],
+     'cannot be read from line 3 on (a cell has sev'),
+    ('end.csv', ['file,label,note', 'plain/1.png,a,"', *ROWS],
+     'EOF inside string starting at row 1): is a quo'),
+    ('splits.csv', ['file,label,split', 'plain/1.png,a,', 'plain/2.png,b,dev'],
+     "'test'; it has 'dev' (1 images), 'train' (1 "),
+    ('unlabelled_test.csv',
+     ['file,label,split', 'plain/1.png,a,', 'plain/2.png,b,',
+      'plain/3.png,,test'],
+     'has a label. In a folder, sort the'),
   ],
 )  # fmt: skip
 def test_mistakes_are_one_line_that_says_what_is_valid(
-  tmp_path, path, mode, says
+  tmp_path, path, given, says
 ):
-  (tmp_path / 'empty').mkdir()
-  for name in ('heic/a/1.heic', 'heic/a/2.heic'):
-    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / name).touch()
-  for name in (
-    'one/1.png', 'plain/1.png', 'plain/2.png', 'plain/3.png',
-    'lonely/train/cat/1.png', 'lonely/train/cat/2.png',
-    'val/train/1.png', 'val/val/1.png', 'val/val/2.png',
-    'training/training/cat/1.png', 'training/validation/cat/1.png',
-    'extra/train/cat/1.png', 'extra/train/cat/2.png', 'extra/test/dog/1.png',
-    'flat/train/cat/1.png', 'flat/train/dog/1.png', 'flat/test/1.png',
-  ):  # fmt: skip
-    own_photos.save(tmp_path / name)
-  own_photos.table(tmp_path / 'no_label.csv', 'file,class', 'plain/1.png,cat')
-  own_photos.table(tmp_path / 'semicolon.csv', 'file;label', 'plain/1.png;cat')
-  own_photos.table(tmp_path / 'nothing.csv', 'file,label')
-  (tmp_path / 'zero.csv').touch()
-  own_photos.table(
-    tmp_path / 'missing.csv', 'file,label', *(f'{x}.jpg,' for x in 'abcd')
-  )
-  own_photos.table(
-    tmp_path / 'twice.csv', 'file,label', 'plain/1.png,', './plain/1.png,x'
-  )
-  rows = [f'plain/{i}.png,a' for i in range(1000)]
-  own_photos.table(
-    tmp_path / 'quote.csv',
-    'file,label',
-    rows[1],
-    '"plain/2.png,b',
-    *rows,
-    'plain/3.png,"c"',
-  )
-  own_photos.table(
-    tmp_path / 'end.csv', 'file,label,note', 'plain/1.png,a,"', *rows
-  )
+  for i in range(1, 4):
+    own_photos.save(tmp_path / 'plain' / f'{i}.png')
   (tmp_path / 'linked').symlink_to('plain')
-  own_photos.table(
-    tmp_path / 'links.csv', 'file,label', 'plain/1.png,a', 'linked/1.png,b'
-  )
-  (tmp_path / 'twins').mkdir()
-  for split in ('train', 'test'):
-    (tmp_path / 'twins' / split).symlink_to(tmp_path / 'plain')
-  (tmp_path / 'binary.csv').write_bytes(own_photos.EXACT['rgb.png'])
-  own_photos.table(
-    tmp_path / 'splits.csv',
-    'file,label,split',
-    'plain/1.png,a,',
-    'plain/2.png,b,dev',
-  )
-  own_photos.table(
-    tmp_path / 'unlabelled_test.csv', 'file,label,split',
-    'plain/1.png,a,', 'plain/2.png,b,', 'plain/3.png,,test',
-  )  # fmt: skip
+  if path.endswith('.csv'):
+    own_photos.table(tmp_path / path, *given)
+  elif given is not None:
+    (tmp_path / path).mkdir(exist_ok=True)
+    for file in given:
+      (tmp_path / path / file).parent.mkdir(parents=True, exist_ok=True)
+      (tmp_path / path / file).write_bytes(own_photos.EXACT['rgb.png'])
+  is_for_both = path in ('nowhere', 'empty', 'heic', 'one', 'val', 'training')
+  mode = 'pretrain' if is_for_both else 'finetune'
   with pytest.raises(errors.UserError) as caught:
     config = own_photos.make_config(tmp_path / path, mode)
-    evaluation.choose_splits(
-      config, *own_photos.open_sources(tmp_path / path, mode)
-    )
+    evaluation.choose_splits(config, *batches_lib.open_sources(config))
   assert '\n' not in str(caught.value)
   assert says in str(caught.value)
 
 
-def test_unknown_split_of_a_folder(photos):
-  with pytest.raises(errors.UserError, match="valid are 'train', 'test'"):
-    batches_lib.open_source(own_photos.make_config(photos), 'val')
+def test_splits_of_a_folder_by_other_names(photos):
+  os.rename(photos / 'test', photos / 'val')
+  names = {'dataset.train_split': 'val', 'dataset.test_split': 'train'}
+  sources = own_photos.open_sources(photos, **names)
+  assert [source.size for source in sources] == [10, 60]
+  with pytest.raises(errors.UserError, match="valid are 'val', 'train'"):
+    batches_lib.open_source(own_photos.make_config(photos, **names), 'test')
   with pytest.raises(errors.UserError, match='for tfds sets only'):
     own_photos.open_sources(photos, **{'dataset.train_split': 'train[:10%]'})
