@@ -1,7 +1,9 @@
 """The stream is a function of (seed, step); evaluation counts all once."""
 
+import functools
 import itertools
 
+import jax
 import ml_collections
 import numpy as np
 import pytest
@@ -52,15 +54,10 @@ def _take(batches, count):
   return list(itertools.islice(batches, count))
 
 
-def _assert_equal(first, second):
-  assert len(first) == len(second)
-  for one, other in zip(first, second, strict=True):
-    assert one.keys() == other.keys()
-    for name in one:
-      assert one[name].dtype == other[name].dtype
-      np.testing.assert_array_equal(one[name], other[name])
-
-
+# Of lists of batches: their names, types and numbers.
+_assert_equal = functools.partial(
+  jax.tree.map, functools.partial(np.testing.assert_array_equal, strict=True)
+)
 FORMS = [('pad', LARGE), ('pad', SMALL), ('none', LARGE), ('random_resized', 0)]
 
 

@@ -20,12 +20,12 @@ def _move(bucket, tmp_path, monkeypatch):
 
 
 def test_the_index_is_kept_beside_the_files(bucket, tmp_path, monkeypatch):
-  size = len(bucket.objects[f'{bucket.name}/{served_digits.TRAIN}'].content)
-  labels = served_digits.labels_of(served_digits.config_there(bucket))
+  size = served_digits.size(bucket)
+  labels = served_digits.labels_there(bucket)
   assert size < bucket.counts.bytes_read < 1.1 * size
 
   _move(bucket, tmp_path, monkeypatch)
-  assert served_digits.labels_of(served_digits.config_there(bucket)) == labels
+  assert served_digits.labels_there(bucket) == labels
   assert bucket.counts.bytes_read < 0.1 * size
   (name,) = (x for x in bucket.objects if x.startswith(bucket.name)
              and 'selfie_jax' in x)  # fmt: skip
@@ -33,14 +33,14 @@ def test_the_index_is_kept_beside_the_files(bucket, tmp_path, monkeypatch):
   _move(bucket, tmp_path, monkeypatch)
   name = bucket.name + name[name.index('/') :]
   bucket.put(name, bucket.objects[name].content[:-9])
-  assert served_digits.labels_of(served_digits.config_there(bucket)) == labels
+  assert served_digits.labels_there(bucket) == labels
   assert bucket.counts.bytes_read > size
 
   # The same size, but written later.
   _move(bucket, tmp_path, monkeypatch)
   train = f'{bucket.name}/{served_digits.TRAIN}'
   bucket.put(train, bucket.objects[train].content)
-  assert served_digits.labels_of(served_digits.config_there(bucket)) == labels
+  assert served_digits.labels_there(bucket) == labels
   assert bucket.counts.bytes_read > size
 
 
@@ -48,19 +48,18 @@ def test_a_bucket_that_cannot_be_written_has_its_index_here(
   bucket, log_messages, monkeypatch
 ):
   monkeypatch.setattr(retry, 'PAUSES', ())
-  size = len(bucket.objects[f'{bucket.name}/{served_digits.TRAIN}'].content)
+  size = served_digits.size(bucket)
   bucket.behaviour.read_only = True
-  labels = served_digits.labels_of(served_digits.config_there(bucket))
+  labels = served_digits.labels_there(bucket)
   assert (
     f'stored: gs://{bucket.name}/digits/1.0.0/selfie_jax/' in log_messages.text
   )
   bucket.forget()
-  assert served_digits.labels_of(served_digits.config_there(bucket)) == labels
+  assert served_digits.labels_there(bucket) == labels
   assert bucket.counts.bytes_read < 0.1 * size
 
 
 def test_one_process_finds_the_index_for_all(bucket, monkeypatch):
-  size = len(bucket.objects[f'{bucket.name}/{served_digits.TRAIN}'].content)
   bucket.behaviour.read_only = True
   monkeypatch.setattr(retry, 'PAUSES', ())
   found = []
@@ -69,21 +68,15 @@ def test_one_process_finds_the_index_for_all(bucket, monkeypatch):
     found.append(make())
     return found[-1]
 
-  config = served_digits.config_there(bucket)
-  monkeypatch.setattr(distributed, 'broadcast_from_primary', primary)
-  first = batches_lib.open_sources(config)
+  def images(broadcast):
+    """And labels, as a process sees them."""
+    monkeypatch.setattr(distributed, 'broadcast_from_primary', broadcast)
+    both = batches_lib.open_sources(served_digits.config_there(bucket))
+    shown = next(both[0].eval_images([np.arange(64)]))
+    return [shown, *(source.labels for source in both)]
+
+  first = images(primary)
   bucket.forget()
-  arrays = iter(found)
-  monkeypatch.setattr(
-    distributed, 'broadcast_from_primary', lambda _: next(arrays)
-  )
-  second = batches_lib.open_sources(config)
-  assert bucket.counts.bytes_read < 0.1 * size
-  for one, other in zip(first, second, strict=True):
-    np.testing.assert_array_equal(one.labels, other.labels)
-  places = [np.arange(64)]
-  np.testing.assert_array_equal(
-    *(
-      next(source.eval_images(iter(places))) for source in (first[0], second[0])
-    )
-  )
+  answers = iter(found)
+  np.testing.assert_equal(images(lambda _: next(answers)), first)
+  assert bucket.counts.bytes_read < 0.1 * served_digits.size(bucket)

@@ -19,5 +19,11 @@ def config_there(bucket, **fields):
   return make_config(f'gs://{bucket.name}', **fields)
 
 
-def labels_of(config):
+def size(bucket):
+  """Bytes of the training images' file."""
+  return len(bucket.objects[f'{bucket.name}/{TRAIN}'].content)
+
+
+def labels_there(bucket):
+  config = config_there(bucket)
   return batches_lib.open_source(config, 'train').labels.tolist()
