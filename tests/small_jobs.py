@@ -20,6 +20,7 @@ from selfie_jax.storage import run_metadata
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.tasks import finetune
 from selfie_jax.tasks import pretrain
+from selfie_jax.tasks import train_state
 from selfie_jax.training import start
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -40,6 +41,17 @@ def small_job(mode):
 def start_finetuning(config, classes=10):
   """The state of a finetuning job, from init_from where it has one."""
   return finetune.create_state(config, classes, start.read_pretrained(config))
+
+
+def compile_step(step, config, devices):
+  """A task's step as (state, batch) -> its values, on the first devices."""
+  return jax.pmap(
+    functools.partial(step, config=config),
+    train_state.AXIS,
+    in_axes=(None, 0),
+    out_axes=None,
+    devices=jax.devices()[:devices],
+  )
 
 
 def final_checkpoint(workdir):

@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_jobs
 
 from configs import cifar_finetune
 from configs import digits_finetune
 from selfie_jax import errors
 from selfie_jax.models import build
 from selfie_jax.tasks import finetune
-from selfie_jax.tasks import train_state
 from selfie_jax.tasks import transfer
 
 MODELS = ('resnet50', 'resnet36_attention')
@@ -25,17 +25,6 @@ def start(name):
   config.model.name = name
   config.model.context_positions = True
   return config, finetune.create_state(config, 10)
-
-
-def compile_step(step, config, devices):
-  """(state, batch) -> what a step gives on the first devices."""
-  return jax.pmap(
-    functools.partial(step, config=config),
-    train_state.AXIS,
-    in_axes=(None, 0),
-    out_axes=None,
-    devices=jax.devices()[:devices],
-  )
 
 
 @pytest.mark.parametrize(
@@ -70,7 +59,7 @@ def test_two_devices_give_the_losses_of_one(batch, shard):
   config, state = start('resnet36_attention')  # blocks 1 to 3 are resnet50's
   losses = {}
   for devices in (1, 2):
-    step = compile_step(finetune.train_step, config, devices)
+    step = small_jobs.compile_step(finetune.train_step, config, devices)
     current, losses[devices] = state, []
     for _ in range(3):
       current, metrics = step(current, shard(batch, devices))
@@ -80,7 +69,7 @@ def test_two_devices_give_the_losses_of_one(batch, shard):
 
 def test_padding_counts_for_nothing(batch, shard):
   config, state = start('resnet50')
-  step = compile_step(finetune.eval_step, config, 2)
+  step = small_jobs.compile_step(finetune.eval_step, config, 2)
   batch['mask'][10:] = 0
   some = step(state, shard(batch, 2))
   batch['image'][10:] = 0

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_jobs
 
 from configs import digits_pretrain
 from selfie_jax.tasks import pretrain
@@ -28,20 +29,9 @@ def state(config):
   return pretrain.create_state(config, 10)
 
 
-def compile_step(config, devices, step=pretrain.train_step):
-  """(state, batch) -> (state, metrics) on the first devices."""
-  return jax.pmap(
-    functools.partial(step, config=config),
-    train_state.AXIS,
-    in_axes=(None, 0),
-    out_axes=None,
-    devices=jax.devices()[:devices],
-  )
-
-
 @pytest.fixture(scope='module')
 def step_on_one(config):
-  return compile_step(config, 1)
+  return small_jobs.compile_step(pretrain.train_step, config, 1)
 
 
 def run(step, state, batch, steps=3):
@@ -54,7 +44,9 @@ def run(step, state, batch, steps=3):
 
 
 def test_chance_is_where_an_untrained_model_stands(config, state, batch, shard):
-  sums = compile_step(config, 2, pretrain.eval_step)(state, shard(batch, 2))
+  sums = small_jobs.compile_step(pretrain.eval_step, config, 2)(
+    state, shard(batch, 2)
+  )
   assert sums['chance'] / sums['count'] == 0.25
   assert 0.05 < sums['patch_accuracy'] / sums['count'] < 0.45
 
@@ -97,7 +89,8 @@ def test_two_devices_give_the_losses_of_one(
 ):
   """With BatchNorm synchronised; local statistics: models/batch_norm_test."""
   one = run(step_on_one, state, shard(batch, 1))[1]
-  two = run(compile_step(config, 2), state, shard(batch, 2))[1]
+  on_two = small_jobs.compile_step(pretrain.train_step, config, 2)
+  two = run(on_two, state, shard(batch, 2))[1]
   for name in ('loss', 'gradient_norm'):
     np.testing.assert_allclose(
       [row[name] for row in one], [row[name] for row in two], rtol=1e-3
@@ -121,7 +114,10 @@ def test_bfloat16_step_is_near_the_float32_step(
   losses = []
   for step, before in (
     (step_on_one, state),
-    (compile_step(half, 1), pretrain.create_state(half, 10)),
+    (
+      small_jobs.compile_step(pretrain.train_step, half, 1),
+      pretrain.create_state(half, 10),
+    ),
   ):
     after, (metrics,) = run(step, before, shard(batch, 1), 1)
     losses.append(metrics['loss'])
