@@ -22,6 +22,7 @@ with contextlib.suppress(ImportError):
   import triton  # noqa: F401
 import jax
 import numpy as np
+from PIL import Image
 import pytest
 import small_jobs
 
@@ -59,6 +60,27 @@ def log_messages(caplog, monkeypatch):
   monkeypatch.setattr(logging.getLogger('selfie_jax'), 'propagate', True)
   caplog.set_level(logging.INFO)
   return caplog
+
+
+@pytest.fixture
+def image_folder(tmp_path):
+  """Eleven images of six kinds in two folders, and what is none."""
+  rng = np.random.default_rng(0)
+  folder = tmp_path / 'images'
+  suffixes = ['jpg', 'PNG', 'gif', 'bmp', 'webp', 'jpeg']
+  for i in range(11):
+    name = f'{("cat/young", "dog")[i % 2]}/{i:02}.{suffixes[i % 6]}'
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    pixels = rng.integers(0, 256, (20 + i, 40, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / name)
+  (folder / 'dog' / 'broken.png').write_bytes(b'no image')
+  (folder / 'dog' / 'notes.txt').write_text('no image')
+  (folder / 'dog' / 'loop').symlink_to(folder)
+  (folder / 'dog' / 'young').symlink_to(folder / 'cat' / 'young')
+  (folder / 'dog' / '._01.png').write_bytes(b'of macOS')
+  (folder / '.trash').mkdir()
+  (folder / '.trash' / '00.png').write_bytes(b'')
+  return folder
 
 
 @pytest.fixture

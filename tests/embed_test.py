@@ -1,69 +1,43 @@
 """The command that writes a vector for every image below a folder."""
 
 import importlib.util
-import itertools
 import os
 import sys
 
 import numpy as np
-from PIL import Image
 import pytest
 
 from selfie_jax import command_line
 from selfie_jax import embed
 from selfie_jax import errors
 from selfie_jax.data import retry
-from selfie_jax.inference import images as images_lib
 from selfie_jax.inference import model as model_lib
 from selfie_jax.inference import samples
 from selfie_jax.inference import vectors
 
-suffixes = pytest.mark.parametrize(
-  'suffix',
-  [
-    'npz',
-    pytest.param(
-      'parquet',
-      marks=pytest.mark.skipif(
-        not importlib.util.find_spec('pyarrow'), reason='needs pyarrow'
-      ),
-    ),
-  ],
-)
+
+@pytest.fixture(params=['npz', 'parquet'])
+def out(request, tmp_path):
+  """The path of a file that may be written."""
+  if request.param == 'parquet':
+    pytest.importorskip('pyarrow')
+  return tmp_path / f'out.{request.param}'
 
 
-@pytest.fixture
-def folder(tmp_path):
-  """Eleven images of six kinds in two folders, and what is none."""
-  rng = np.random.default_rng(0)
-  folder = tmp_path / 'images'
-  suffixes = itertools.cycle(['jpg', 'PNG', 'gif', 'bmp', 'webp', 'jpeg'])
-  for i, suffix in zip(range(11), suffixes, strict=False):
-    path = folder / ['cat/young', 'dog'][i % 2] / f'{i:02}.{suffix}'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = rng.integers(0, 256, (20 + i, 40, 3), np.uint8)
-    Image.fromarray(pixels).save(path)
-  (folder / 'dog' / 'broken.png').write_bytes(b'no image')
-  (folder / 'dog' / 'notes.txt').write_text('no image')
-  (folder / 'dog' / 'loop').symlink_to(folder)
-  (folder / 'dog' / 'young').symlink_to(folder / 'cat' / 'young')
-  (folder / 'dog' / '._01.png').write_bytes(b'of macOS')
-  (folder / '.trash').mkdir()
-  (folder / '.trash' / '00.png').write_bytes(b'')
-  return folder
-
-
-@suffixes
 def test_every_file_has_its_vector_label_and_prediction(
-  finished, folder, tmp_path, suffix
+  finished, image_folder, out, monkeypatch, capsys
 ):
-  out = str(tmp_path / f'out.{suffix}')
+  monkeypatch.setattr(command_line, 'silence_libraries', lambda: None)
   run = finished('finetune')
-  count, skipped, layer = embed.embed_folder(
-    run, folder, out, layer='block4', batch_size=4, predict=True
+  flags = [f'--checkpoint={run}', f'--images={image_folder}', f'--out={out}']
+  flags += ['--layer=block4', '--batch_size=4', '--predict']
+  monkeypatch.setattr(sys, 'argv', ['embed', *flags])
+  embed.main()
+  assert capsys.readouterr().out == (
+    f'{out}: 11 images, layer block4; 1 left out that cannot be read: '
+    'dog/broken.png\n'
   )
-  assert (count, skipped, layer) == (11, ['dog/broken.png'], 'block4')
-  if suffix == 'npz':
+  if out.suffix == '.npz':
     written = dict(np.load(out))
     assert written.pop('layer') == 'block4'
   else:
@@ -79,7 +53,7 @@ def test_every_file_has_its_vector_label_and_prediction(
   assert written['labels'].tolist() == [name.split('/')[0] for name in files]
   model = model_lib.load(run, batch_size=4)
   expected = model.compute(
-    [folder / name for name in files], ('block4', 'probabilities')
+    [image_folder / name for name in files], ('block4', 'probabilities')
   )
   np.testing.assert_array_equal(written['vectors'], expected['block4'])
   np.testing.assert_array_equal(
@@ -87,104 +61,72 @@ def test_every_file_has_its_vector_label_and_prediction(
   )
   best = expected['probabilities'].argmax(axis=1)
   assert written['predictions'].tolist() == [str(i) for i in best]
-  assert sorted(os.listdir(tmp_path)) == ['images', f'out.{suffix}']
+  assert sorted(os.listdir(out.parent)) == ['images', out.name]
 
 
 def test_a_disk_that_fails_is_no_damaged_image(
-  finished, folder, tmp_path, monkeypatch
+  finished, image_folder, tmp_path, monkeypatch
 ):
   monkeypatch.setattr(retry, 'PAUSES', ())
-  (folder / 'dog' / 'gone.png').symlink_to(folder / 'nothing')
+  (image_folder / 'dog' / 'gone.png').symlink_to(image_folder / 'nothing')
   out = tmp_path / 'out.npz'
   with pytest.raises(errors.UserError, match='gone.png is not there'):
-    embed.embed_folder(finished('pretrain'), folder, str(out))
+    embed.embed_folder(finished('pretrain'), image_folder, str(out))
   assert not out.exists()
   with pytest.raises(errors.UserError, match='gone.png is not there'):
-    samples.read_folder(folder, model_lib.load(finished('pretrain')).config)
+    config = model_lib.load(finished('pretrain')).config
+    samples.read_folder(image_folder, config)
 
 
-@suffixes
-def test_names_that_are_not_utf8_are_escaped(tmp_path, suffix):
+def test_labels_are_first_folders_or_none():
+  assert samples.folder_labels(['a/1.png', 'b/c/1.png']) == {
+    'a/1.png': 'a',
+    'b/c/1.png': 'b',
+  }
+  assert samples.folder_labels(['a/1.png', '1.png']) == {}
+
+
+def test_names_that_are_not_utf8_are_escaped(out):
   file = os.fsdecode(b'caf\xe9/1.png')
   assert samples.folder_labels([file]) == {file: 'caf\\xe9'}
   assert samples.describe([file]).endswith(r': caf\xe9/1.png')
-  out = str(tmp_path / f'out.{suffix}')
   columns = {'files': [file], 'vectors': np.zeros((1, 2), np.float32)}
-  vectors.write(out, columns, 'block4')
-  assert b'caf\\xe9/1.png' in (tmp_path / f'out.{suffix}').read_bytes().replace(
-    b'\0', b''
-  )
+  vectors.write(str(out), columns, 'block4')
+  assert b'caf\\xe9/1.png' in out.read_bytes().replace(b'\0', b'')
 
 
-def test_no_more_than_two_batches_are_in_memory(monkeypatch):
-  begun = []
-  monkeypatch.setattr(
-    images_lib,
-    'read_or_none',
-    lambda path, config: begun.append(path) or np.zeros((8, 8, 3), np.uint8),
-  )
-  files = [str(i) for i in range(100)]
-  batches = samples.read_batches('DIR', files, None, 10)
-  readable, _ = next(batches)
-  assert list(readable) == files[:10]
-  assert len(begun) <= 20
-  assert [len(readable) for readable, _ in batches] == [10] * 9
-
-
-@suffixes
-def test_a_file_is_whole_or_as_it_was(tmp_path, monkeypatch, suffix):
+def test_a_file_is_whole_or_as_it_was(out, monkeypatch):
   def broken(*paths):
     raise OSError
 
-  path = tmp_path / f'out.{suffix}'
-  path.write_text('as it was')
+  out.write_text('as it was')
   monkeypatch.setattr(os, 'replace', broken)
   with pytest.raises(OSError):
-    vectors.write(str(path), {'x': np.zeros((2, 3), np.float32)}, 'block3')
-  assert path.read_text() == 'as it was'
-  assert os.listdir(tmp_path) == [path.name]
+    vectors.write(str(out), {'x': np.zeros((2, 3), np.float32)}, 'block3')
+  assert out.read_text() == 'as it was'
+  assert os.listdir(out.parent) == [out.name]
 
 
 def test_mistakes_are_known_before_anything_is_read(
-  finished, folder, tmp_path, monkeypatch
+  finished, image_folder, tmp_path, monkeypatch
 ):
-  def refused(says, **changes):
-    arguments = {
-      'checkpoint': finished('pretrain'),
-      'images': folder,
-      'out': str(tmp_path / 'out.npz'),
-    }
+  (tmp_path / 'empty').mkdir()
+  (tmp_path / 'bad').mkdir()
+  (tmp_path / 'bad' / 'one.png').write_text('no image')
+  monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+  for says, changes in (
+    ('there is no folder', {'images': tmp_path / 'nothing'}),
+    ('no image in .*png.*webp', {'images': tmp_path / 'empty'}),
+    ('not one of the 1 image files', {'images': tmp_path / 'bad'}),
+    ('.npz, .parquet', {'out': str(tmp_path / 'out.csv')}),
+    ('cannot be written', {'out': str(tmp_path / 'nothing' / 'out.npz')}),
+    ('pip install pyarrow', {'out': str(tmp_path / 'out.parquet')}),
+    ('is not a run', {'checkpoint': tmp_path}),
+    ('one of quadrants, patches, block3, attention', {'layer': 'block4'}),
+    ('finetune it first', {'predict': True}),
+  ):
+    arguments = {'checkpoint': finished('pretrain'), 'images': image_folder}
+    arguments['out'] = str(tmp_path / 'out.npz')
     with pytest.raises(errors.UserError, match=says):
       embed.embed_folder(**arguments | changes)
-    assert not (tmp_path / 'out.npz').exists()
-
-  refused('there is no folder', images=tmp_path / 'nothing')
-  (tmp_path / 'empty').mkdir()
-  refused('no image in .*png.*webp', images=tmp_path / 'empty')
-  (tmp_path / 'empty' / 'one.png').write_text('no image')
-  refused('not one of the 1 image files', images=tmp_path / 'empty')
-  refused('.npz, .parquet', out=str(tmp_path / 'out.csv'))
-  refused('cannot be written', out=str(tmp_path / 'nothing' / 'out.npz'))
-  refused('is not a run', checkpoint=tmp_path)
-  refused('one of quadrants, patches, block3, attention', layer='block4')
-  refused('finetune it first', predict=True)
-  monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-  refused('pip install pyarrow', out=str(tmp_path / 'out.parquet'))
-
-
-def test_command_says_what_it_left_out(
-  finished, folder, tmp_path, monkeypatch, capsys
-):
-  monkeypatch.setattr(command_line, 'silence_libraries', lambda: None)
-  (folder / 'dog' / '01.PNG').rename(folder / '01.PNG')
-  run, out = finished('pretrain'), tmp_path / 'out.npz'
-  flags = [f'--checkpoint={run}', f'--images={folder}', '--batch_size=4']
-  monkeypatch.setattr(sys, 'argv', ['embed', f'--out={out}', *flags])
-  embed.main()
-  assert (
-    'out.npz: 11 images, layer quadrants; 1 left out that cannot be read: '
-    'dog/broken.png'
-  ) in capsys.readouterr().out
-  found = np.load(out)
-  assert found['vectors'].shape == (11, 256)
-  assert 'labels' not in found  # for an image beside the folders
+    assert sorted(os.listdir(tmp_path)) == ['bad', 'empty', 'images']

@@ -23,19 +23,6 @@ def few(monkeypatch):
   monkeypatch.setattr(command_line, 'silence_libraries', lambda: None)
 
 
-@pytest.fixture
-def folder(tmp_path):
-  """Six images in two folders, and a damaged one."""
-  rng = np.random.default_rng(0)
-  for i in range(6):
-    path = tmp_path / 'images' / ['cat', 'dog'][i % 2] / f'{i}.png'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = rng.integers(0, 256, (20 + i, 40, 3), np.uint8)
-    Image.fromarray(pixels).save(path)
-  (tmp_path / 'images' / 'dog' / 'broken.png').write_bytes(b'no image')
-  return tmp_path / 'images'
-
-
 def _type(monkeypatch, **flags):
   given = [f'--{name}={value}' for name, value in flags.items()]
   monkeypatch.setattr(sys, 'argv', ['visualize', *given])
@@ -56,11 +43,11 @@ def test_pretraining_run_has_all_pictures(
 
 
 def test_finetuned_run_has_those_it_can_of_any_folder(
-  finished, folder, tmp_path, monkeypatch, capsys
+  finished, image_folder, tmp_path, monkeypatch, capsys
 ):
   run = tmp_path / 'run'
   shutil.copytree(finished('finetune'), run)
-  _type(monkeypatch, checkpoint=run, images=folder, layer='block4')
+  _type(monkeypatch, checkpoint=run, images=image_folder, layer='block4')
   printed = capsys.readouterr().out
   assert 'no patches.png: only pretraining runs' in printed
   assert 'no attention.png: resnet50 has no attention pooling' in printed
@@ -69,12 +56,12 @@ def test_finetuned_run_has_those_it_can_of_any_folder(
   assert drawn == {'curves', 'predictions', 'neighbours', 'map', 'filters'}
 
 
-def test_one_image_is_enough_for_the_others(finished, folder):
+def test_one_image_is_enough_for_the_others(finished, image_folder):
   model = model_lib.load(finished('pretrain'))
-  shutil.rmtree(folder / 'dog')
-  (folder / 'cat' / '0.png').rename(folder / '0.png')
-  shutil.rmtree(folder / 'cat')
-  one = samples.read_folder(folder, model.config)
+  alone = image_folder / 'alone'
+  alone.mkdir()
+  (image_folder / 'dog' / '01.PNG').rename(alone / '01.PNG')
+  one = samples.read_folder(alone, model.config)
   assert one.labels == ['']
   figures, missing = visualize.draw(model, one, 6, 'block3')
   assert list(figures) == ['patches', 'attention', 'filters']
@@ -118,7 +105,7 @@ def test_classes_take_turns():
   assert samples.choose(['', '', ''], 6).tolist() == [0, 1, 2]
 
 
-def test_mistakes_are_one_error(finished, folder, tmp_path):
+def test_mistakes_are_one_error(finished, image_folder, tmp_path):
   run = finished('pretrain')
   (tmp_path / 'file').write_text('')
   for says, changes in (
@@ -127,7 +114,11 @@ def test_mistakes_are_one_error(finished, folder, tmp_path):
     ('one of quadrants, patches, block3, attention', {'layer': 'block4'}),
     ('cannot be written.*--out=DIR', {'out': tmp_path / 'file'}),
   ):
-    arguments = {'checkpoint': run, 'images': folder, 'out': tmp_path / 'out'}
+    arguments = {
+      'checkpoint': run,
+      'images': image_folder,
+      'out': tmp_path / 'out',
+    }
     with pytest.raises(errors.UserError, match=says):
       visualize.draw_run(**arguments | changes)
     assert not (tmp_path / 'out').exists()
