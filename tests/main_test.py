@@ -36,13 +36,6 @@ def start(*flags, cwd, code, **variables):
   return done.stderr
 
 
-def fails(capsys, *flags):
-  """The exit code and stderr of a command that ends in this process."""
-  with pytest.raises(SystemExit) as ended, command_line.exit_cleanly():
-    commands.main(*flags)
-  return ended.value.code, capsys.readouterr().err
-
-
 def test_pretrain_then_finetune_then_compare(tmp_path, monkeypatch, capsys):
   """Pretraining is a program of its own; it takes other ways to its end."""
   printed = start(TINY, '--config.total_steps=4', cwd=tmp_path, code=0)
@@ -78,13 +71,6 @@ def test_pretrain_then_finetune_then_compare(tmp_path, monkeypatch, capsys):
   assert image_lib.imread('both.png').ndim == 3
   assert 'chance 25.0%' in compared and 'patches.png' in compared
   assert f'{results["metrics"]["test_accuracy"]:.1%}' in compared
-
-
-def test_a_mistake_is_one_line_and_nothing_else(capsys):
-  code, printed = fails(capsys, TINY, '--config.batchsize=3')
-  assert code == 2
-  assert printed.startswith('error: ') and printed.count('\n') == 1
-  assert 'did you mean batch_size' in printed
 
 
 def test_a_device_that_is_not_there_is_one_line(monkeypatch):

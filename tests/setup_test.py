@@ -1,6 +1,5 @@
 """Setting up: which Python make takes, and what pip gets and installs."""
 
-import importlib
 import os
 import pathlib
 import re
@@ -37,12 +36,29 @@ esac
 """
 
 
-def make(folder, pythons, *words):
-  """What make does with Pythons of these versions in the PATH, and no others.
-
-  Returns its exit code, what it says, and the calls that are no questions.
-  """
-  calls, path = folder / 'calls', folder / 'bin'
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  'pythons, word, result',
+  [
+    ({'python3': '3.11.2'}, '', 'python3'),
+    ({'python3': '3.13.0', 'python3.12': '3.12.1'}, '', 'python3'),
+    ({'python3': '3.14.0', 'python3.13': '3.13.9'}, '', 'python3.13'),
+    ({'python3': '3.9.6', 'python3.12': '3.12.1'}, '', 'python3.12'),
+    ({'python3.11': '3.11.9'}, '', 'python3.11'),
+    ({'python3': '3.9.6', 'python3.12': '3.14.0'}, '', 'is Python 3.9.6'),
+    ({}, '', 'python3 is not there'),
+    (
+      {'python3': '3.12.1', 'python4': '4.0.0'},
+      'PYTHON=python4',
+      'python4 is Python 4.0.0',
+    ),
+  ],
+)
+def test_make_takes_a_python_that_fits_or_says_which(
+  tmp_path, pythons, word, result
+):
+  """With Pythons of these versions in the PATH, and no others."""
+  calls, path, venv = (tmp_path / name for name in ('calls', 'bin', 'venv'))
   calls.touch()
   path.mkdir()
   for name in ('make', 'sh', 'basename', 'cp', 'mkdir', 'touch'):
@@ -54,54 +70,18 @@ def make(folder, pythons, *words):
     )
     (path / name).write_text(text)
     (path / name).chmod(0o755)
-  venv = folder / 'venv'
-  done = subprocess.run(
-    [path / 'make', f'VENV={venv}', f'{venv}/.run', *words],
-    cwd=ROOT,
-    env={'PATH': str(path)},
-    capture_output=True,
-    text=True,
-  )
-  lines = calls.read_text().splitlines()
-  return done.returncode, done.stderr, [line for line in lines if '-m' in line]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-  'pythons, taken',
-  [
-    ({'python3': '3.11.2'}, 'python3'),
-    ({'python3': '3.13.0', 'python3.12': '3.12.1'}, 'python3'),
-    ({'python3': '3.14.0', 'python3.13': '3.13.9'}, 'python3.13'),
-    ({'python3': '3.9.6', 'python3.12': '3.12.1'}, 'python3.12'),
-    ({'python3.11': '3.11.9'}, 'python3.11'),
-  ],
-)
-def test_make_takes_a_python_that_fits(tmp_path, pythons, taken):
-  code, said, calls = make(tmp_path, pythons)
-  assert code == 0, said
-  assert calls[0].startswith(f'{taken} -m venv ')
-  assert calls[1].startswith('python -m pip install ')
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-  'pythons, words, says',
-  [
-    ({'python3': '3.9.6', 'python3.12': '3.14.0'}, [], 'is Python 3.9.6'),
-    ({}, [], 'python3 is not there'),
-    (
-      {'python3': '3.12.1', 'python4': '4.0.0'},
-      ['PYTHON=python4'],
-      'python4 is Python 4.0.0',
-    ),
-  ],
-)
-def test_no_python_that_fits_is_one_line(tmp_path, pythons, words, says):
-  code, said, calls = make(tmp_path, pythons, *words)
-  assert code == 2 and not calls
-  (line,) = said.splitlines()
-  assert says in line and 'Python 3.11, 3.12 or 3.13' in line
+  command = [path / 'make', f'VENV={venv}', f'{venv}/.run', *word.split()]
+  done = subprocess.run(command, cwd=ROOT, env={'PATH': str(path)}, **CAPTURED)
+  # But for those that ask for its version.
+  calls = [line for line in calls.read_text().splitlines() if '-m' in line]
+  if result in pythons:
+    assert done.returncode == 0, done.stderr
+    assert calls[0].startswith(f'{result} -m venv ')
+    assert calls[1].startswith('python -m pip install ')
+    return
+  assert done.returncode == 2 and not calls
+  (line,) = done.stderr.splitlines()
+  assert result in line and 'Python 3.11, 3.12 or 3.13' in line
   assert 'make PYTHON=' in line
 
 
@@ -142,13 +122,6 @@ def test_clean_leaves_only_what_make_has_not_made(tmp_path):
   assert left == {'Makefile', 'tests', 'runs', 'runs/mine', 'environment'}
 
 
-def test_console_scripts_are_the_commands():
-  for name, target in PROJECT['scripts'].items():
-    module, function = target.split(':')
-    assert module == f'selfie_jax.{name.removeprefix("selfie-")}'
-    assert callable(getattr(importlib.import_module(module), function))
-
-
 @pytest.mark.slow
 def test_the_scripts_of_a_wheel_work_in_another_folder(tmp_path):
   """In an environment of its own that borrows the packages of this one."""
@@ -158,12 +131,9 @@ def test_the_scripts_of_a_wheel_work_in_another_folder(tmp_path):
     shutil.copy(ROOT / name, source)
   ignored = shutil.ignore_patterns('__pycache__')
   shutil.copytree(ROOT / 'selfie_jax', source / 'selfie_jax', ignore=ignored)
-  run = folder / 'run'
-  shutil.copytree(ROOT / 'docs/pretrained/cifar_small', run)
-  photos = np.random.default_rng(0).integers(0, 256, (3, 40, 48, 3), np.uint8)
+  shutil.copytree(ROOT / 'docs/pretrained/cifar_small', folder / 'run')
   (folder / 'photos').mkdir()
-  for i, photo in enumerate(photos):
-    Image.fromarray(photo).save(folder / f'photos/{i}.png')
+  Image.new('RGB', (40, 48), 'red').save(folder / 'photos' / '0.png')
 
   def do(*command):
     kept = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
@@ -175,28 +145,23 @@ def test_the_scripts_of_a_wheel_work_in_another_folder(tmp_path):
   do(*pip, 'wheel', '--no-deps', f'--wheel-dir={tmp_path}', source)
   (wheel,) = tmp_path.glob('selfie_jax-*.whl')
   do(sys.executable, '-m', 'venv', '--without-pip', venv)
-  python = venv / 'bin/python'
-  do(*pip, '--python', python, 'install', '--no-deps', wheel)
+  bin, checkpoint = venv / 'bin', '--checkpoint=run'
+  do(*pip, '--python', bin / 'python', 'install', '--no-deps', wheel)
   code = 'import sysconfig; print(sysconfig.get_path("purelib"))'
-  packages = pathlib.Path(do(python, '-c', code).strip())
+  packages = pathlib.Path(do(bin / 'python', '-c', code).strip())
   (packages / 'borrowed.pth').write_text(sysconfig.get_path('purelib'))
   code = 'import selfie_jax; print(selfie_jax.__file__)'
-  assert pathlib.Path(do(python, '-c', code).strip()).is_relative_to(venv)
+  found = pathlib.Path(do(bin / 'python', '-c', code).strip())
+  assert found.is_relative_to(venv)
 
-  bin, checkpoint = venv / 'bin', '--checkpoint=run'
   for script in PROJECT['scripts']:
     assert do(bin / script, '--help').startswith(f'usage: {script} ')
   do(bin / 'selfie-embed', checkpoint, '--images=photos', '--out=v.npz')
-  with np.load(folder / 'v.npz') as embedded:
-    assert list(embedded['files']) == ['0.png', '1.png', '2.png']
-    assert np.isfinite(embedded['vectors']).all()
+  assert list(np.load(folder / 'v.npz')['files']) == ['0.png']
   do(bin / 'selfie-export', checkpoint, '--format=numpy', '--out=arrays')
-  with np.load(folder / 'arrays/weights.npz') as arrays:
-    assert 'params/patch_network/stem/conv/kernel' in arrays
-  visualize = (bin / 'selfie-visualize', checkpoint, '--images=photos')
-  pictures = do(*visualize, '--out=drawn').splitlines()
-  assert str(folder / 'drawn/patches.png') in pictures
-  assert all(pathlib.Path(picture).stat().st_size for picture in pictures)
+  assert (folder / 'arrays' / 'weights.npz').exists()
+  do(bin / 'selfie-visualize', checkpoint, '--images=photos', '--out=drawn')
+  assert (folder / 'drawn' / 'patches.png').exists()
   assert 'patch accuracy 55.6%' in do(bin / 'selfie-compare', 'run')
 
 
