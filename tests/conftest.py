@@ -28,6 +28,18 @@ import small_jobs
 
 from configs import digits_finetune
 from configs import digits_pretrain
+from selfie_jax import errors
+
+
+@pytest.fixture(autouse=True)
+def messages_are_one_line(monkeypatch):
+  """Whatever a test provokes."""
+
+  def make(error, message=''):
+    assert '\n' not in message, message
+    Exception.__init__(error, message)
+
+  monkeypatch.setattr(errors.UserError, '__init__', make)
 
 
 @pytest.fixture

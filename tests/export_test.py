@@ -129,11 +129,11 @@ def test_a_full_disk_leaves_nothing_behind(finetune_config, tmp_path, kind):
   before = resource.getrlimit(resource.RLIMIT_FSIZE)
   resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
   try:
-    with pytest.raises(errors.UserError, match='cannot be written') as error:
+    with pytest.raises(errors.UserError, match='cannot be written'):
       export.export(tmp_path / 'run', kind, tmp_path / 'out')
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
-  assert '\n' not in str(error.value) and not (tmp_path / 'out').exists()
+  assert not (tmp_path / 'out').exists()
 
 
 @pytest.mark.parametrize('mode', ['pretrain', 'finetune'])
@@ -146,19 +146,17 @@ def test_run_is_used_as_the_run_itself_but_not_trained_further(
   source, copy = model_lib.load(run), model_lib.load(out)
   jax.tree.map(np.testing.assert_array_equal, source.variables, copy.variables)
   assert (copy.step, copy.class_names) == (source.step, source.class_names)
-  assert size_of(out / 'checkpoints') < 0.7 * size_of(
-    run / 'checkpoints' / str(source.step)
-  )
+  sizes = [
+    sum(file.stat().st_size for file in folder.rglob('*') if file.is_file())
+    for folder in (out / 'checkpoints', run / 'checkpoints' / str(source.step))
+  ]
+  assert sizes[0] < 0.7 * sizes[1]
   config = small_jobs.small_job(mode)
   results = json.loads((run / 'results.json').read_text())
   assert train.train_and_evaluate(config, out) == results
   (out / 'results.json').unlink()
   with pytest.raises(errors.UserError, match='cannot be resumed'):
     train.train_and_evaluate(config, out)
-
-
-def size_of(folder):
-  return sum(f.stat().st_size for f in folder.rglob('*') if f.is_file())
 
 
 def test_mistakes_say_what_is_valid_and_write_nothing(finished, tmp_path):
@@ -180,24 +178,15 @@ def test_mistakes_say_what_is_valid_and_write_nothing(finished, tmp_path):
     export.export(run, 'numpy', run)
 
 
-def code_of(card):
-  """The card's code, as people will run it."""
-  return re.search(r'```python\n(.*?)```', card.read_text(), re.DOTALL)[1]
-
-
-JOBS = {
-  'cifar10': [cifar_pretrain, cifar_finetune],
-  'imagenette224/subset': [imagenet_pretrain, imagenet_finetune],
-}
-
-
 @pytest.mark.slow
+@pytest.mark.parametrize('closing_norm', [True, False])
 @pytest.mark.parametrize(
-  'name, job, closing_norm',
+  'name, job',
   [
-    (name, job, closing_norm)
-    for name, jobs in JOBS.items()
-    for job, closing_norm in zip((*jobs, jobs[0]), (1, 1, 0), strict=True)
+    ('cifar10', cifar_pretrain),
+    ('cifar10', cifar_finetune),
+    ('imagenette224/subset', imagenet_pretrain),
+    ('imagenette224/subset', imagenet_finetune),
   ],
 )
 def test_timm_gives_the_same_on_real_images(
@@ -211,20 +200,21 @@ def test_timm_gives_the_same_on_real_images(
   config = job.get_config()
   config.dataset.name = name
   config.dtype = 'float32'
-  config.model.closing_norm = bool(closing_norm)
+  config.model.closing_norm = closing_norm
   source = batches_lib.open_source(config, 'train[:8]')
   images = next(source.eval_images([np.arange(8)]))
   small_jobs.random_run(config, tmp_path / 'run', images)
   export.export(tmp_path / 'run', 'timm', tmp_path / 'out')
   monkeypatch.chdir(tmp_path / 'out')
+  text = (tmp_path / 'out' / 'README.md').read_text()
   card = {}
-  exec(code_of(tmp_path / 'out' / 'README.md'), card)
+  exec(re.search(r'```python\n(.*?)```', text, re.DOTALL)[1], card)
   theirs = card['run'](torch.from_numpy(images)).numpy()
   output = 'block3' if config.mode == 'pretrain' else 'logits'
   ours = model_lib.load(tmp_path / 'run', 8).compute_batch(images, (output,))
   assert np.abs(ours[output]).max() > 0.1
   np.testing.assert_allclose(ours[output], theirs, atol=1e-4)
-  if 'local-dir' in (tmp_path / 'out' / 'README.md').read_text():
+  if 'local-dir' in text:
     card['model'] = timm.create_model(f'local-dir:{tmp_path}/out', True).eval()
     again = card['run'](torch.from_numpy(images)).numpy()
     np.testing.assert_allclose(again, theirs, atol=1e-6)

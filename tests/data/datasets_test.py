@@ -19,9 +19,7 @@ def _dataset(name, data_dir='', download=True):
 def _message(dataset):
   with pytest.raises(errors.UserError) as caught:
     datasets.open_builder(dataset)
-  message = str(caught.value)
-  assert '\n' not in message
-  return message
+  return str(caught.value)
 
 
 def test_digits_live_in_the_cache_folder(tmp_path, monkeypatch, capfd):
@@ -96,6 +94,6 @@ def test_splits_and_their_parts(tmp_path):
   assert datasets.open_split(builder, 'train').num_examples == 1497
   assert datasets.open_split(builder, 'train[:10%]').num_examples == 150
   for name in ('nope', 'train[', '', 'test[5%:2%]'):
-    with pytest.raises(errors.UserError) as caught:
+    known = r"'train' \(1,497 images\), 'test' \(300 images\)"
+    with pytest.raises(errors.UserError, match=known):
       datasets.open_split(builder, name)
-    assert "'train' (1,497 images), 'test' (300 images)" in str(caught.value)

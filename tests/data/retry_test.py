@@ -46,9 +46,8 @@ def test_an_error_of_the_disk_is_tried_again_and_then_raised(error):
   read, _ = _failing(error, len(retry.PAUSES))
   assert retry.with_retries('file', read) == 'read'
   read, calls = _failing(error, 99)
-  with pytest.raises(errors.UserError, match=r'^file ') as caught:
+  with pytest.raises(errors.UserError, match=r'^file '):
     retry.with_retries('file', read)
-  assert '\n' not in str(caught.value)
   assert len(calls) == len(retry.PAUSES) + 1
 
 

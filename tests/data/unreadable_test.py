@@ -105,7 +105,7 @@ def test_a_damaged_one_is_an_error_that_names_it(config, odd, number, kind):
     positions = np.arange(len(source.labels))
     list(source.eval_images(np.array_split(positions, 3)))
   message = str(caught.value)
-  assert '\n' not in message and '{{' not in message and '[Op' not in message
+  assert '{{' not in message and '[Op' not in message
   path, example = re.search(
     r'decoded: (\S+), example (\d+) \(', message
   ).groups()

@@ -1,8 +1,8 @@
 """A run outside of training: its layers, its predictions, anybody's images."""
 
 import functools
-import io
 import json
+import pathlib
 import shutil
 
 import jax
@@ -24,11 +24,6 @@ from selfie_jax.models import patches
 from selfie_jax.models import resnet
 
 
-@pytest.fixture
-def pixels(batch):
-  return batch['image'][:5]
-
-
 def test_predictions_have_the_accuracy_that_training_reported(finished):
   run = finished('finetune')
   model = selfie_jax.load(run)
@@ -43,7 +38,8 @@ def test_predictions_have_the_accuracy_that_training_reported(finished):
   assert model.class_names == [str(i) for i in range(10)]
 
 
-def test_layers_of_a_pretraining_run_are_p_and_a(finished, pixels):
+def test_layers_of_a_pretraining_run_are_p_and_a(finished, batch):
+  pixels = batch['image'][:5]
   model = model_lib.load(finished('pretrain'))
   config, params = model.config, model.variables['params']
   network = build.patch_network(config)
@@ -74,13 +70,14 @@ def test_layers_of_a_pretraining_run_are_p_and_a(finished, pixels):
   )
 
 
-def test_context_positions_reach_the_summary(pretrain_config, tmp_path, pixels):
+def test_context_positions_reach_the_summary(pretrain_config, tmp_path, batch):
   pretrain_config.model.context_positions = True
-  small_jobs.random_run(pretrain_config, tmp_path, pixels)
-  model = model_lib.load(tmp_path)
+  images = batch['image']
+  small_jobs.random_run(pretrain_config, tmp_path, images)
   # A sees the patches as a set, so only positions tell it of their order.
-  mirrored = pixels.reshape(5, 4, 8, 32, 3)[:, ::-1].reshape(pixels.shape)
-  there = model.embed(pixels, 'attention')
+  mirrored = images.reshape(16, 4, 8, 32, 3)[:, ::-1].reshape(images.shape)
+  model = model_lib.load(tmp_path)
+  there = model.embed(images, 'attention')
   assert np.abs(there - model.embed(mirrored, 'attention')).max() > 1e-3
 
 
@@ -88,8 +85,9 @@ def test_context_positions_reach_the_summary(pretrain_config, tmp_path, pixels):
   'name, layer', [('resnet50', 'block4'), ('resnet36_attention', 'attention')]
 )
 def test_last_layer_is_what_the_head_sees(
-  finetune_config, tmp_path, pixels, name, layer
+  finetune_config, tmp_path, batch, name, layer
 ):
+  pixels = batch['image'][:5]
   finetune_config.model.name = name
   small_jobs.random_run(finetune_config, tmp_path, pixels)
   model = model_lib.load(tmp_path)
@@ -111,8 +109,8 @@ def test_last_layer_is_what_the_head_sees(
   )
 
 
-def test_any_batch_size_gives_the_same_and_compiles_once(finished, pixels):
-  run = finished('pretrain')
+def test_any_batch_size_gives_the_same_and_compiles_once(finished, batch):
+  run, pixels = finished('pretrain'), batch['image'][:5]
   whole = model_lib.load(run, batch_size=8).embed(pixels)
   model = model_lib.load(run, batch_size=3)
   assert model.batch_size == 4  # two devices
@@ -123,12 +121,6 @@ def test_any_batch_size_gives_the_same_and_compiles_once(finished, pixels):
   assert model_lib._outputs._cache_size() == compiled
 
 
-def png(pixels):
-  file = io.BytesIO()
-  Image.fromarray(pixels).save(file, 'png')
-  return file.getvalue()
-
-
 @pytest.mark.parametrize('crop', ['pad', 'random_resized'])
 @pytest.mark.parametrize('shape', [(32, 32), (50, 41), (20, 90)])
 def test_every_kind_of_image_is_resized_as_evaluation_does(
@@ -136,26 +128,15 @@ def test_every_kind_of_image_is_resized_as_evaluation_does(
 ):
   finetune_config.augment.crop = crop
   image = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
-  path = tmp_path / 'image.png'
-  path.write_bytes(png(image))
-  expected = augment.decode_eval(tf.constant(png(image)), 32, crop).numpy()
-  kinds = [image, path, str(path), Image.fromarray(image)]
-  given = [images_lib.each(kind, finetune_config) for kind in kinds]
-  given += [images_lib.each(image[None], finetune_config)]
-  for fitted in (*given, images_lib.each(iter(kinds), finetune_config)):
-    for one in fitted:
+  path = str(tmp_path / 'image.png')
+  Image.fromarray(image).save(path)
+  encoded = tf.constant((tmp_path / 'image.png').read_bytes())
+  expected = augment.decode_eval(encoded, 32, crop).numpy()
+  kinds = [image, pathlib.Path(path), path, Image.fromarray(image)]
+  series = [image[None], np.array([path]), pd.Series([path]), iter(kinds)]
+  for given in (*kinds, *series):
+    for one in images_lib.each(given, finetune_config):
       np.testing.assert_array_equal(one, expected)
-
-
-def test_an_array_or_a_series_of_paths_is_read(finetune_config, tmp_path):
-  for i in range(2):
-    (tmp_path / f'{i}.png').write_bytes(png(np.full((9, 9, 3), i, np.uint8)))
-  paths = np.array([str(tmp_path / f'{i}.png') for i in range(2)])
-  for kind in (paths, pd.Series(paths), paths.astype(object)):
-    found = list(images_lib.each(kind, finetune_config))
-    assert [image.max() for image in found] == [0, 1]
-  with pytest.raises(errors.UserError, match='is a folder; give paths of im'):
-    list(images_lib.each(tmp_path, finetune_config))
 
 
 def test_files_and_pil_images_are_read_alike(finetune_config, tmp_path):
@@ -180,7 +161,7 @@ def test_files_and_pil_images_are_read_alike(finetune_config, tmp_path):
     list(images_lib.each(real, finetune_config))
 
 
-def test_what_is_no_image_is_refused(finished):
+def test_what_is_no_image_is_refused(finished, tmp_path):
   model = model_lib.load(finished('pretrain'))
   for images, says in (
     (np.zeros((2, 32, 32, 3), np.float32), r'float32 \[32, 32, 3\].*uint8'),
@@ -189,6 +170,7 @@ def test_what_is_no_image_is_refused(finished):
     ([np.zeros((2, 32, 32, 3), np.uint8)], r'\[2, 32, 32, 3\]'),
     (np.zeros((0, 32, 32, 3), np.uint8), 'no image; give at least one'),
     ('missing.png', 'missing.png is not there'),
+    (tmp_path, 'is a folder; give paths of im'),
     (7, 'int is no image'),
     ([7], r'uint8 \[height, width, 3\]'),
   ):
@@ -196,8 +178,8 @@ def test_what_is_no_image_is_refused(finished):
       model.embed(images)
 
 
-def test_mistakes_say_what_is_valid(finished, tmp_path, pixels):
-  model = model_lib.load(finished('pretrain'))
+def test_mistakes_say_what_is_valid(finished, tmp_path, batch):
+  model, pixels = model_lib.load(finished('pretrain')), batch['image']
   with pytest.raises(
     errors.UserError, match='one of quadrants, patches, block3, attention'
   ):

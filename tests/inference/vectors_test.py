@@ -21,7 +21,7 @@ def clusters():
 
 
 def test_neighbours_are_those_of_the_largest_cosine(clusters):
-  vectors, _ = clusters
+  vectors, labels = clusters
   vectors[1] = 3 * vectors[0]  # the same direction, far away
   numbers = vectors_lib.nearest(vectors)
   unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -33,17 +33,19 @@ def test_neighbours_are_those_of_the_largest_cosine(clusters):
   assert vectors_lib.nearest(vectors[:4]).shape == (4, 3)
 
 
-def test_agreement_stands_beside_chance(clusters):
-  vectors, labels = clusters
-  numbers = vectors_lib.nearest(vectors)
-  found = vectors_lib.agreement(numbers, labels)
-  assert found == pytest.approx((1, 19 / 59))
-  others = np.array([[1], [0], [0], [0]])
-  some = np.array(['a', 'b', 'a', ''])  # right once in three times
-  found = vectors_lib.agreement(others, some)
-  assert found == pytest.approx((1 / 3, 1 / 3))
-  one = np.array(['a', '', '', ''])
-  assert vectors_lib.agreement(others, one) is None
+@pytest.mark.parametrize(
+  'labels, expected',
+  [
+    ('abbb', (1 / 4, 1 / 2)),
+    ('aba ', (1 / 3, 1 / 3)),  # right once in three times
+    ('a   ', None),
+  ],
+)
+def test_agreement_stands_beside_chance(labels, expected):
+  """Of neighbours of which both classes are known."""
+  nearest = np.array([[1], [0], [0], [2]])
+  found = vectors_lib.agreement(nearest, np.char.strip([*labels]))
+  assert found == (expected and pytest.approx(expected))
 
 
 def test_map_keeps_neighbours_together_and_comes_again(clusters):
