@@ -87,9 +87,8 @@ def test_one_job_is_started_on_all_workers_and_stopped(terminal, tmp_path):
   assert all('--worker=all' in call for call in calls)
 
 
-@pytest.mark.parametrize(
-  ('words', 'command'),
-  [
+def test_dry_run_prints_the_command_and_calls_nothing(terminal, tmp_path):
+  for words, command in (
     (
       'create --spot',
       'create mine --accelerator-type=v5litepod-8 --version=v2-alpha-tpuv5-lite'
@@ -101,33 +100,27 @@ def test_one_job_is_started_on_all_workers_and_stopped(terminal, tmp_path):
       " '--command=tail -n 100 -F selfie/log'",
     ),
     ('delete', 'delete mine --quiet --project=ours --zone=here'),
-  ],
-)
-def test_dry_run_prints_the_command_and_calls_nothing(
-  terminal, tmp_path, words, command
-):
-  printed = shlex.split(terminal('--dry-run', *words.split())[1])
-  assert printed == shlex.split(f'gcloud compute tpus tpu-vm {command}')
-  assert not (tmp_path / 'calls').exists()
-  terminal(*words.split())
-  (call,) = (tmp_path / 'calls').read_text().splitlines()
-  assert shlex.split(call) == printed[1:]
+  ):
+    printed = shlex.split(terminal('--dry-run', *words.split())[1])
+    assert printed == shlex.split(f'gcloud compute tpus tpu-vm {command}')
+    assert not (tmp_path / 'calls').exists()
+    terminal(*words.split())
+    (call,) = (tmp_path / 'calls').read_text().splitlines()
+    assert shlex.split(call) == printed[1:]
+    (tmp_path / 'calls').unlink()
 
 
-@pytest.mark.parametrize(
-  ('words', 'given', 'message'),
-  [
+def test_mistakes_are_one_line(terminal, tmp_path):
+  for words, given, message in (
     ('lunch', {}, "no such command: 'lunch'"),
     ('stop', {'SELFIE_ZONE': ''}, 'type export SELFIE_ZONE=...'),
     ('create', {'SELFIE_ACCELERATOR_TYPE': 'v9-8'}, 'which software for v9'),
     ('run --config=x', {}, 'type --workdir=gs://BUCKET/RUN'),
     ('run --workdir=gs://b/x', {}, 'no job given: type run --config='),
-  ],
-)
-def test_mistakes_are_one_line(terminal, tmp_path, words, given, message):
-  code, _, said = terminal(*words.split(), **given)
-  assert (code, said.count('\n')) == (2, 1)
-  assert said.startswith('error: ') and message in said
+  ):
+    code, _, said = terminal(*words.split(), **given)
+    assert (code, said.count('\n')) == (2, 1)
+    assert said.startswith('error: ') and message in said
   assert not (tmp_path / 'calls').exists()
 
 

@@ -49,12 +49,9 @@ def test_random_network_has_the_statistics_of_patches(finished):
 
 def test_large_images_are_made_small_for_their_pixels(pretrain_config):
   pretrain_config.image_size = 64
-  pretrain_config.dtype = 'float32'
-  pretrain_config.normalise.mean = (0.0, 0.0, 0.0)
-  pretrain_config.normalise.std = (1.0, 1.0, 1.0)
+  pretrain_config.normalise.update(mean=(0.0,) * 3, std=(1.0,) * 3)
   images = np.zeros((2, 64, 64, 3), np.uint8)
   images[1] = 255
   values = networks_lib.pixels(pretrain_config, images)['pixels']
   assert values.shape == (2, 32 * 32 * 3)
-  np.testing.assert_allclose(values[0], 0)
-  np.testing.assert_allclose(values[1], 1, rtol=1e-6)
+  np.testing.assert_allclose(values, [[0] * 3072, [1] * 3072], rtol=1e-6)

@@ -1,5 +1,6 @@
 """The probes of a run: what they find, what they say, what they refuse."""
 
+import functools
 import json
 
 from matplotlib import colors
@@ -30,20 +31,16 @@ def job(run, **fields):
   return config
 
 
-# Two checkpoints of the pretraining, and the one that () means.
-STEPS = {'pretrain': (6, 3), 'finetune': ()}
-
-
 @pytest.fixture(scope='module')
 def probed(finished, tmp_path_factory):
   """mode of the run -> the folder of its probe."""
-  folders = {}
 
+  @functools.cache
   def run(mode):
-    if mode not in folders:
-      folders[mode] = tmp_path_factory.mktemp('probe')
-      probe.run(job(finished(mode), init_steps=STEPS[mode]), folders[mode])
-    return folders[mode]
+    folder = tmp_path_factory.mktemp('probe')
+    steps = (6, 3) if mode == 'pretrain' else ()  # () means the newest
+    probe.run(job(finished(mode), init_steps=steps), folder)
+    return folder
 
   return run
 
@@ -59,13 +56,10 @@ def test_every_feature_is_probed_and_better_than_chance(
   finished, probed, mode, weights
 ):
   results = read(probed(mode))
-  names = {
-    f'{whose}_{layer}_{kind}'
-    for whose in (weights, 'random')
-    for layer in LAYERS[mode]
-    for kind in ('linear', 'knn')
-  }
-  names |= {'pixels_linear', 'pixels_knn'}
+  whose = [
+    f'{w}_{layer}' for w in (weights, 'random') for layer in LAYERS[mode]
+  ]
+  names = {f'{x}_{kind}' for x in (*whose, 'pixels') for kind in probe.PROBES}
   metrics = results['metrics']
   assert metrics.keys() == names | {'chance'}
   assert metrics['chance'] == pytest.approx(0.1, abs=0.02)
@@ -75,8 +69,7 @@ def test_every_feature_is_probed_and_better_than_chance(
   for row in results['probes']:
     if row['checkpoint'] != 3:
       words = row['weights'], row['features'], row['probe']
-      name = '_'.join(word for word in words if word)
-      assert row['test_accuracy'] == metrics[name]
+      assert row['test_accuracy'] == metrics['_'.join(filter(None, words))]
     assert 0 < row['validation_accuracy'] <= 1
     if row['probe'] == 'linear':
       assert row['strength'] in (1e-3, 1e-1) and row['is_end_of_grid']
@@ -173,22 +166,25 @@ def test_bars_have_their_values():
   assert '8 % of the labels of cifar10' in figure.get_suptitle()
 
 
-def test_mistakes_are_one_line(finished, probed, tmp_path):
-  run = finished('pretrain')
+@pytest.mark.parametrize(
+  'says, fields',
+  [
+    ('is not a run', {'init_from': '.'}),
+    ('no checkpoint of step 5, but of 3, 6', {'init_steps': (5,)}),
+    ('no image to choose C on', {'label_fraction': 0.005}),
+    (
+      "features='block4' is not valid.*quadrants,.*attention,pixels",
+      {'probe.features': 'block4'},
+    ),
+    ("'train' .1,497 images", {'dataset.train_split': 'everything'}),
+  ],
+)
+def test_mistakes_are_errors(finished, tmp_path, says, fields):
+  with pytest.raises(errors.UserError, match=says):
+    probe.run(job(finished('pretrain'), **fields), tmp_path)
+  assert not (tmp_path / 'results.json').exists()
 
-  def refused(says, config):
-    with pytest.raises(errors.UserError, match=says):
-      probe.run(config, tmp_path / 'probe')
-    assert not (tmp_path / 'probe' / 'results.json').exists()
 
-  refused('is not a run', job(tmp_path))
-  refused('mode=probe.*give the one', job(probed('finetune')))
-  refused('no checkpoint of step 5, but of 3, 6', job(run, init_steps=(5,)))
-  refused('no image to choose C on', job(run, label_fraction=0.005))
-  refused(
-    "features='block4' is not valid.*quadrants,.*attention,pixels",
-    job(run, **{'probe.features': 'block4'}),
-  )
-  refused(
-    "'train' .1,497 images", job(run, **{'dataset.train_split': 'everything'})
-  )
+def test_a_probe_is_not_probed(probed, tmp_path):
+  with pytest.raises(errors.UserError, match='mode=probe.*give the one'):
+    probe.run(job(probed('finetune')), tmp_path)
