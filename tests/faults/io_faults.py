@@ -3,17 +3,19 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 
-import io_ends
 import io_jobs
+import small_jobs
 import xla_flags
 
 HERE = pathlib.Path(__file__).resolve().parent
 HANGS_AFTER = 900  # seconds, of a job of about ten on an idle machine
 GOOD = ('equal', 'one line', 'not met')
+EXIT_CODES = (2, 75)  # documented, for what a line is said about
 
 
 def build(folder: pathlib.Path) -> pathlib.Path:
@@ -119,25 +121,27 @@ class Laboratory:
   def trial(self, name: str, *positions: io_jobs.Position) -> dict[str, object]:
     """Starts a job till it ends well, a position failing in each start in turn.
 
-    Returns:
-      What came of it, for JSON. `outcome` is 'equal' (the first start ended as
-      an undisturbed run), 'one line' (it said one, and so on, and the same
-      command ended so), 'not met' (there was no such operation this time), or
-      else what was wrong; `failed` is the operations that did fail.
+    Returns what came of it, for JSON. `outcome` is 'equal' (the first start
+    ended as an undisturbed run), 'one line' (it said one, and so on, and the
+    same command ended so), 'not met' (there was no such operation this time),
+    or else what was wrong; `failed` is the operations that did fail.
     """
     usual, _ = self.undisturbed(name)
     before, whole = (self.folder / name / side for side in ('before', 'after'))
     self._fill(before)
     wrong, failed, lines = [], [], []
     for position in (*positions, None):
-      step = io_ends.newest_step(self.root)
+      step = 0  # from which it has to go on
+      if not (self.root / 'run' / 'results.json').exists():
+        step = max(_steps(self.root), default=0)
       code, said, operations = self.start(name, position)
+      unusual = _unusual(said, usual)
       failed += [line for line in operations if line.count('\t') == 2]
-      lines += io_ends.unusual(said, usual)[-12:]
-      wrong += io_ends.in_words(code, said, usual, step)
-      wrong += io_ends.lost(before, self.root)
+      lines += unusual[-12:]
+      wrong += _wrong_words(code, said, unusual, step)
+      wrong += _lost(before, self.root)
       if code == 0:
-        wrong += io_ends.differences(whole, self.root)
+        wrong += _differences(whole, self.root)
         break
     else:
       wrong.append('no good end')
@@ -150,18 +154,89 @@ class Laboratory:
       'said': lines,
     }
 
-  def run_through(self, name: str) -> list[dict[str, object]]:
-    """All trials of a job, with the operation of each."""
-    _, operations = self.undisturbed(name)
-    results = []
-    for position in io_jobs.draw(name, operations):
-      results.append(vars(position) | self.trial(name, position))
-      print(name, *results[-1].values(), flush=True)
-    return results
-
   def _fill(self, folder: pathlib.Path | None) -> None:
     shutil.rmtree(self.root, ignore_errors=True)
     if folder:
       shutil.copytree(folder, self.root)
     else:
       self.root.mkdir()
+
+
+def _unusual(said: str, usual: str) -> list[str]:
+  """The lines that an undisturbed run does not say."""
+
+  def without_numbers(line: str) -> str:
+    return re.sub(r'[-+]?[\d.]+(e[-+]?\d+)?|nan|inf', '#', line)
+
+  known = set(map(without_numbers, usual.splitlines()))
+  return [x for x in said.splitlines() if without_numbers(x) not in known]
+
+
+def _wrong_words(
+  code: int, said: str, unusual: list[str], newest: int
+) -> list[str]:
+  """What should not be said, or is not; and undocumented exit codes."""
+  wrong = []
+  if code not in (0, *EXIT_CODES):
+    wrong.append(f'exit code {code}')
+  if 'Traceback' in said:
+    wrong.append('a traceback')
+  # Our log begins with the time.
+  lines = [x for x in unusual if not re.match(r'\d\d:\d\d:\d\d ', x)]
+  mistakes = sum(line.startswith('error: ') for line in lines)
+  if mistakes != (code != 0):
+    wrong.append(f'{mistakes} lines for a person')
+  if len(lines) > mistakes and 'Traceback' not in said:
+    wrong.append('lines of libraries')
+  continues = f'Continuing from step {newest} of'
+  if code == 0 and newest and continues not in said:
+    wrong.append(f'does not go on from step {newest}')
+  return wrong
+
+
+def _lost(before: pathlib.Path, now: pathlib.Path) -> list[str]:
+  """What is not as it was given to a job, or taken for damaged."""
+  wrong = []
+  if (now / 'run' / 'damaged').exists():
+    wrong.append('a checkpoint in damaged/')
+  newest = max(_steps(before), default=0)
+  if newest > max(_steps(now), default=0):
+    wrong.append(f'no checkpoint of step {newest}')
+  for path in before.rglob('*'):
+    given = path.relative_to(before)
+    if given.parts[0] not in ('run', 'cache') and path.is_file():
+      if not _same_file(path, now / given):
+        wrong.append(f'{given} is not what it was')
+  return wrong
+
+
+def _differences(whole: pathlib.Path, now: pathlib.Path) -> list[str]:
+  """What is not as an undisturbed run leaves it."""
+  wrong = []
+  try:
+    small_jobs.same_end(whole / 'run', now / 'run')
+  except Exception as error:
+    wrong.append(f'other numbers: {" ".join(str(error).split())[:200]}')
+  for file in ('history.json', 'data.json', 'config.json'):
+    if not _same_file(whole / 'run' / file, now / 'run' / file):
+      wrong.append(f'another {file}')
+  # One that could not be deleted may be left.
+  if not _steps(whole) <= _steps(now):
+    wrong.append(f'checkpoints of {sorted(_steps(now))}')
+  if missing := sorted(_kinds(whole) - _kinds(now)):
+    wrong.append(f'no {", ".join(missing[:3])}')
+  return wrong
+
+
+def _steps(folder: pathlib.Path) -> set[int]:
+  names = [path.name for path in (folder / 'run' / 'checkpoints').glob('*')]
+  return {int(name) for name in names if name.isdigit()}
+
+
+def _kinds(folder: pathlib.Path) -> set[str]:
+  paths = (folder / 'run').rglob('*')
+  return {io_jobs.stable(str(path.relative_to(folder))) for path in paths}
+
+
+def _same_file(a: pathlib.Path, b: pathlib.Path) -> bool:
+  return a.is_file() and b.is_file() and a.read_bytes() == b.read_bytes()

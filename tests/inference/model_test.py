@@ -187,6 +187,8 @@ def test_mistakes_say_what_is_valid(finished, tmp_path, batch):
   with pytest.raises(errors.UserError, match='finetune it first'):
     model.predict(pixels)
   assert model.class_names is None
+  with pytest.raises(errors.UserError, match='resnet36_attention'):
+    selfie_jax.load(finished('finetune')).attention_weights(pixels)
   with pytest.raises(errors.UserError, match='is not a run'):
     selfie_jax.load(tmp_path)
   with pytest.raises(errors.UserError, match='at least 1'):
