@@ -4,10 +4,10 @@ import functools
 import itertools
 
 import jax
-import ml_collections
 import numpy as np
 import pytest
 
+from configs import digits_pretrain
 from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
 
@@ -22,21 +22,10 @@ def cache_folder(tmp_path_factory):
 
 
 def _config(crop='pad', cache_gib=LARGE, **fields):
-  config = ml_collections.ConfigDict(
-    dict(
-      seed=1,
-      batch_size=64,
-      total_steps=60,
-      image_size=32,
-      dataset=dict(
-        name='digits', data_dir='', download=False, cache_gib=cache_gib,
-        max_unreadable=0.0, read_ahead=2048, shuffle_block=1,
-      ),
-      augment=dict(
-        crop=crop, padding=4, border='reflect', flip=True, min_area=0.08
-      ),
-    )
-  )  # fmt: skip
+  config = digits_pretrain.get_config('tiny')
+  config.update(seed=1, batch_size=64, total_steps=60)
+  config.augment.update(crop=crop, flip=True)
+  config.dataset.cache_gib = cache_gib
   config.update_from_flattened_dict(fields)
   return config
 

@@ -118,18 +118,13 @@ def test_a_damaged_one_is_an_error_that_names_it(config, odd, number, kind):
 def test_what_can_be_decoded_after_all_is_no_damage(config):
   """As when the memory was full."""
   reader = batches_lib.open_reader(config, 'train')
-  good = [
-    i
-    for i in range(reader.size)
-    if not reader.decode_error(reader.read(np.array([i]))[0])
-  ]
 
   def fail(image):
     length = tf.strings.length(image)
     with tf.control_dependencies([tf.debugging.assert_less(length, 0)]):
       return tf.identity(length)
 
-  positions = np.array(good[:1])
+  positions = np.array([0])
   decoder = decoding.Decoder(reader, fail)
   with pytest.raises(errors.MayPass, match='was not decoded, and can be'):
     decoder(positions, reader.read(positions))

@@ -14,7 +14,6 @@ from selfie_jax.data import decoding
 from selfie_jax.data.photos import listing
 from selfie_jax.storage import run_metadata
 from selfie_jax.storage import workdir as workdir_lib
-from selfie_jax.training import evaluation
 
 
 @pytest.mark.parametrize('crop', ['pad', 'random_resized'])
@@ -40,27 +39,6 @@ def test_order_is_that_of_the_paths_and_pixels_are_those_of_pillow(
     if crop == 'random_resized':  # evaluated on the central 87.5 %
       pixels = pixels[:, 1:22, 1:22]
     np.testing.assert_array_equal(own_photos.decoded(source), pixels)
-
-
-def test_finetuning_sees_labelled_images_only(photos):
-  table = own_photos.partly_labelled(photos)
-  for validation in (0.0, 0.2):
-    config = own_photos.make_config(
-      table, 'finetune', validation_fraction=validation
-    )
-    sources = own_photos.open_sources(table, 'finetune')
-    indices, parts = evaluation.choose_splits(config, *sources)
-    if validation:
-      indices = np.concatenate([indices, parts['validation'][1]])
-    assert np.bincount(sources[0].labels[indices]).tolist() == [9, 5]
-    test_source, chosen = parts['test']
-    assert test_source.labels[chosen].tolist() == [1, 1]
-
-  config = own_photos.make_config(table, validation_fraction=0.2)
-  indices, parts = evaluation.choose_splits(config, *sources)
-  assert len(indices) + len(parts['validation'][1]) == 60
-  assert (sources[0].labels[indices] == -1).any()
-  assert parts['test'] == (sources[1], None)
 
 
 @pytest.mark.parametrize('crop', ['pad', 'random_resized', 'none'])
@@ -129,11 +107,13 @@ def test_small_sets_are_decoded_once(photos, monkeypatch):
     return decode_all(reader, *arguments)
 
   monkeypatch.setattr(decoding, '_decode_all', decode)
-  path = own_photos.partly_labelled(photos)
+  files = [path.relative_to(photos) for path in sorted(photos.rglob('*.png'))]
+  lines = [f'{path},{path.parts[1]},{path.parts[0]}' for path in files]
+  path = own_photos.table(photos / 'mine.csv', 'file,label,split', *lines)
 
   def look(**fields):
     decoded.clear()
-    source, _ = own_photos.open_sources(path, 'finetune', **fields)
+    source, _ = own_photos.open_sources(path, **fields)
     return own_photos.decoded(source), source.labels.copy(), len(decoded)
 
   first, labels, count = look()

@@ -1,5 +1,6 @@
 """Which images a folder or a table holds, and how mistakes are said."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -58,11 +59,27 @@ def test_any_folder_of_images(tmp_path):
   assert all((source.labels == -1).all() for source in sources)
   assert sources[0].class_names == []
 
-  own_photos.save(tmp_path / 'a' / 'x' / 'y' / 'z.webp')
+
+def test_links_in_a_circle_come_to_an_end_in_any_order(tmp_path, monkeypatch):
+  """Of the disk, which lists a folder as it likes."""
+  for i in range(25):
+    own_photos.save(tmp_path / 'a' / 'x' / 'y' / f'{i}.png', seed=i)
   (tmp_path / 'a' / 'up').symlink_to(tmp_path)
-  sources = own_photos.open_sources(tmp_path / 'a')
-  assert sum(source.size for source in sources) == 26
-  assert sources[0].class_names == ['x']
+  (tmp_path / 'a' / 'twin').symlink_to('x')
+  (tmp_path / 'a' / 'x' / 'again').symlink_to('y')
+  found = listing.find(str(tmp_path / 'a'), 'train', 'test')
+  files = [entry.file for part in found.splits.values() for entry in part]
+  assert sorted(files) == sorted(f'x/y/{i}.png' for i in range(25))
+  real = os.scandir
+
+  @contextlib.contextmanager
+  def backwards(folder):
+    with real(folder) as entries:
+      yield reversed(list(entries))
+
+  monkeypatch.setattr(os, 'scandir', backwards)
+  again = listing.find(str(tmp_path / 'a'), 'train', 'test')
+  assert again.splits == found.splits
 
 
 @pytest.mark.parametrize('split_column', [False, True])
@@ -88,6 +105,25 @@ def test_table_with_few_labels(photos, split_column):
   else:
     assert np.bincount(test_source.labels + 1).tolist() == [4, 1, 1, 1]
     assert np.bincount(train_source.labels + 1).tolist() == [36, 1, 9, 9]
+
+
+def test_finetuning_sees_labelled_images_only(photos):
+  lines = [f'train/cat/{i}.png,{"cat" * (i < 9)},train' for i in range(30)]
+  lines += [f'train/dog/{i}.png,{"dog" * (i < 5)},train' for i in range(30)]
+  lines += [f'test/dog/{i}.png,{"dog" * (i < 2)},test' for i in range(4)]
+  table = own_photos.table(photos / 'mine.csv', 'file,label,split', *lines)
+  sources = own_photos.open_sources(table, 'finetune')
+  for mode, known in (('finetune', [9, 5]), ('pretrain', [9, 5, 46])):
+    config = own_photos.make_config(table, mode, validation_fraction=0.2)
+    indices, parts = evaluation.choose_splits(config, *sources)
+    used = np.concatenate([indices, parts['validation'][1]])
+    assert np.bincount(sources[0].labels[used] % 3).tolist() == known
+    test_source, tested = parts['test']
+    assert test_source is sources[1]
+    if mode == 'finetune':
+      assert tested.tolist() == [0, 1]
+    else:
+      assert tested is None
 
 
 @pytest.mark.parametrize(
