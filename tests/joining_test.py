@@ -26,16 +26,15 @@ def tpu():
   jax.config.update('jax_platforms', before)
 
 
-@pytest.mark.parametrize('automatic', [None, False])
-def test_alone_nothing_is_joined(joined, automatic):
-  distributed.initialize(None, None, None, automatic, 60)
+def test_jax_finds_the_processes_of_a_pod_only(joined, request):
+  for automatic in (None, False):
+    distributed.initialize(None, None, None, automatic, 60)
   joined.assert_not_called()
-
-
-@pytest.mark.parametrize('automatic', [None, True])
-def test_on_a_pod_jax_finds_the_processes_itself(joined, automatic, tpu):
-  distributed.initialize(None, None, None, automatic, 60)
-  joined.assert_called_once_with(None, None, None, heartbeat_timeout_seconds=60)
+  request.getfixturevalue('tpu')
+  for automatic in (None, True):
+    distributed.initialize(None, None, None, automatic, 60)
+  found = mock.call(None, None, None, heartbeat_timeout_seconds=60)
+  assert joined.call_args_list == [found, found]
 
 
 def test_the_environment_says_where_the_others_are(joined, monkeypatch):
@@ -47,12 +46,10 @@ def test_the_environment_says_where_the_others_are(joined, monkeypatch):
   monkeypatch.setenv('JAX_NUM_PROCESSES', 'abc')
   with pytest.raises(errors.UserError, match='JAX_NUM_PROCESSES=abc is not'):
     distributed.initialize(None, None, 1, None, 60)
-
-
-def test_half_an_address_is_refused(joined):
-  with pytest.raises(errors.UserError, match='--process_id=I'):
+  monkeypatch.delenv('JAX_PROCESS_ID')
+  with pytest.raises(errors.UserError, match='--process_id=I'):  # is missing
     distributed.initialize('host:1234', 2, None, False, 60)
-  joined.assert_not_called()
+  joined.assert_called_once()
 
 
 def test_a_tpu_that_is_no_part_of_a_pod_is_used_alone(joined, tpu):
