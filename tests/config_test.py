@@ -74,7 +74,7 @@ WRONG = {
     ('validation_fraction', float('nan'), r'in \[0, 1\)'),
     ('masked_fraction', 0.0, r'in \(0, 1\)'),
     ('masked_fraction', 0.99, 'valid: 2 to 15 patches'),
-    ('patch_size', 7, 'divisible'),
+    ('patch_size', 7, 'patch sizes that fit: 2, 4, 8, 16'),
     ('patch_size', 32, 'too few to mask two'),
     ('normalise.std', (0.2, 0.0, 0.2), 'three numbers above 0'),
     ('normalise.mean', (0.5, float('nan'), 0.5), 'three numbers'),
@@ -85,6 +85,7 @@ WRONG = {
     ('knn.images', 4, r'in \[5, inf\)'),
     ('model.name', 'resnet50', 'one of selfie'),
     ('model.depths', (3, 4, 6), 'four whole numbers'),
+    ('model.depths', (1.5, 1, 1, 1), 'four whole numbers'),
     ('model.attention.num_heads', 7, 'a divisor of the 64 channels'),
     ('dataset.name', 'folder', '--config.dataset.path='),
     ('dataset.path', 'photos', '--config.dataset.name=folder'),
@@ -92,9 +93,7 @@ WRONG = {
     ('optimizer.warmup_steps', 12, 'less than total_steps=12'),
     ('augment.padding', 32, 'below image_size=32'),  # of a reflected border
   ],
-  'photos_pretrain': [
-    ('dataset.shuffle_block', 2, '1 with .*name=folder'),
-  ],
+  'photos_pretrain': [('dataset.shuffle_block', 2, '1 with .*name=folder')],
   'cifar_probe': [
     ('init_from', '', 'runs/cifar_pretrain'),
     ('init_steps', (0,), 'each above 0'),

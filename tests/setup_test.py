@@ -145,15 +145,12 @@ def test_installed_scripts_work_in_another_folder(tmp_path):
   do(sys.executable, *pip, source)
   code = 'import selfie_jax; print(selfie_jax.__file__)'
   assert do(sys.executable, '-c', code).startswith(str(there))
-  bin, checkpoint = there / 'bin', '--checkpoint=run'
+  bin = there / 'bin'
   for script in PROJECT['scripts']:
     assert do(bin / script, '--help').startswith(f'usage: {script} ')
-  do(bin / 'selfie-embed', checkpoint, '--images=photos', '--out=v.npz')
+  flags = ('--checkpoint=run', '--images=photos', '--out=v.npz')
+  do(bin / 'selfie-embed', *flags)
   assert list(np.load(folder / 'v.npz')['files']) == ['0.png']
-  do(bin / 'selfie-export', checkpoint, '--format=numpy', '--out=arrays')
-  assert (folder / 'arrays' / 'weights.npz').exists()
-  do(bin / 'selfie-visualize', checkpoint, '--images=photos', '--out=drawn')
-  assert (folder / 'drawn' / 'patches.png').exists()
   assert 'patch accuracy 55.6%' in do(bin / 'selfie-compare', 'run')
 
 

@@ -106,15 +106,3 @@ def test_ablation_changes_one_field_of_the_pretraining():
   for cell in plan.cells():
     changed = cell.name.partition(f'_seed{cell.seed}')[2]
     assert cell.start.name == f'pretrain{changed}'
-
-
-def test_overrides_reach_both_arms():
-  plan = made_up_runs.plan(
-    grid=GRID,
-    fields=(('total_steps', '7'),),
-    pretrain_fields=(('total_steps', '9'),),
-  )
-  for job in plan.pretrainings() + plan.tunings() + plan.cells():
-    assert config_of(job)['total_steps'] == (
-      9 if job.stage == 'pretrain' else 7
-    )

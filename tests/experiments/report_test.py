@@ -1,7 +1,6 @@
 """The report: its numbers, what is missing, and its figures."""
 
 import itertools
-import json
 import pathlib
 import re
 
@@ -79,7 +78,7 @@ def test_report_names_what_is_missing_and_why(tmp_path):
   made_up_runs.finish_all(plan, but=(lost.name, failed.name))
   results_lib.fail(failed, 1, 'no <room> | `left`')
   text = written(plan)
-  assert '**6 of 8 cells are finished.**' in text
+  assert '**6 of 8 cells are finished.**' in text and 'Not tuned' in text
   assert f'- {lost.name}: `not finished`\n' in text
   assert f"- {failed.name}: `no <room> | 'left'`\n" in text
 
@@ -125,13 +124,3 @@ def test_figures_are_beside_the_text_and_their_labels_apart(name, tmp_path):
       for ticks in (axis.get_xticklabels(), axis.get_yticklabels()):
         boxes = [t.get_window_extent() for t in ticks if t.get_text()]
         assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
-
-
-def test_no_curves_of_one_evaluation_and_no_rates_untuned(tmp_path):
-  plan = made_up_runs.plan('cifar_attention_labels', workdir=str(tmp_path))
-  made_up_runs.finish_all(plan)
-  for path in tmp_path.rglob('history.json'):
-    path.write_text(json.dumps(json.loads(path.read_text())[-1:]))
-  text = written(plan)
-  assert 'accuracy.png' in text and 'curves.png' not in text
-  assert 'Not tuned' in text

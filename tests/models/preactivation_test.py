@@ -1,4 +1,4 @@
-"""The layer's numbers are those of flax's norm, ReLU and lax's convolution.
+"""The layer's numbers are those of flax's norm, ReLU and convolution.
 
 Values, gradients and running statistics, in every form that it may take.
 """
@@ -7,7 +7,6 @@ import functools
 
 from flax import linen as nn
 import jax
-from jax import lax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -47,24 +46,24 @@ class Layer(nn.Module):
       dtype=self.dtype,
       name='norm1',
     )
+    if self.is_plain:
+      y = nn.relu(norm(x))
+      return tuple(
+        nn.Conv(
+          features,
+          (size, size),
+          stride,
+          size // 2,
+          use_bias=False,
+          dtype=self.dtype,
+          name=f'conv{i + 1}',
+        )(y)
+        for i, (features, size, stride) in enumerate(self.convs)
+      )
     convs = [
       conv.Conv(*each, name=f'conv{i + 1}') for i, each in enumerate(self.convs)
     ]
-    if not self.is_plain:
-      return preactivation.norm_relu_conv(x, norm, *convs)
-    y = nn.relu(norm(x))
-    return tuple(_plain(y, each.weights(CHANNELS), each) for each in convs)
-
-
-def _plain(y, kernel, settings):
-  padding = (settings.kernel_size - 1) // 2
-  return lax.conv_general_dilated(
-    y,
-    kernel.astype(y.dtype),
-    (settings.stride, settings.stride),
-    ((padding, padding), (padding, padding)),
-    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-  )
+    return preactivation.norm_relu_conv(x, norm, *convs)
 
 
 def _inputs(form):

@@ -31,16 +31,16 @@ def test_separable_classes_are_told_apart_whatever_the_units():
   assert not values['has_converged'] and values['iterations'] == 2
 
 
+def skewed(rng):
+  """One class is frequent: a strong penalty leaves nothing but it."""
+  features, labels = blobs(rng, 400)
+  kept = (labels == 0) | (rng.random(400) < 0.15)
+  return features[kept], labels[kept]
+
+
 def test_strength_is_the_smallest_of_the_best_on_the_validation_split():
-  """Where one class is frequent, a strong penalty leaves nothing but it."""
   rng = np.random.default_rng(1)
-
-  def split():
-    features, labels = blobs(rng, 400)
-    kept = (labels == 0) | (rng.random(400) < 0.15)
-    return features[kept], labels[kept]
-
-  train, validation = split(), split()
+  train, validation = skewed(rng), skewed(rng)
   strengths = (1.0, 1e-7, 1e-6, 10.0, 1e-5, 1e-1, 100.0)  # in any order
   # The test images tell the model of the chosen C from the last one fitted.
   test = np.float32(rng.normal(0, 0.3, (2000, 4))), rng.integers(0, 4, 2000)
@@ -60,11 +60,9 @@ def test_strength_is_the_smallest_of_the_best_on_the_validation_split():
 
 def test_search_ends_when_it_has_got_worse_twice(monkeypatch):
   """Only a penalty that leaves nothing calls the others what is frequent."""
-  rng = np.random.default_rng(2)
-  features, labels = blobs(rng, 400)
-  kept = (labels == 0) | (rng.random(400) < 0.15)
-  train = features[kept], labels[kept]
-  validation = features[labels != 0], 0 * labels[labels != 0]
+  train = skewed(np.random.default_rng(2))
+  others = train[1] != 0
+  validation = train[0][others], 0 * train[1][others]
   tried = []
   fit = linear_model.LogisticRegression.fit
 

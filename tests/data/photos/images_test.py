@@ -27,31 +27,25 @@ def test_pixels_are_those_of_pillow(name):
   np.testing.assert_array_equal(_decode(own_photos.EXACT[name]), expected)
 
 
+def _assert_close(found, expected, most=8):
+  assert found.shape == expected.shape
+  assert np.abs(found.astype(int) - expected).mean() < most
+
+
 @pytest.mark.parametrize('mode', ['RGB', 'CMYK', 'L'])
 @pytest.mark.parametrize('progressive', [False, True])
 def test_jpegs_have_the_colours_of_pillow(mode, progressive):
-  content = own_photos.encode(
-    own_photos.RGB.convert(mode), 'JPEG', quality=95, progressive=progressive
-  )
+  image = own_photos.RGB.convert(mode)
+  settings = {'quality': 95, 'progressive': progressive}
+  content = own_photos.encode(image, 'JPEG', **settings)
   with Image.open(io.BytesIO(content)) as image:
-    expected = np.asarray(image.convert('RGB')).astype(int)
-  assert np.abs(_decode(content) - expected).mean() < 2
+    _assert_close(_decode(content), np.asarray(image.convert('RGB')), 2)
 
 
 def test_the_first_picture_of_a_camera_that_saves_two_is_taken():
-  both = own_photos.encode(
-    own_photos.RGB,
-    'MPO',
-    save_all=True,
-    append_images=[own_photos.RGB.rotate(180)],
-    quality=95,
-  )
+  settings = {'append_images': [own_photos.RGB.rotate(180)], 'quality': 95}
+  both = own_photos.encode(own_photos.RGB, 'MPO', save_all=True, **settings)
   _assert_close(_decode(both), own_photos.pixels())
-
-
-def _assert_close(found, expected):
-  assert found.shape == expected.shape
-  assert np.abs(found.astype(int) - expected).mean() < 8
 
 
 TURNED = own_photos.pixels()[::-1].swapaxes(0, 1)  # what orientation 6 means
@@ -153,36 +147,27 @@ def test_twelve_bits_of_a_file_are_twelve():
   assert (_decode(content) == 128).all()
 
 
-def _xmp():
-  text = (
-    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org'
-    '/1999/02/22-rdf-syntax-ns#"><rdf:Description xmlns:tiff="http://ns.adobe'
-    '.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
-  )
-  info = PngImagePlugin.PngInfo()
-  info.add_itxt('XML:com.adobe.xmp', text, zip=True)
-  return {'PNG': {'pnginfo': info}, 'JPEG': {'xmp': text.encode()}}
-
-
-def _raw_profile():
-  exif = Image.Exif()
-  exif[0x0112] = 6
-  info = PngImagePlugin.PngInfo()
-  content = exif.tobytes().hex()
-  info.add_text('Raw profile type exif', f'\nexif\n{len(content)}\n{content}')
-  return {'PNG': {'pnginfo': info}}
-
-
-@pytest.mark.parametrize(
-  'form, settings',
-  [
-    ('PNG', _xmp()['PNG']),
-    ('JPEG', _xmp()['JPEG']),
-    ('PNG', _raw_profile()['PNG']),
-  ],
+XMP = (
+  '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org'
+  '/1999/02/22-rdf-syntax-ns#"><rdf:Description xmlns:tiff="http://ns.adobe'
+  '.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
 )
-def test_a_file_and_its_opened_image_are_turned_alike(form, settings):
-  content = own_photos.encode(own_photos.RGB, form, quality=95, **settings)
+
+
+@pytest.mark.parametrize('place', ['XMP', 'XMP of a JPEG', 'raw profile'])
+def test_a_file_and_its_opened_image_are_turned_alike(place):
+  exif, info = Image.Exif(), PngImagePlugin.PngInfo()
+  exif[0x0112] = 6
+  settings = {'pnginfo': info}
+  if place == 'XMP':
+    info.add_itxt('XML:com.adobe.xmp', XMP, zip=True)
+  elif place == 'raw profile':
+    text = exif.tobytes().hex()
+    info.add_text('Raw profile type exif', f'\nexif\n{len(text)}\n{text}')
+  else:
+    settings = {'xmp': XMP.encode(), 'quality': 95}
+  form = 'JPEG' if 'xmp' in settings else 'PNG'
+  content = own_photos.encode(own_photos.RGB, form, **settings)
   turned = _decode(content)
   with Image.open(io.BytesIO(content)) as image:
     np.testing.assert_array_equal(np.asarray(images.as_rgb(image)), turned)
