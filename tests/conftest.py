@@ -20,7 +20,6 @@ import logging
 with contextlib.suppress(ImportError):
   # PyTorch brings it; loaded after TensorFlow, its LLVM aborts the process.
   import triton  # noqa: F401
-import jax
 import numpy as np
 from PIL import Image
 import pytest
@@ -105,13 +104,3 @@ def batch():
     'index': np.arange(16, dtype=np.int32),
     'mask': np.ones(16, np.float32),
   }
-
-
-@pytest.fixture
-def shard():
-  """(batch, number of devices) -> [devices, batch / devices, ...]."""
-
-  def reshape(batch, devices):
-    return jax.tree.map(lambda x: x.reshape((devices, -1) + x.shape[1:]), batch)
-
-  return reshape

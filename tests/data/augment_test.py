@@ -43,23 +43,6 @@ def test_crop_and_flip_equals_a_loop_before_and_after_decoding(border, padding):
     np.testing.assert_array_equal(decoded, out[i])
 
 
-def test_grey_becomes_rgb_and_other_sizes_are_resized():
-  grey = _photo(20, 30)[..., :1]
-  for encoded in (tf.io.encode_png(grey), tf.io.encode_jpeg(grey, quality=100)):
-    image = augment.decode_eval(encoded, 16, 'pad').numpy()
-    assert image.shape == (16, 16, 3) and image.dtype == np.uint8
-    assert (image == image[..., :1]).all()
-    ramp = (np.arange(16) + 0.5) * 255 / 16 - 255 / 20 / 2
-    np.testing.assert_allclose(image[1:-1, 5, 0], ramp[1:-1], atol=6)
-
-
-def test_shrinking_is_antialiased_and_rounded():
-  stripes = np.zeros((32, 32, 3), np.uint8)
-  stripes[:, ::2] = 255
-  image = augment.decode_eval(tf.io.encode_png(stripes), 8, 'pad').numpy()
-  assert (np.abs(image[:, 1:-1].astype(int) - 128) <= 2).all()
-
-
 @pytest.mark.parametrize('encode', [tf.io.encode_png, tf.io.encode_jpeg])
 def test_central_crop_is_the_central_square(encode):
   encoded = encode(_photo(64, 128))

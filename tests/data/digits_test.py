@@ -1,18 +1,12 @@
 """The digits are scikit-learn's, split once and for all."""
 
+import hashlib
+
 import numpy as np
-import pytest
 from sklearn import datasets as sklearn_datasets
 import tensorflow_datasets as tfds
 
 from selfie_jax.data import digits
-
-
-@pytest.fixture(scope='module')
-def builder(tmp_path_factory):
-  builder = digits.Digits(data_dir=tmp_path_factory.mktemp('tfds'))
-  builder.download_and_prepare()
-  return builder
 
 
 def _examples(builder, split):
@@ -21,7 +15,9 @@ def _examples(builder, split):
   return [(x['image'].tobytes(), int(x['label'])) for x in data]
 
 
-def test_splits_are_balanced_and_hold_every_digit_once(builder):
+def test_splits_are_balanced_and_hold_every_digit_once(tmp_path):
+  builder = digits.Digits(data_dir=tmp_path)
+  builder.download_and_prepare()
   train, test = _examples(builder, 'train'), _examples(builder, 'test')
   assert sorted(label for _, label in test) == sorted([*range(10)] * 30)
   source = sklearn_datasets.load_digits()
@@ -32,10 +28,5 @@ def test_splits_are_balanced_and_hold_every_digit_once(builder):
     for image, label in zip(large, source.target, strict=True)
   ]
   assert sorted(train + test) == sorted(every)
-
-
-def test_split_is_fixed(builder, tmp_path):
-  again = digits.Digits(data_dir=tmp_path)
-  again.download_and_prepare()
-  for split in ('train', 'test'):
-    assert _examples(builder, split) == _examples(again, split)
+  pixels = b''.join(image for image, _ in sorted(test))
+  assert hashlib.sha256(pixels).hexdigest()[:8] == 'f3fbb6cf'  # they stay

@@ -2,7 +2,6 @@
 
 import io
 
-import own_photos
 import tensorflow_datasets as tfds
 
 CLASSES = 7
@@ -37,12 +36,3 @@ def prepare(folder, splits, shards=1, **settings):
     disable_shuffling=True,
     **settings,
   )
-
-
-def fifty(folder, **settings):
-  """Fifty images of several sizes in the split 'train', in four files."""
-  images = [
-    own_photos.encode(own_photos.pixels(21 + 3 * i, 30, seed=i), 'JPEG')
-    for i in range(50)
-  ]
-  return prepare(folder, {'train': images}, shards=4, **settings)

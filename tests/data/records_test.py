@@ -6,6 +6,7 @@ import re
 import shutil
 
 import numpy as np
+import own_photos
 import prepared
 import pytest
 import tensorflow_datasets as tfds
@@ -18,11 +19,15 @@ from selfie_jax.data import retry
 
 @pytest.fixture(scope='module')
 def fifty(tmp_path_factory):
-  """format -> the folder of the set in it."""
+  """format -> the folder of fifty images of several sizes, in four files."""
+  images = [
+    own_photos.encode(own_photos.pixels(21 + 3 * i, 30, seed=i), 'JPEG')
+    for i in range(50)
+  ]
   folders = {}
-  for name in ('tfrecord', 'array_record'):
-    folders[name] = tmp_path_factory.mktemp(name)
-    prepared.fifty(folders[name], file_format=name)
+  for form in ('tfrecord', 'array_record'):
+    folders[form] = tmp_path_factory.mktemp(form)
+    prepared.prepare(folders[form], {'train': images}, 4, file_format=form)
   return folders
 
 

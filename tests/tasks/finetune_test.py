@@ -11,6 +11,7 @@ import small_jobs
 from configs import cifar_finetune
 from configs import digits_finetune
 from selfie_jax import errors
+from selfie_jax.data import batches as batches_lib
 from selfie_jax.models import build
 from selfie_jax.tasks import finetune
 from selfie_jax.tasks import transfer
@@ -55,26 +56,26 @@ def test_a_missing_part_is_an_error_not_a_silent_skip():
     copy(wrong)
 
 
-def test_two_devices_give_the_losses_of_one(batch, shard):
+def test_two_devices_give_the_losses_of_one(batch):
   config, state = start('resnet36_attention')  # blocks 1 to 3 are resnet50's
   losses = {}
   for devices in (1, 2):
     step = small_jobs.compile_step(finetune.train_step, config, devices)
     current, losses[devices] = state, []
     for _ in range(3):
-      current, metrics = step(current, shard(batch, devices))
+      current, metrics = step(current, batches_lib.shard(batch, devices))
       losses[devices].append([metrics['loss'], metrics['gradient_norm']])
   np.testing.assert_allclose(losses[1], losses[2], rtol=2e-3)
 
 
-def test_padding_counts_for_nothing(batch, shard):
+def test_padding_counts_for_nothing(batch):
   config, state = start('resnet50')
   step = small_jobs.compile_step(finetune.eval_step, config, 2)
   batch['mask'][10:] = 0
-  some = step(state, shard(batch, 2))
+  some = step(state, batches_lib.shard(batch, 2))
   batch['image'][10:] = 0
   batch['label'][10:] = 3
-  again = step(state, shard(batch, 2))
+  again = step(state, batches_lib.shard(batch, 2))
   assert some['count'] == 10
   assert some['loss'] == again['loss'] > 0
 

@@ -9,6 +9,7 @@ import pytest
 import small_jobs
 
 from configs import digits_pretrain
+from selfie_jax.data import batches as batches_lib
 from selfie_jax.tasks import pretrain
 from selfie_jax.tasks import train_state
 
@@ -43,9 +44,9 @@ def run(step, state, batch, steps=3):
   return state, rows
 
 
-def test_chance_is_where_an_untrained_model_stands(config, state, batch, shard):
+def test_chance_is_where_an_untrained_model_stands(config, state, batch):
   sums = small_jobs.compile_step(pretrain.eval_step, config, 2)(
-    state, shard(batch, 2)
+    state, batches_lib.shard(batch, 2)
   )
   assert sums['chance'] / sums['count'] == 0.25
   assert 0.05 < sums['patch_accuracy'] / sums['count'] < 0.45
@@ -84,30 +85,28 @@ def test_evaluation_masks_are_fixed_for_an_image(config, state, batch):
   np.testing.assert_array_equal(targets(5, 100, half), targets(0, 0, batch)[8:])
 
 
-def test_two_devices_give_the_losses_of_one(
-  config, state, step_on_one, batch, shard
-):
+def test_two_devices_give_the_losses_of_one(config, state, step_on_one, batch):
   """With BatchNorm synchronised; local statistics: models/batch_norm_test."""
-  one = run(step_on_one, state, shard(batch, 1))[1]
+  one = run(step_on_one, state, batches_lib.shard(batch, 1))[1]
   on_two = small_jobs.compile_step(pretrain.train_step, config, 2)
-  two = run(on_two, state, shard(batch, 2))[1]
+  two = run(on_two, state, batches_lib.shard(batch, 2))[1]
   for name in ('loss', 'gradient_norm'):
     np.testing.assert_allclose(
       [row[name] for row in one], [row[name] for row in two], rtol=1e-3
     )
 
 
-def test_steps_learn_where_a_patch_belongs(state, step_on_one, batch, shard):
+def test_steps_learn_where_a_patch_belongs(state, step_on_one, batch):
   """Colour tells the place here, so the puzzle can be solved in no time."""
   y, x = np.mgrid[:32, :32] // 8 * 80
   batch['image'][:] = np.stack([x, y, 128 + 0 * x], axis=-1)
-  _, rows = run(step_on_one, state, shard(batch, 1), 60)
+  _, rows = run(step_on_one, state, batches_lib.shard(batch, 1), 60)
   accuracy = [row['patch_accuracy'] for row in rows]
   assert np.mean(accuracy[-5:]) > 0.6 > 0.45 > np.mean(accuracy[:5])
 
 
 def test_bfloat16_step_is_near_the_float32_step(
-  config, state, step_on_one, batch, shard
+  config, state, step_on_one, batch
 ):
   half = config.copy_and_resolve_references()
   half.dtype = 'bfloat16'
@@ -119,7 +118,7 @@ def test_bfloat16_step_is_near_the_float32_step(
       pretrain.create_state(half, 10),
     ),
   ):
-    after, (metrics,) = run(step, before, shard(batch, 1), 1)
+    after, (metrics,) = run(step, before, batches_lib.shard(batch, 1), 1)
     losses.append(metrics['loss'])
     leaves = jax.tree.leaves((after.params, after.batch_stats))
     assert {x.dtype for x in leaves} == {jnp.dtype('float32')}
