@@ -49,14 +49,6 @@ def test_every_class_of_two_gives_one_to_validation(count, share):
   assert np.bincount(labels[train]).tolist() == [count - expected] * 2
 
 
-def test_unlabelled_images_are_left_out():
-  labels = np.array([-1, 0, 1, -1, 1, 0])
-  train, validation = splits.split(labels, 1.0, 0.5, 0)
-  assert sorted([*train, *validation]) == [1, 2, 4, 5]
-  with pytest.raises(errors.UserError, match='No image'):
-    splits.split(np.full(5, -1), 1.0, 0.0, 0)
-
-
 @pytest.mark.parametrize('size', [7, 143, 500, 1300])
 def test_too_small_a_fraction_names_the_smallest(size):
   labels = np.repeat([0, 1, 1], size)

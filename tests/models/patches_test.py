@@ -17,21 +17,6 @@ def test_patch_is_the_window_of_its_row_and_column():
   np.testing.assert_array_equal(patches.assemble(cut), images)
 
 
-@pytest.mark.parametrize('side, size', [(32, 8), (20, 5)])
-def test_overlapping_patches_are_half_a_patch_apart(side, size):
-  images = np.arange(2 * side * side * 3).reshape(2, side, side, 3)
-  cut = patches.extract_overlapping(jnp.asarray(images), size)
-  grid = side // size
-  assert cut.shape == (2, 2 * grid - 1, 2 * grid - 1, size, size, 3)
-  half = size // 2
-  np.testing.assert_array_equal(
-    cut[1, 1, 2], images[1, half : half + size, size : 2 * size]
-  )
-  np.testing.assert_array_equal(cut[0, -1, -1], images[0, -size:, -size:])
-  apart = cut[:, ::2, ::2].reshape(2, -1, size, size, 3)
-  np.testing.assert_array_equal(apart, patches.extract(images, size))
-
-
 @pytest.mark.parametrize('image, patch, targets', [(32, 8, 4), (224, 32, 12)])
 def test_paper_masks_a_quarter(image, patch, targets):
   n = patches.grid_size(image, patch) ** 2
