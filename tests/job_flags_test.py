@@ -2,7 +2,6 @@
 
 import shutil
 
-from absl import flags
 import pytest
 
 from selfie_jax import errors
@@ -30,21 +29,6 @@ def test_every_way_to_write_a_flag():
   assert config.augment.flip is False
   assert config.model.depths == (1, 2, 1, 1)
   assert config.is_locked
-
-
-@pytest.mark.parametrize(
-  'job, folder',
-  [
-    ('configs/cifar_probe.py', 'runs/cifar_probe'),
-    (TINY, 'runs/digits_pretrain_tiny'),
-  ],
-)
-def test_default_workdir(job, folder):
-  argv = ['main.py', f'--config={job}']
-  values = flags.FlagValues()
-  job_flags.define(values, argv)
-  values(argv)
-  assert job_flags.default_workdir(values) == folder
 
 
 @pytest.mark.parametrize(

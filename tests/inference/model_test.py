@@ -141,21 +141,17 @@ def test_every_kind_of_image_is_resized_as_evaluation_does(
 
 def test_files_and_pil_images_are_read_alike(finetune_config, tmp_path):
   """Turned upright, and 16 bits as the upper 8, as own training images are."""
-  rng = np.random.default_rng(1)
-  turned = Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8))
+  pixels = np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)
   exif = Image.Exif()
   exif[0x0112] = 6  # the camera was held on its side
-  deep = Image.fromarray(np.full((32, 32), 7 * 256 + 9, np.uint16))
-  turned.save(tmp_path / 'turned.png', exif=exif)
-  deep.save(tmp_path / 'deep.png')
-  for name, expected in (
-    ('turned.png', np.rot90(np.asarray(turned), -1)),
-    ('deep.png', np.full((32, 32, 3), 7)),
-  ):
-    with Image.open(tmp_path / name) as image:
-      kinds = [tmp_path / name, image]
-      for fitted in images_lib.each(kinds, finetune_config):
-        np.testing.assert_array_equal(fitted, expected)
+  Image.fromarray(pixels).save(tmp_path / 'a.png', exif=exif)
+  Image.fromarray(np.full((32, 32), 7 * 256 + 9, np.uint16)).save(
+    tmp_path / 'b.png'
+  )
+  for name, expected in (('a', np.rot90(pixels, -1)), ('b', 7)):
+    path = tmp_path / f'{name}.png'
+    for fitted in images_lib.each([path, Image.open(path)], finetune_config):
+      np.testing.assert_array_equal(fitted, expected)
   real = Image.fromarray(np.zeros((32, 32), np.float32))
   with pytest.raises(errors.UserError, match='mode F.*RGB'):
     list(images_lib.each(real, finetune_config))

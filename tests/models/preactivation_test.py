@@ -143,19 +143,3 @@ def test_equals_the_plain_composition_in_bfloat16(form):
   _assert_equal(ours_gradients, theirs_gradients, 0.06)
   leaves = jax.tree.leaves((ours_stats, ours_gradients))
   assert {leaf.dtype for leaf in leaves} == {jnp.dtype('float32')}
-
-
-# The output, the gradient of the kernel and that of y.
-@pytest.mark.parametrize(
-  'form, count',
-  [
-    ('shrinks', 3 + 1),
-    ('shrinks in two', 2 * (3 + 1)),
-    ('3x3, strided', 3),
-    ('grows', 3),
-  ],
-)
-def test_a_tpu_computes_a_gradient_twice_only_where_it_is_larger(form, count):
-  step = jax.jit(functools.partial(_step, form, False, True, jnp.float32))
-  lowered = step.trace(*_inputs(form)).lower(lowering_platforms=('tpu',))
-  assert lowered.as_text().count('stablehlo.convolution') == count
