@@ -10,7 +10,10 @@ from selfie_jax import errors
 
 @pytest.mark.parametrize(
   'number, code, remedy',
-  [(getattr(errno, name), 2, 'Free disk space') for name in ('ENOSPC', 'EROFS')]
+  [
+    (getattr(errno, name), 2, 'Free disk space or fix the permissions')
+    for name in ('ENOSPC', 'EROFS')
+  ]
   + [
     (getattr(errno, name), 75, 'may pass')
     for name in ('EIO', 'EINTR', 'ESTALE', 'ETIMEDOUT')

@@ -48,6 +48,10 @@ def open_sources(path, mode='pretrain', **fields):
   return batches_lib.open_sources(make_config(path, mode, **fields))
 
 
+def sizes(path, **fields):
+  return [source.size for source in open_sources(path, **fields)]
+
+
 def decoded(source):
   (found,) = source.eval_images(iter([np.arange(source.size)]))
   return found

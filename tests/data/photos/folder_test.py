@@ -65,16 +65,17 @@ def test_images_are_known_again_where_they_were_moved(
   run_metadata.save(pretrain_config, metadata, workdir)
   moved = tmp_path / 'moved'
   os.rename(photos, moved)
-  run_metadata.check_data(
-    {'train': own_photos.open_sources(moved)[0].metadata}, workdir
-  )
+
+  def check(**fields):
+    source, _ = own_photos.open_sources(moved, **fields)
+    run_metadata.check_data({'train': source.metadata}, workdir)
 
   def refused(**fields):
     with pytest.raises(errors.UserError, match='other data') as caught:
-      source, _ = own_photos.open_sources(moved, **fields)
-      run_metadata.check_data({'train': source.metadata}, workdir)
+      check(**fields)
     return str(caught.value)
 
+  check()
   photo = moved / 'train' / 'cat' / '3.png'
   content = photo.read_bytes()
   photo.write_bytes(b'')
@@ -87,9 +88,7 @@ def test_images_are_known_again_where_they_were_moved(
   old = json.loads(saved)
   del old['train']['sizes']
   (workdir / 'data.json').write_text(json.dumps(old))
-  run_metadata.check_data(
-    {'train': own_photos.open_sources(moved)[0].metadata}, workdir
-  )
+  check()
   (workdir / 'data.json').write_text(saved)
   photo.write_bytes(content)
   os.rename(photo, photo.with_name('33.png'))
@@ -139,8 +138,7 @@ def test_a_smaller_set_in_the_cache_is_made_again(photos, tmp_path):
   for path in (tmp_path / 'cache').rglob('*.npz'):
     arrays = dict(np.load(path))
     np.savez(path, **{k: x[:4] for k, x in arrays.items()})
-  sources = own_photos.open_sources(photos)
-  assert [source.size for source in sources] == [60, 10]
+  assert own_photos.sizes(photos) == [60, 10]
 
 
 def test_both_splits_share_the_memory(photos):

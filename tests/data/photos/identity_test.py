@@ -28,7 +28,7 @@ def test_links_show_no_photo_twice(photos, log_messages):
   for name in ('train', 'test'):
     farm.mkdir(exist_ok=True)
     (farm / name).symlink_to(photos / name)
-  assert [source.size for source in own_photos.open_sources(farm)] == [60, 10]
+  assert own_photos.sizes(farm) == [60, 10]
 
 
 def test_splits_may_be_links_into_a_folder_of_all(photos):
@@ -97,7 +97,7 @@ def test_names_that_are_not_utf8_are_escaped(photos):
     'train/caf\\xe9/caf\\xe9.png,a',
     'train/cat/1.png,a',
   )
-  assert sum(x.size for x in own_photos.open_sources(table)) == 2
+  assert sum(own_photos.sizes(table)) == 2
 
 
 def test_what_a_nas_puts_beside_the_photos_is_left_out(photos, log_messages):
@@ -119,5 +119,5 @@ def test_what_a_nas_puts_beside_the_photos_is_left_out(photos, log_messages):
 def test_rows_without_a_file_are_counted(photos, log_messages):
   rows = [f'test/cat/{i}.png,cat' for i in range(5)]
   table = own_photos.table(photos / 'mine.csv', 'file,label', *rows, ',', ',x')
-  assert sum(x.size for x in own_photos.open_sources(table)) == 5
+  assert sum(own_photos.sizes(table)) == 5
   assert 'left out: 2 rows without a file' in log_messages.text
