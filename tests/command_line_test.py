@@ -1,6 +1,7 @@
 """How commands read paths, and how they end."""
 
 import errno
+import importlib.util
 import os
 import sys
 from unittest import mock
@@ -92,25 +93,46 @@ def test_every_end_has_an_exit_code_and_a_line(
     end()
 
 
-def test_a_mistake_is_one_line(tmp_path, monkeypatch, capsys):
+def test_a_mistake_is_one_line_and_nothing_is_written(
+  finished, image_folder, tmp_path, monkeypatch, capsys
+):
   monkeypatch.chdir(tmp_path)
   monkeypatch.setattr(command_line, 'silence_libraries', lambda: None)
-  (tmp_path / 'empty').mkdir()
+  monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+  for name in ('empty', 'bad'):
+    (tmp_path / name).mkdir()
+  (tmp_path / 'bad' / 'one.png').write_text('no image')
   (tmp_path / 'results.json').write_text('{')
-  run = f'--checkpoint={tmp_path}'
-  for command, says, *flags in (
-    (embed, 'there is no folder', run, '--images=nothing', '--out=out.npz'),
-    (export, 'is not a run', run, '--format=numpy', '--out=nothing'),
-    (export, 'choose from', run, '--format=onnx', '--out=DIR'),
-    (visualize, "argument --count: no whole number: 'x'", run, '--count=x'),
-    (compare, 'required: runs; python -m selfie_jax.compare --help'),
+  before = sorted(tmp_path.rglob('*'))
+  run = f'--checkpoint={finished("pretrain")} '
+  images, out = '--images=images ', '--out=v.npz '
+  layers = 'one of quadrants, patches, block3, attention'
+  for command, says, flags in (
+    (embed, 'there is no folder', run + out + '--images=nothing'),
+    (embed, 'no image in empty; looked', run + out + '--images=empty'),
+    (embed, 'not one of the 1 image files', run + out + '--images=bad'),
+    (embed, '.npz, .parquet', run + images + '--out=v.csv'),
+    (embed, 'cannot be written', run + images + '--out=nothing/v.npz'),
+    (embed, 'pip install pyarrow', run + images + '--out=v.parquet'),
+    (embed, 'is not a run', images + out + '--checkpoint=empty'),
+    (embed, layers, run + images + out + '--layer=block4'),
+    (embed, 'finetune it first', run + images + out + '--predict'),
+    (export, 'is not a run', out + '--format=numpy --checkpoint=nothing'),
+    (export, 'choose from', run + out + '--format=onnx'),
+    (visualize, "--count: no whole number: 'x'", run + '--count=x'),
+    (visualize, 'in 1 to 24', run + '--count=0'),
+    (visualize, 'in 1 to 24', run + '--count=25'),
+    (visualize, layers, run + '--layer=block4'),
+    (visualize, 'give another folder', run + images + '--out=results.json'),
+    (compare, 'required: runs; python -m selfie_jax.compare --help', ''),
     (compare, 'no results.json there', 'empty'),
     (compare, 'results.json is damaged', '.'),
   ):
-    monkeypatch.setattr(sys, 'argv', ['', *flags])
+    monkeypatch.setattr(sys, 'argv', ['', *flags.split()])
     with pytest.raises(SystemExit) as ended:
       command.main()
     assert ended.value.code == 2
-    out, printed = capsys.readouterr()
-    assert printed.startswith('error: ') and printed.count('\n') == 1
-    assert says in printed and not out
+    printed, said = capsys.readouterr()
+    assert said.startswith('error: ') and said.count('\n') == 1
+    assert says in said and not printed
+  assert sorted(tmp_path.rglob('*')) == before

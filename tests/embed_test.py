@@ -1,6 +1,5 @@
 """The command that writes a vector for every image below a folder."""
 
-import importlib.util
 import os
 import sys
 
@@ -105,28 +104,3 @@ def test_a_file_is_whole_or_as_it_was(out, monkeypatch):
     vectors.write(str(out), {'x': np.zeros((2, 3), np.float32)}, 'block3')
   assert out.read_text() == 'as it was'
   assert os.listdir(out.parent) == [out.name]
-
-
-def test_mistakes_are_known_before_anything_is_read(
-  finished, image_folder, tmp_path, monkeypatch
-):
-  (tmp_path / 'empty').mkdir()
-  (tmp_path / 'bad').mkdir()
-  (tmp_path / 'bad' / 'one.png').write_text('no image')
-  monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-  for says, changes in (
-    ('there is no folder', {'images': tmp_path / 'nothing'}),
-    ('no image in .*png.*webp', {'images': tmp_path / 'empty'}),
-    ('not one of the 1 image files', {'images': tmp_path / 'bad'}),
-    ('.npz, .parquet', {'out': str(tmp_path / 'out.csv')}),
-    ('cannot be written', {'out': str(tmp_path / 'nothing' / 'out.npz')}),
-    ('pip install pyarrow', {'out': str(tmp_path / 'out.parquet')}),
-    ('is not a run', {'checkpoint': tmp_path}),
-    ('one of quadrants, patches, block3, attention', {'layer': 'block4'}),
-    ('finetune it first', {'predict': True}),
-  ):
-    arguments = {'checkpoint': finished('pretrain'), 'images': image_folder}
-    arguments['out'] = str(tmp_path / 'out.npz')
-    with pytest.raises(errors.UserError, match=says):
-      embed.embed_folder(**arguments | changes)
-    assert sorted(os.listdir(tmp_path)) == ['bad', 'empty', 'images']

@@ -103,22 +103,3 @@ def test_classes_take_turns():
   labels = ['a', 'a', 'b', 'a', 'c', 'b']
   assert samples.choose(labels, 4).tolist() == [0, 2, 4, 1]
   assert samples.choose(['', '', ''], 6).tolist() == [0, 1, 2]
-
-
-def test_mistakes_are_one_error(finished, image_folder, tmp_path):
-  run = finished('pretrain')
-  (tmp_path / 'file').write_text('')
-  for says, changes in (
-    ('in 1 to 24', {'count': 0}),
-    ('in 1 to 24', {'count': 25}),
-    ('one of quadrants, patches, block3, attention', {'layer': 'block4'}),
-    ('cannot be written.*--out=DIR', {'out': tmp_path / 'file'}),
-  ):
-    arguments = {
-      'checkpoint': run,
-      'images': image_folder,
-      'out': tmp_path / 'out',
-    }
-    with pytest.raises(errors.UserError, match=says):
-      visualize.draw_run(**arguments | changes)
-    assert not (tmp_path / 'out').exists()
