@@ -174,19 +174,11 @@ def test_what_is_no_image_is_refused(finished, tmp_path):
       model.embed(images)
 
 
-def test_mistakes_say_what_is_valid(finished, tmp_path, batch):
-  model, pixels = model_lib.load(finished('pretrain')), batch['image']
-  with pytest.raises(
-    errors.UserError, match='one of quadrants, patches, block3, attention'
-  ):
-    model.embed(pixels, 'block4')
-  with pytest.raises(errors.UserError, match='finetune it first'):
-    model.predict(pixels)
-  assert model.class_names is None
+def test_mistakes_say_what_is_valid(finished, batch):
+  """Those of layers and of predictions: command_line_test.py."""
+  assert model_lib.load(finished('pretrain')).class_names is None
   with pytest.raises(errors.UserError, match='resnet36_attention'):
-    selfie_jax.load(finished('finetune')).attention_weights(pixels)
-  with pytest.raises(errors.UserError, match='is not a run'):
-    selfie_jax.load(tmp_path)
+    model_lib.load(finished('finetune')).attention_weights(batch['image'])
   with pytest.raises(errors.UserError, match='at least 1'):
     selfie_jax.load(finished('pretrain'), batch_size=0)
 

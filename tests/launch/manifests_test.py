@@ -56,19 +56,18 @@ def test_sky_runs_main_with_what_it_is_given(tmp_path):
   def run(**given):
     command = ['bash', '-euc', job['run']]
     env = job['envs'] | {'WORKDIR': RUN, 'FLAGS': '--a=1 --b=2'} | given
-    return subprocess.run(
+    done = subprocess.run(
       command, cwd=tmp_path, env=env, capture_output=True, text=True
     )
+    return done.returncode, done.stdout.splitlines(), done.stderr
 
-  first = ['-u', 'main.py', f'--config={job["envs"]["CONFIG"]}']
-  first += [f'--workdir={RUN}']
-  done = run(DATA_DIR='')
-  assert done.returncode == 143
-  assert done.stdout.splitlines() == [*first, '--a=1', '--b=2']
-  *others, data, _, _ = run(DATA_DIR='gs://bucket/t f').stdout.splitlines()
-  assert others == first and data == '--config.dataset.data_dir=gs://bucket/t f'
-  done = run(WORKDIR='runs/x')
-  assert done.returncode == 2 and done.stderr.startswith('error: ')
+  main = ['-u', 'main.py', f'--config={job["envs"]["CONFIG"]}']
+  main += [f'--workdir={RUN}']
+  assert run(DATA_DIR='') == (143, [*main, '--a=1', '--b=2'], '')
+  data = '--config.dataset.data_dir=gs://bucket/t f'
+  assert run(DATA_DIR='gs://bucket/t f')[1] == [*main, data, '--a=1', '--b=2']
+  code, _, said = run(WORKDIR='runs/x')
+  assert code == 2 and said.startswith('error: ')
 
 
 def test_jobset_starts_all_hosts_again_but_not_after_a_mistake():

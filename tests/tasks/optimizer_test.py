@@ -49,22 +49,22 @@ def test_nesterov_with_decay_before_the_momentum(pretrain_config, everything):
 
 
 @pytest.mark.parametrize(
-  'network, positions',
+  'network, decayed, others',
   [
-    ('selfie', 'flat'),
-    ('resnet50', 'flat'),
-    ('resnet36_attention', 'row_column'),
+    ('selfie', {'places'}, {'u0'}),
+    ('resnet50', set(), set()),
+    ('resnet36_attention', {'rows', 'columns'}, {'u0'}),
   ],
 )
 def test_kernels_and_position_tables_decay_and_nothing_else(
-  network, positions, pretrain_config, finetune_config
+  pretrain_config, finetune_config, network, decayed, others
 ):
   """With no gradient, what moves is what decays; on the trees that train."""
   task, config = finetune, finetune_config
   if network == 'selfie':
     task, config = pretrain, pretrain_config
   config.model.name = network
-  config.model.positions = positions
+  config.model.positions = 'row_column' if 'rows' in decayed else 'flat'
   config.model.context_positions = True
   config.optimizer.warmup_steps = 0
   shapes = jax.eval_shape(lambda: task.create_state(config, 10)).params
@@ -76,8 +76,5 @@ def test_kernels_and_position_tables_decay_and_nothing_else(
   for path, update in jax.tree_util.tree_leaves_with_path(updates):
     assert (update != 0).all() or (update == 0).all()
     names[bool((update != 0).any())].add(path[-1].key)
-  tables = {'flat': {'places'}, 'row_column': {'rows', 'columns'}}
-  has_attention = network != 'resnet50'
-  decayed = {'kernel'} | (tables[positions] if has_attention else set())
-  others = {'scale', 'bias'} | ({'u0'} if has_attention else set())
+  decayed, others = {'kernel'} | decayed, {'scale', 'bias'} | others
   assert names == {True: decayed, False: others}
