@@ -72,14 +72,6 @@ def test_the_stream_beside_gathering_and_a_bucket_beside_the_disk(tmp_path):
   assert 'Counts(requests=' in counts and ' at once' in counts
 
 
-def test_a_gpu_is_not_asked_what_is_not_measured(tmp_path, capsys, monkeypatch):
-  flags = ['', f'--out={tmp_path}/gpu.jsonl', '--only=step,none']
-  monkeypatch.setattr(sys, 'argv', flags)
-  with pytest.raises(SystemExit):
-    gpu.main()
-  assert 'none is none of step, loop, losses' in capsys.readouterr().err
-
-
 @pytest.mark.slow
 def test_what_a_gpu_is_asked_is_measured_once(tmp_path, capsys, monkeypatch):
   """Here the CPU is; what fails is said, and not tried again."""

@@ -72,15 +72,6 @@ def test_it_says_whose_fault_it_is(tmp_path):
     reading.read(str(tmp_path / 'nothing'))
 
 
-def test_progress_is_logged_without_a_terminal(log_messages, monkeypatch):
-  progress = retry.Progress('Reading', 'images', 60_000)
-  progress.add(5)
-  assert not log_messages.text
-  monkeypatch.setattr(retry, 'LOG_EVERY', 0)
-  progress.add(12_000)
-  assert 'Reading: 12,005 of 60,000 images' in log_messages.text
-
-
 @pytest.fixture
 def stored(tmp_path, monkeypatch):
   """(function that makes or loads arrays, the file of the cache)."""

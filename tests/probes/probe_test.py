@@ -4,7 +4,6 @@ import functools
 import json
 import operator
 
-from matplotlib import colors
 import numpy as np
 import pytest
 
@@ -148,22 +147,6 @@ def test_a_finished_probe_is_read_and_another_refused(
   assert 'is finished' in log_messages.text
   with pytest.raises(errors.UserError, match=r'neighbours \(20 -> 3\)'):
     probe.run(job(run, **{'probe.neighbours': 3}), folder)
-
-
-def test_bars_have_their_values():
-  values = {'pretrained_block3': 0.5, 'random_block3': 0.4, 'pixels': 0.3}
-  metrics = {f'{k}_{p}': v for k, v in values.items() for p in probe.PROBES}
-  results = {'label_fraction': 0.08, 'dataset': 'cifar10'}
-  figure = probe.draw(results | {'metrics': metrics | {'chance': 0.1}})
-  names = [t.get_text().strip() for t in figure.axes[0].get_yticklabels()]
-  assert names == ['pretrained block3', 'random block3', 'pixels']
-  for axis in figure.axes:
-    lengths = [bar.get_width() for bar in axis.patches]
-    assert lengths == pytest.approx([50, 40, 30])
-    assert axis.lines[0].get_xdata()[0] == pytest.approx(10)  # chance
-    found = [colors.to_hex(bar.get_facecolor()) for bar in axis.patches]
-    assert found == [probe.DARK, probe.LIGHT, probe.LIGHT]
-  assert '8 % of the labels of cifar10' in figure.get_suptitle()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ import pytest
 from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
-from selfie_jax.data import decoding
 from selfie_jax.data import retry
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -82,20 +81,6 @@ def test_damage_in_both_splits_is_found_at_once_with_one_advice(photos, crop):
     own_photos.open_sources(photos, **fields)
   fields['dataset.max_unreadable'] = 0.182
   assert own_photos.sizes(photos, **fields) == [59, 9]
-
-
-def test_damage_is_looked_for_once_and_again_after_a_change(
-  photos, monkeypatch
-):
-  fields = {'augment.crop': 'random_resized', 'dataset.max_unreadable': 0.2}
-  bad = photos / 'train' / 'cat' / '3.png'
-  bad.write_bytes(b'')
-  assert own_photos.sizes(photos, **fields)[0] == 59
-  with monkeypatch.context() as patch:
-    patch.setattr(decoding, '_decode_all', None)
-    assert own_photos.sizes(photos, **fields)[0] == 59
-  bad.write_bytes(own_photos.EXACT['rgb.png'])
-  assert own_photos.sizes(photos, **fields)[0] == 60
 
 
 @own_photos.CROPS
