@@ -6,13 +6,39 @@ own clients ask it. Requests are counted, not timed.
 
 import numpy as np
 import pytest
-import served_digits
 
+from configs import digits_pretrain
+from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
 from selfie_jax.data import reading
 from selfie_jax.data import retry
 from selfie_jax.data import shuffle
+
+TRAIN = 'digits/1.0.0/digits-train.tfrecord-00000-of-00001'
+
+
+def _config(data_dir, **fields):
+  config = digits_pretrain.get_config('tiny')
+  config.dataset.data_dir = str(data_dir)
+  config.dataset.cache_gib = 0.0
+  config.total_steps = 40
+  config.update_from_flattened_dict(fields)
+  return config
+
+
+def _config_there(bucket, **fields):
+  return _config(f'gs://{bucket.name}', **fields)
+
+
+def _size(bucket):
+  """Bytes of the training images' file."""
+  return len(bucket.objects[f'{bucket.name}/{TRAIN}'].content)
+
+
+def _labels_there(bucket):
+  config = _config_there(bucket)
+  return batches_lib.open_source(config, 'train').labels.tolist()
 
 
 def _batches(config):
@@ -23,8 +49,8 @@ def _batches(config):
 def test_batches_are_those_of_the_disk(served, bucket):
   fields = {'dataset.shuffle_block': 16, 'dataset.read_ahead': 200}
   np.testing.assert_equal(
-    _batches(served_digits.config_there(bucket, **fields)),
-    _batches(served_digits.make_config(served[1], **fields)),
+    _batches(_config_there(bucket, **fields)),
+    _batches(_config(served[1], **fields)),
   )
   assert bucket.counts.requests['read'] > 40
 
@@ -32,7 +58,7 @@ def test_batches_are_those_of_the_disk(served, bucket):
 def test_requests_of_several_batches_are_in_flight(bucket, monkeypatch):
   """None is answered before each thread has asked."""
   monkeypatch.setattr(reading, '_GAP', -1)  # a request for each image
-  config = served_digits.config_there(bucket, **{'dataset.read_ahead': 400})
+  config = _config_there(bucket, **{'dataset.read_ahead': 400})
   source = batches_lib.open_source(config, 'train')
   assert source.size == 1497
   bucket.forget()
@@ -45,7 +71,7 @@ def test_requests_of_several_batches_are_in_flight(bucket, monkeypatch):
 
 def test_no_more_is_read_ahead_than_asked_for(bucket, monkeypatch):
   monkeypatch.setattr(reading, '_GAP', -1)
-  config = served_digits.config_there(bucket, **{'dataset.read_ahead': 10 * 32})
+  config = _config_there(bucket, **{'dataset.read_ahead': 10 * 32})
   source = batches_lib.open_source(config, 'train')
   _ = source.labels
   bucket.forget()
@@ -61,7 +87,7 @@ def test_no_more_is_read_ahead_than_asked_for(bucket, monkeypatch):
 def test_neighbours_are_read_together(bucket, monkeypatch):
   """An epoch in blocks takes about a request for each, and no byte twice."""
   monkeypatch.setattr(reading, '_GAP', 16)  # a checksum, a length and its own
-  store = batches_lib.open_reader(served_digits.config_there(bucket), 'train')
+  store = batches_lib.open_reader(_config_there(bucket), 'train')
   size = sum(map(len, store.read(np.arange(store.size))))
   for block, most in ((8, 188 + 1 + 24), (64, 24 + 1 + 24)):
     bucket.forget()
@@ -78,13 +104,13 @@ def test_what_fails_is_asked_for_again(served, bucket, monkeypatch, fault):
   sources = [
     batches_lib.open_source(config, 'train')
     for config in (
-      served_digits.config_there(bucket),
-      served_digits.make_config(served[1]),
+      _config_there(bucket),
+      _config(served[1]),
     )
   ]
   assert sources[0].size == 1497
   setattr(bucket.behaviour, fault, 3)
-  config = served_digits.config_there(bucket, total_steps=20)
+  config = _config_there(bucket, total_steps=20)
   np.testing.assert_equal(
     *(list(batches_lib.train_batches(x, None, config, 0)) for x in sources)
   )
@@ -92,15 +118,89 @@ def test_what_fails_is_asked_for_again(served, bucket, monkeypatch, fault):
 
 
 def test_what_stays_away_is_one_line(bucket, monkeypatch):
-  config = served_digits.config_there(bucket)
+  config = _config_there(bucket)
   source = batches_lib.open_source(config, 'train')
   _ = source.labels
   monkeypatch.setattr(retry, 'PAUSES', (0, 0, 0))
   bucket.behaviour.error_every = 1
-  says = f'^gs://{bucket.name}/{served_digits.TRAIN} cannot be .*503'
+  says = f'^gs://{bucket.name}/{TRAIN} cannot be .*503'
   with pytest.raises(errors.UserError, match=says + '.* disk or the network'):
     next(batches_lib.train_batches(source, None, config, 0))
   bucket.behaviour.error_every = 0
-  del bucket.objects[f'{bucket.name}/{served_digits.TRAIN}']
+  del bucket.objects[f'{bucket.name}/{TRAIN}']
   with pytest.raises(errors.UserError, match='00001 is not there'):
     next(batches_lib.train_batches(source, None, config, 0))
+
+
+def _move(bucket, tmp_path, monkeypatch):
+  """Another bucket with the same objects, read by another machine."""
+  before = bucket.name
+  bucket.name = f'{before}_moved'
+  for name, content in list(bucket.objects.items()):
+    if name.startswith(f'{before}/'):
+      bucket.objects[name.replace(before, bucket.name)] = content
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / bucket.name))
+  bucket.forget()
+
+
+def test_the_index_is_kept_beside_the_files(bucket, tmp_path, monkeypatch):
+  size = _size(bucket)
+  labels = _labels_there(bucket)
+  assert size < bucket.counts.bytes_read < 1.1 * size
+
+  _move(bucket, tmp_path, monkeypatch)
+  assert _labels_there(bucket) == labels
+  assert bucket.counts.bytes_read < 0.1 * size
+  (name,) = (x for x in bucket.objects if x.startswith(bucket.name)
+             and 'selfie_jax' in x)  # fmt: skip
+
+  _move(bucket, tmp_path, monkeypatch)
+  name = bucket.name + name[name.index('/') :]
+  bucket.put(name, bucket.objects[name].content[:-9])
+  assert _labels_there(bucket) == labels
+  assert bucket.counts.bytes_read > size
+
+  # The same size, but written later.
+  _move(bucket, tmp_path, monkeypatch)
+  train = f'{bucket.name}/{TRAIN}'
+  bucket.put(train, bucket.objects[train].content)
+  assert _labels_there(bucket) == labels
+  assert bucket.counts.bytes_read > size
+
+
+def test_a_bucket_that_cannot_be_written_has_its_index_here(
+  bucket, log_messages, monkeypatch
+):
+  monkeypatch.setattr(retry, 'PAUSES', ())
+  size = _size(bucket)
+  bucket.behaviour.read_only = True
+  labels = _labels_there(bucket)
+  assert (
+    f'stored: gs://{bucket.name}/digits/1.0.0/selfie_jax/' in log_messages.text
+  )
+  bucket.forget()
+  assert _labels_there(bucket) == labels
+  assert bucket.counts.bytes_read < 0.1 * size
+
+
+def test_one_process_finds_the_index_for_all(bucket, monkeypatch):
+  bucket.behaviour.read_only = True
+  monkeypatch.setattr(retry, 'PAUSES', ())
+  found = []
+
+  def primary(make):
+    found.append(make())
+    return found[-1]
+
+  def images(broadcast):
+    """And labels, as a process sees them."""
+    monkeypatch.setattr(distributed, 'broadcast_from_primary', broadcast)
+    both = batches_lib.open_sources(_config_there(bucket))
+    shown = next(both[0].eval_images([np.arange(64)]))
+    return [shown, *(source.labels for source in both)]
+
+  first = images(primary)
+  bucket.forget()
+  answers = iter(found)
+  np.testing.assert_equal(images(lambda _: next(answers)), first)
+  assert bucket.counts.bytes_read < 0.1 * _size(bucket)
