@@ -52,14 +52,6 @@ def test_the_environment_says_where_the_others_are(joined, monkeypatch):
   joined.assert_called_once()
 
 
-def test_a_tpu_that_is_no_part_of_a_pod_is_used_alone(joined, tpu):
-  """Unless a cluster is asked for; main_test.py has jax's real error."""
-  joined.side_effect = ValueError('coordinator_address should be defined.')
-  distributed.initialize(None, None, None, None, 60)
-  with pytest.raises(errors.UserError, match='leave it out for one process'):
-    distributed.initialize(None, None, None, True, 60)
-
-
 def test_processes_that_do_not_meet_are_one_error(joined):
   joined.side_effect = RuntimeError('deadline exceeded')
   with pytest.raises(errors.UserError, match='deadline exceeded.*all process'):

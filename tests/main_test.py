@@ -8,15 +8,11 @@ import subprocess
 import sys
 
 import commands
-import jax
 from matplotlib import image as image_lib
 import pytest
 import xla_flags
 
-from selfie_jax import cache
-from selfie_jax import command_line
 from selfie_jax import compare
-from selfie_jax import errors
 
 ROOT = commands.ROOT
 TINY = f'--config={ROOT}/configs/digits_pretrain.py:tiny'
@@ -71,21 +67,6 @@ def test_pretrain_then_finetune_then_compare(tmp_path, monkeypatch, capsys):
   assert image_lib.imread('both.png').ndim == 3
   assert 'chance 25.0%' in compared and 'patches.png' in compared
   assert f'{results["metrics"]["test_accuracy"]:.1%}' in compared
-
-
-def test_a_device_that_is_not_there_is_one_line(monkeypatch):
-  """As jax says it; below is the real one."""
-
-  def devices():
-    raise RuntimeError("Unknown backend: 'cuda' (set JAX_PLATFORMS='')\nmore")
-
-  monkeypatch.setattr(jax, 'devices', devices)
-  monkeypatch.setattr(cache, 'keep_memory_of_steps', lambda: None)
-  with pytest.raises(errors.UserError) as caught:
-    command_line.start_jax()
-  said = str(caught.value)
-  assert said.startswith('jax finds no device for JAX_PLATFORMS=cpu (Unknown')
-  assert 'set JAX' not in said
 
 
 @pytest.mark.slow
