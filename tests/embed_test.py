@@ -2,6 +2,7 @@
 
 import os
 import sys
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -95,11 +96,8 @@ def test_names_that_are_not_utf8_are_escaped(out):
 
 
 def test_a_file_is_whole_or_as_it_was(out, monkeypatch):
-  def broken(*paths):
-    raise OSError
-
   out.write_text('as it was')
-  monkeypatch.setattr(os, 'replace', broken)
+  monkeypatch.setattr(os, 'replace', mock.Mock(side_effect=OSError))
   with pytest.raises(OSError):
     vectors.write(str(out), {'x': np.zeros((2, 3), np.float32)}, 'block3')
   assert out.read_text() == 'as it was'

@@ -177,14 +177,15 @@ def test_mistakes_say_what_is_valid_and_write_nothing(finished, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('closing_norm', [True, False])
 @pytest.mark.parametrize(
-  'name, job',
+  'name, job, closing_norm',
   [
-    ('cifar10', cifar_pretrain),
-    ('cifar10', cifar_finetune),
-    ('imagenette224/subset', imagenet_pretrain),
-    ('imagenette224/subset', imagenet_finetune),
+    ('cifar10', cifar_pretrain, True),
+    ('cifar10', cifar_pretrain, False),
+    ('cifar10', cifar_finetune, True),
+    ('imagenette224/subset', imagenet_pretrain, True),
+    ('imagenette224/subset', imagenet_pretrain, False),
+    ('imagenette224/subset', imagenet_finetune, True),
   ],
 )
 def test_timm_gives_the_same_on_real_images(

@@ -103,19 +103,13 @@ def test_help_lists_every_target():
 
 def test_clean_leaves_only_what_make_has_not_made(tmp_path):
   shutil.copy(ROOT / 'Makefile', tmp_path)
-  made = ['.venv', '.venv-bench', '.venv-launch', '.jax_cache', '.ruff_cache']
-  made += [
-    'tests/__pycache__',
-    'runs/digits_pretrain',
-    'runs/cifar_selfie_demo',
-  ]
-  for name in [*made, 'runs/mine', 'environment']:
+  made = '.venv .venv-bench .venv-launch .jax_cache .ruff_cache '
+  made += 'tests/__pycache__ runs/digits_pretrain runs/cifar_selfie_demo'
+  for name in [*made.split(), 'runs/mine', 'environment']:
     (tmp_path / name).mkdir(parents=True)
   # As where make test has this environment and starts another make.
-  env = {
-    'PATH': os.environ['PATH'],
-    'MAKEFLAGS': f'VENV={tmp_path}/environment',
-  }
+  flags = f'VENV={tmp_path}/environment'
+  env = {'PATH': os.environ['PATH'], 'MAKEFLAGS': flags}
   subprocess.run(['make', 'clean'], cwd=tmp_path, env=env, check=True)
   left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob('*')}
   assert left == {'Makefile', 'tests', 'runs', 'runs/mine', 'environment'}

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -18,19 +19,6 @@ def no_waiting(monkeypatch):
   monkeypatch.setattr(retry, 'PAUSES', (0, 0, 0))
 
 
-def _failing(error, times):
-  """A function that works after so many calls, and the list of its calls."""
-  calls = []
-
-  def read():
-    calls.append(len(calls))
-    if len(calls) <= times:
-      raise error
-    return 'read'
-
-  return read, calls
-
-
 HICCUPS = [
   OSError(errno.EIO, 'Input/output error'),
   OSError(errno.ENOSPC, 'No space left on device'),
@@ -43,12 +31,12 @@ HICCUPS = [
 
 @pytest.mark.parametrize('error', HICCUPS, ids=str)
 def test_an_error_of_the_disk_is_tried_again_and_then_raised(error):
-  read, _ = _failing(error, len(retry.PAUSES))
+  read = mock.Mock(side_effect=[error] * len(retry.PAUSES) + ['read'])
   assert retry.with_retries('file', read) == 'read'
-  read, calls = _failing(error, 99)
+  read = mock.Mock(side_effect=error)
   with pytest.raises(errors.UserError, match=r'^file '):
     retry.with_retries('file', read)
-  assert len(calls) == len(retry.PAUSES) + 1
+  assert read.call_count == len(retry.PAUSES) + 1
 
 
 def test_another_error_passes_at_once():
@@ -57,10 +45,10 @@ def test_another_error_passes_at_once():
     ValueError('no number'),
     errors.UserError('no such thing'),
   ):
-    read, calls = _failing(error, 99)
+    read = mock.Mock(side_effect=error)
     with pytest.raises(type(error)):
       retry.with_retries('file', read)
-    assert len(calls) == 1
+    read.assert_called_once()
 
 
 def test_it_says_whose_fault_it_is(tmp_path):
@@ -115,18 +103,11 @@ def test_a_damaged_file_of_the_cache_is_made_again(stored):
 
 def test_a_disk_that_fails_is_no_empty_cache(stored, monkeypatch):
   call, path = stored
-  path_type, failures = type(path), [1]
-
-  def read_bytes(self):
-    if self == path and failures:
-      failures.pop()
-      raise OSError(errno.EIO, 'Input/output error')
-    with open(self, 'rb') as file:
-      return file.read()
-
-  monkeypatch.setattr(path_type, 'read_bytes', read_bytes)
-  assert not call() and not failures
-  failures.extend([1] * 99)
+  error = OSError(errno.EIO, 'Input/output error')
+  read = mock.Mock(side_effect=[error, path.read_bytes()])
+  monkeypatch.setattr(type(path), 'read_bytes', read)
+  assert not call()
+  read.side_effect = error
   with pytest.raises(errors.MayPass, match='error of the disk'):
     call()
 
@@ -134,10 +115,7 @@ def test_a_disk_that_fails_is_no_empty_cache(stored, monkeypatch):
 def test_a_full_disk_leaves_nothing_in_the_cache(stored, monkeypatch):
   call, path = stored
   shutil.rmtree(path.parent)
-
-  def full(*_):
-    raise OSError(errno.ENOSPC, 'No space left on device')
-
+  full = mock.Mock(side_effect=OSError(errno.ENOSPC, 'No space left'))
   monkeypatch.setattr(os, 'replace', full)  # after all has been written
   assert call() and not os.listdir(path.parent)
 
