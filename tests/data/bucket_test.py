@@ -4,6 +4,8 @@ The bucket is served on this machine (benchmarks/bucket.py), and the libraries'
 own clients ask it. Requests are counted, not timed.
 """
 
+from unittest import mock
+
 import numpy as np
 import pytest
 
@@ -75,13 +77,11 @@ def test_no_more_is_read_ahead_than_asked_for(bucket, monkeypatch):
   source = batches_lib.open_source(config, 'train')
   _ = source.labels
   bucket.forget()
-  begun = []
-  submit = source._reader.submit
-  monkeypatch.setattr(
-    source._reader, 'submit', lambda x: begun.append(len(x)) or submit(x)
-  )
+  submit = mock.Mock(wraps=source._reader.submit)
+  monkeypatch.setattr(source._reader, 'submit', submit)
   next(batches_lib.train_batches(source, None, config, 0))
-  assert 10 * 32 <= sum(begun) <= 12 * 32
+  begun = sum(len(call.args[0]) for call in submit.mock_calls)
+  assert 10 * 32 <= begun <= 12 * 32
 
 
 def test_neighbours_are_read_together(bucket, monkeypatch):

@@ -66,16 +66,11 @@ def stored(tmp_path, monkeypatch):
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
 
   def call():
-    made = []
-
-    def make():
-      made.append(True)
-      return {'x': np.arange(100), 'y': np.ones(3)}
-
+    make = mock.Mock(return_value={'x': np.arange(100), 'y': np.ones(3)})
     arrays = retry.cached(['key'], make, lambda x: x['x'].shape == (100,))
     assert arrays['x'].tolist() == list(range(100))
     assert arrays['y'].tolist() == [1, 1, 1]
-    return bool(made)
+    return make.called
 
   assert call()
   (path,) = (tmp_path / 'cache').rglob('*.npz')

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from unittest import mock
 
 from selfie_jax import job_flags
 from selfie_jax.experiments import plan as plan_lib
@@ -80,26 +81,13 @@ def finish_all(plan: plan_lib.Plan, *stages: str, but: tuple[str, ...] = ()):
   return results_lib.read(plan)
 
 
-class Process:
-  """Stands for a process of main.py that has printed something and ended."""
-
-  def __init__(self, code: int):
-    self.returncode = code
-
-  def poll(self) -> int:
-    return self.returncode
-
-  wait = poll
-
-
-def replace_main(monkeypatch, code: int, printed: str = '') -> list[Process]:
-  """Has every job end at once so; returns the list that starts are added to."""
-  started = []
+def replace_main(monkeypatch, code: int, printed: str = '') -> mock.Mock:
+  """Has every job end at once so; returns what they are started with."""
 
   def start(words, stdout, **_):
     stdout.write(printed)
-    started.append(Process(code))
-    return started[-1]
+    return mock.Mock(returncode=code, poll=lambda: code)
 
-  monkeypatch.setattr(runner.subprocess, 'Popen', start)
-  return started
+  starting = mock.Mock(side_effect=start)
+  monkeypatch.setattr(runner.subprocess, 'Popen', starting)
+  return starting

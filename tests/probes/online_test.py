@@ -2,6 +2,7 @@
 
 import json
 import types
+from unittest import mock
 
 import jax
 import numpy as np
@@ -62,18 +63,13 @@ def test_images_that_vote_are_not_asked_about(monkeypatch):
   config = watched_job()
   source = batches_lib.open_source(config, 'train')
   state = pretrain.create_state(config, 10)
-  asked = []
-
-  def look(bank, queries, count, temperature):
-    asked.append((bank, queries))
-    assert (count, temperature) == (20, 0.07)
-    return 0.5
-
+  look = mock.Mock(return_value=0.5)
   monkeypatch.setattr(nearest_neighbours, 'accuracy', look)
   for config.seed in (0, 1):
     values = online.create(config, source).evaluate(state)
     assert values == {'knn_accuracy': 0.5}
-  (bank, queries), again = asked
+  (bank, queries, *settings), again = (call.args for call in look.mock_calls)
+  assert settings == [20, 0.07]
   assert (len(bank[0]), len(queries[0])) == (240, 60)
   both = np.concatenate([bank[0], queries[0]])
   assert len(np.unique(both, axis=0)) == 300

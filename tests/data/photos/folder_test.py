@@ -2,6 +2,7 @@
 
 import json
 import os
+from unittest import mock
 
 import numpy as np
 import own_photos
@@ -99,21 +100,16 @@ def test_images_are_known_again_where_they_were_moved(
 
 def test_small_sets_are_decoded_once(photos, monkeypatch):
   """Until a file, its label or the size of the images is another."""
-  decoded, decode_all = [], decoding._decode_all
-
-  def decode(reader, *arguments):
-    decoded.append(reader.name)
-    return decode_all(reader, *arguments)
-
+  decode = mock.Mock(wraps=decoding._decode_all)
   monkeypatch.setattr(decoding, '_decode_all', decode)
   files = [path.relative_to(photos) for path in sorted(photos.rglob('*.png'))]
   lines = [f'{path},{path.parts[1]},{path.parts[0]}' for path in files]
   path = own_photos.table(photos / 'mine.csv', 'file,label,split', *lines)
 
   def look(**fields):
-    decoded.clear()
+    decode.reset_mock()
     source, _ = own_photos.open_sources(path, **fields)
-    return own_photos.decoded(source), source.labels.copy(), len(decoded)
+    return own_photos.decoded(source), source.labels.copy(), decode.call_count
 
   first, labels, count = look()
   assert count == 2  # train and test
