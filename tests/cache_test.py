@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from unittest import mock
 import warnings
 
 import jax
@@ -21,20 +22,17 @@ def compile_anew(tmp_path, monkeypatch):
   own = jax.config.jax_compilation_cache_dir
   jax.config.update('jax_compilation_cache_dir', None)
   compilation_cache.reset_cache()
-  ones = jnp.ones((3, 3))
-  hits = []
-
-  def listen(event, **_):
-    hits.append(event == '/jax/compilation_cache/cache_hits')
-
+  ones, listen = jnp.ones((3, 3)), mock.Mock()
   jax.monitoring.register_event_listener(listen)
 
   def compute():
-    hits.clear()
+    listen.reset_mock()
     with warnings.catch_warnings():
       warnings.simplefilter('error')
       cache.keep_compiled()
-      return float(jax.jit(lambda x: (x @ x).sum())(ones)), sum(hits)
+      found = float(jax.jit(lambda x: (x @ x).sum())(ones))
+    heard = [call.args[0] for call in listen.call_args_list]
+    return found, heard.count('/jax/compilation_cache/cache_hits')
 
   yield compute
   jax.monitoring.unregister_event_listener(listen)

@@ -26,26 +26,19 @@ FIELDS = {
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-  """A job of main.py, and what there is before it starts.
+  """A job of main.py, and what there is before it starts."""
 
-  Attributes:
-    mode: pretrain or finetune.
-    fields: of the config, beside FIELDS; ROOT in a value is the job's folder.
-    before: the job whose folder it starts in as that job left it, if any.
-    continued: whether it has lost its last checkpoint and its results by then;
-      what fails is then one of the operations before the next checkpoint.
-    fill: puts into the folder what else there is to be.
-    below: the folders whose operations fail; '' for all.
-    coarse: whether all files of checkpoints are of one kind, since another job
-      has each of them fail.
-  """
-
-  mode: str
-  fields: dict[str, object]
-  before: str = ''
+  mode: str  # pretrain or finetune
+  fields: dict[str, object]  # beside FIELDS; ROOT in them is the job's folder
+  before: str = ''  # the job whose folder it starts in as that job left it
+  # Whether it has lost its last checkpoint and its results by then; what fails
+  # is then one of the operations before the next checkpoint.
   continued: bool = False
+  # Puts into the folder what else there is to be.
   fill: Callable[[pathlib.Path], None] = lambda root: None
-  below: tuple[str, ...] = ('',)
+  below: tuple[str, ...] = ('',)  # the folders whose operations fail; '': all
+  # Whether all files of checkpoints are of one kind, since another job has each
+  # of them fail.
   coarse: bool = False
 
 
@@ -138,13 +131,9 @@ def stable(path: str) -> str:
 
 
 def draw(name: str, operations: Iterable[str]) -> list[Position]:
-  """One of each kind of operation on each kind of file.
+  """One of each kind of operation on each kind of file, always the same.
 
-  Which of several operations and which error are drawn, always the same.
-
-  Args:
-    name: of the job.
-    operations: of an undisturbed run of it, as failing_io.c lists them.
+  Drawn from the operations of an undisturbed run, as failing_io.c lists them.
   """
   job = JOBS[name]
   counts, groups = collections.Counter(), collections.defaultdict(list)
