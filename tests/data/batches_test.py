@@ -39,7 +39,9 @@ def _images(source, indices):
   return images
 
 
-def _take(batches, count):
+def _train(source, config, first, count, **share):
+  """The batches of `count` steps."""
+  batches = batches_lib.train_batches(source, None, config, first, **share)
   return list(itertools.islice(batches, count))
 
 
@@ -54,11 +56,9 @@ FORMS = [('pad', LARGE), ('pad', SMALL), ('none', LARGE), ('random_resized', 0)]
 def test_seed_and_step_decide_wherever_the_run_starts(crop, gib):
   config, other = _config(crop, gib), _config(crop, gib, seed=2)
   source = _source(config)
-  whole = _take(batches_lib.train_batches(source, None, config, 0), 9)
-  later = _take(batches_lib.train_batches(source, None, config, 6), 3)
-  _assert_equal(whole[6:], later)
-  reseeded = next(batches_lib.train_batches(source, None, other, 0))
-  for batch in (whole[1], reseeded):
+  whole = _train(source, config, 0, 9)
+  _assert_equal(whole[6:], _train(source, config, 6, 3))
+  for batch in (whole[1], *_train(source, other, 0, 1)):
     assert (whole[0]['image'] != batch['image']).any()
   assert whole[0]['image'].shape == (64, 32, 32, 3)
   assert {k: v.dtype for k, v in whole[0].items()} == {
@@ -70,18 +70,15 @@ def test_seed_and_step_decide_wherever_the_run_starts(crop, gib):
 def test_two_processes_share_the_batch_of_one(crop, gib):
   config = _config(crop, gib)
   source = _source(config)
-
-  def batches(**kwargs):
-    return _take(
-      batches_lib.train_batches(source, None, config, 3, **kwargs), 3
-    )
-
-  parts = [batches(process_index=i, process_count=2) for i in range(2)]
+  parts = [
+    _train(source, config, 3, 3, process_index=i, process_count=2)
+    for i in range(2)
+  ]
   joined = [
     {name: np.concatenate([a[name], b[name]]) for name in a}
     for a, b in zip(*parts, strict=True)
   ]
-  _assert_equal(joined, batches())
+  _assert_equal(joined, _train(source, config, 3, 3))
   assert joined[0]['index'].tolist() == list(range(64))
 
 
@@ -120,13 +117,10 @@ def test_storage_does_not_change_the_batches():
   sources = [_source(config, 'train[100:400]') for config in configs]
   assert [source.in_memory for source in sources] == [True, False]
   np.testing.assert_array_equal(sources[0].labels, sources[1].labels)
-  pairs = list(zip(sources, configs, strict=True))
   _assert_equal(
-    *[_take(batches_lib.train_batches(s, None, c, 0), 4) for s, c in pairs]
+    *(_train(*pair, 0, 4) for pair in zip(sources, configs, strict=True))
   )
-  _assert_equal(
-    *[list(batches_lib.eval_batches(s, None, 64)) for s, _ in pairs]
-  )
+  _assert_equal(*(list(batches_lib.eval_batches(s, None, 64)) for s in sources))
 
 
 @pytest.mark.parametrize('crop', ['pad', 'random_resized'])
