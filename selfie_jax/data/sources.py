@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent import futures
 import dataclasses
 import functools
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -127,8 +128,10 @@ class Source:
     """Numbers and names, for JSON, by which to know the data again."""
     metadata = self._reader.metadata
     if self._reader.skip_corrupt:
-      metadata = metadata | {'left_out': self._reader.names(self.unreadable)}
-    return metadata
+      return metadata | {'left_out': self._reader.names(self.unreadable)}
+    # Another version of a tfds set may have the same images in another order.
+    digest = hashlib.sha256(self.labels.tobytes()).hexdigest()
+    return metadata | {'labels': digest[:16]}
 
   def describe_unreadable(self) -> tuple[float, str]:
     """The share of images that cannot be decoded; and which, in words."""
