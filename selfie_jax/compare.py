@@ -37,6 +37,8 @@ def compare(runs: list[str], picture: str | None = None) -> None:
     UserError: one of them is not finished or has a damaged file, or the picture
       cannot be written.
   """
+  if picture:
+    workdir_lib.check_output('--picture', picture, ('.png',))
   finished = {run: read_results(run) for run in runs}
   pictures = []
   for run, results in finished.items():

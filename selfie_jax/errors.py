@@ -77,6 +77,8 @@ def disk_error(place: str, error: BaseException, kept: str = '') -> UserError:
   )
   if may_pass(error):
     return MayPass(f'{what}This may pass: {again}')
+  if isinstance(_os_error(error), (FileNotFoundError, NotADirectoryError)):
+    return UserError(f'{what}Put back what is missing, then {again}')
   return UserError(
     f'{what}Free disk space or fix the permissions, then {again}'
   )

@@ -42,6 +42,12 @@ def test_a_timeout_may_pass():
   assert full.exit_code == 2
 
 
+def test_what_is_missing_needs_no_space():
+  gone = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+  said = str(errors.disk_error('cannot write to runs/a', gone))
+  assert 'Put back what is missing' in said and 'Free disk' not in said
+
+
 def test_another_error_of_the_system_stays_a_fault():
   with pytest.raises(FileNotFoundError), errors.as_disk_error():
     open('/there/is/no/such/file')

@@ -14,6 +14,7 @@ import threadpoolctl
 
 from selfie_jax import errors
 from selfie_jax.data.photos import files as files_lib
+from selfie_jax.storage import workdir as workdir_lib
 
 SUFFIXES = ('.npz', '.parquet')
 NEAREST = 8  # neighbours of each image
@@ -25,19 +26,10 @@ Columns = dict[str, list[str] | np.ndarray]
 
 def check_path(path: str) -> None:
   """Raises UserError for a file that `write` could not write."""
-  if not path.endswith(SUFFIXES):
-    raise errors.UserError(
-      f'{path} has an unknown ending; give --out=FILE with one of '
-      + ', '.join(SUFFIXES)
-    )
+  workdir_lib.check_output('--out', path, SUFFIXES)
   if path.endswith('.parquet') and not importlib.util.find_spec('pyarrow'):
     raise errors.UserError(
       '.parquet needs pyarrow: type pip install pyarrow, or give --out=FILE.npz'
-    )
-  if not os.access(pathlib.Path(path).parent, os.W_OK) or os.path.isdir(path):
-    raise errors.UserError(
-      f'{path} cannot be written; give --out=FILE in a folder that exists and '
-      'can be written to'
     )
 
 

@@ -10,6 +10,7 @@ import small_jobs
 from configs import cifar_probe
 from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
+from selfie_jax.data import digits
 from selfie_jax.inference import model as model_lib
 from selfie_jax.probes import probe
 from selfie_jax.storage import identity as identity_lib
@@ -71,6 +72,17 @@ def test_all_that_a_run_saves_has_its_identity(finished):
   assert results['identity'] == identity
   for path in folder.glob('checkpoints/*/progress/metadata'):
     assert json.loads(path.read_text())['identity'] == identity
+
+
+def test_a_tfds_set_of_the_same_size_in_another_order_is_refused(
+  half_done, tmp_path, monkeypatch
+):
+  """As another version of the set may have it."""
+  with monkeypatch.context() as patch:
+    patch.setattr(digits, '_SPLIT_SEED', 1)
+    other = {'dataset.data_dir': str(tmp_path / 'other')}
+    refuses('other data: .*labels', half_done, **other)
+  begins(half_done, **{'dataset.data_dir': str(tmp_path / 'same')})
 
 
 def test_a_checkpoint_of_another_seed_is_refused(half_done):
