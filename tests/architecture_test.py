@@ -30,12 +30,11 @@ def arrows() -> dict[str, set[str]]:
   page = (ROOT / 'docs' / 'architecture.md').read_text()
   found = {}
   for rooms, allowed in re.findall(r'^\| (`.*) \| (.*) \|$', page, re.M):
-    pairs = zip(rooms.split(';'), allowed.split(';'), strict=True)
-    for names, words in pairs:
-      may = set(re.findall(r'\w+', words.partition(':')[0]))
-      if 'what they may' in words:
-        may |= set().union(*(found[name] for name in may & found.keys()))
-      found |= dict.fromkeys(re.findall(r'`(\w+)`', names), may)
+    words, *_ = re.split('[:;]', allowed)  # a remark may follow
+    may = set(re.findall(r'\w+', words))
+    if 'what they may' in words:
+      may |= set().union(*(found[name] for name in may & found.keys()))
+    found |= dict.fromkeys(re.findall(r'`(\w+)`', rooms), may)
   return found
 
 

@@ -127,6 +127,8 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
     (compare, 'required: runs; python -m selfie_jax.compare --help', ''),
     (compare, 'no results.json there', 'empty'),
     (compare, 'results.json is damaged', '.'),
+    (compare, 'in a folder', '. --picture=nothing/x.png'),
+    (compare, '.png', '. --picture=x.pdf'),
   ):
     monkeypatch.setattr(sys, 'argv', ['', *flags.split()])
     with pytest.raises(SystemExit) as ended:
