@@ -76,9 +76,7 @@ def test_a_reader_that_ends_is_no_fault(monkeypatch, capsys):
     (errors.Preempted('saved step 3'), 143, 'saved step 3'),
   ],
 )
-def test_every_end_has_an_exit_code_and_a_line(
-  monkeypatch, capsys, raised, code, said
-):
+def test_ends_have_a_code_and_a_line(monkeypatch, capsys, raised, code, said):
   def end():
     with pytest.raises(SystemExit) as ended, command_line.exit_cleanly('bye'):
       raise raised

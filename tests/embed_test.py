@@ -64,9 +64,7 @@ def test_every_file_has_its_vector_label_and_prediction(
   assert sorted(os.listdir(out.parent)) == ['images', out.name]
 
 
-def test_a_disk_that_fails_is_no_damaged_image(
-  finished, image_folder, tmp_path, monkeypatch
-):
+def test_a_failing_disk_is_named(finished, image_folder, tmp_path, monkeypatch):
   monkeypatch.setattr(retry, 'PAUSES', ())
   (image_folder / 'dog' / 'gone.png').symlink_to(image_folder / 'nothing')
   out = tmp_path / 'out.npz'

@@ -59,9 +59,7 @@ def test_exported_p_is_the_runs_and_starts_a_network_with_a_new_a(
       jax.tree.map(np.testing.assert_array_equal, values, started[part])
 
 
-def test_exported_classifier_starts_all_but_the_head(
-  finetune_config, tmp_path, pixels
-):
+def test_classifier_starts_all_but_the_head(finetune_config, tmp_path, pixels):
   small_jobs.random_run(wide(finetune_config), tmp_path / 'run', pixels)
   export.export(tmp_path / 'run', 'timm', tmp_path / 'out')
   finetune_config.init_from = str(tmp_path / 'out' / 'model.safetensors')
@@ -84,9 +82,7 @@ def test_exported_classifier_starts_all_but_the_head(
 
 
 @pytest.mark.parametrize('mode', ['pretrain', 'finetune'])
-def test_stablehlo_gives_the_same_for_any_number_of_images(
-  finished, tmp_path, pixels, mode
-):
+def test_stablehlo_takes_any_number_of_images(finished, tmp_path, pixels, mode):
   export.export(finished(mode), 'stablehlo', tmp_path / 'out')
   read = jax_export.deserialize((tmp_path / 'out/forward.bin').read_bytes())
   assert read.platforms == ('cpu', 'cuda', 'tpu')
@@ -103,7 +99,7 @@ def test_stablehlo_gives_the_same_for_any_number_of_images(
     assert says in (tmp_path / 'out' / 'README.md').read_text()
 
 
-def test_numpy_has_every_array_and_the_card_is_utf8(
+def test_numpy_has_all_arrays_and_a_card_in_utf8(
   finished, tmp_path, monkeypatch
 ):
   shutil.copytree(finished('finetune'), tmp_path / 'run')
@@ -137,9 +133,7 @@ def test_a_full_disk_leaves_nothing_behind(finetune_config, tmp_path, kind):
 
 
 @pytest.mark.parametrize('mode', ['pretrain', 'finetune'])
-def test_run_is_used_as_the_run_itself_but_not_trained_further(
-  finished, tmp_path, monkeypatch, mode
-):
+def test_run_is_used_as_the_run_itself(finished, tmp_path, monkeypatch, mode):
   monkeypatch.chdir(tmp_path)
   run, out = finished(mode), pathlib.Path('out [1]')  # no pattern
   export.export(run, 'run', out)
@@ -188,9 +182,7 @@ def test_mistakes_say_what_is_valid_and_write_nothing(finished, tmp_path):
     ('imagenette224/subset', imagenet_finetune, True),
   ],
 )
-def test_timm_gives_the_same_on_real_images(
-  name, job, closing_norm, tmp_path, monkeypatch
-):
+def test_timm_computes_the_same(name, job, closing_norm, tmp_path, monkeypatch):
   torch = pytest.importorskip('torch')
   timm = pytest.importorskip('timm')
   folder = os.environ.get('TFDS_DATA_DIR', '')

@@ -53,9 +53,7 @@ esac
     ),
   ],
 )
-def test_make_takes_a_python_that_fits_or_says_which(
-  tmp_path, pythons, word, result
-):
+def test_make_takes_a_python_that_fits_or_none(tmp_path, pythons, word, result):
   """With Pythons of these versions in the PATH, and no others."""
   calls, path, venv = (tmp_path / name for name in ('calls', 'bin', 'venv'))
   calls.touch()

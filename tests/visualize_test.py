@@ -29,9 +29,7 @@ def _type(monkeypatch, **flags):
   visualize.main()
 
 
-def test_pretraining_run_has_all_pictures(
-  finished, tmp_path, monkeypatch, capsys
-):
+def test_pretraining_has_all_pictures(finished, tmp_path, monkeypatch, capsys):
   out = tmp_path / 'out'
   _type(monkeypatch, checkpoint=finished('pretrain'), out=out, count=3)
   names = ['patches', 'attention', 'neighbours', 'map', 'filters']

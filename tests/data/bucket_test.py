@@ -168,9 +168,7 @@ def test_the_index_is_kept_beside_the_files(bucket, tmp_path, monkeypatch):
   assert bucket.counts.bytes_read > size
 
 
-def test_a_bucket_that_cannot_be_written_has_its_index_here(
-  bucket, log_messages, monkeypatch
-):
+def test_index_of_a_read_only_bucket_is_here(bucket, log_messages, monkeypatch):
   monkeypatch.setattr(retry, 'PAUSES', ())
   size = _size(bucket)
   bucket.behaviour.read_only = True

@@ -130,9 +130,7 @@ def test_what_can_be_decoded_after_all_is_no_damage(config):
     decoder(positions, reader.read(positions))
 
 
-def test_a_set_on_the_disk_is_not_read_before_the_first_step(
-  config, monkeypatch
-):
+def test_no_set_on_the_disk_is_read_before_training(config, monkeypatch):
   monkeypatch.setattr(records.Records, 'submit', None)
   source, _ = batches_lib.open_sources(config)
   assert source.size == len(READABLE) + len(PLAIN)

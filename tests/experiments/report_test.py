@@ -28,9 +28,7 @@ def rows(text, title):
   return [row for row in cells if len(row) > 1][2:]
 
 
-def test_report_has_the_papers_numbers_the_grid_the_runs_and_the_command(
-  tmp_path,
-):
+def test_report_has_the_papers_numbers_the_runs_and_the_command(tmp_path):
   plan = made_up_runs.plan(grid=(0.03, 0.1), workdir=str(tmp_path))
   runs = made_up_runs.finish_all(plan)
   text = written(plan)

@@ -119,9 +119,7 @@ def test_devices_are_left_to_the_jobs(tmp_path):
   )
 
 
-def test_failed_job_is_reported_and_does_not_stop_the_rest(
-  call, tmp_path, monkeypatch
-):
+def test_failed_job_is_reported_and_stops_no_other(call, tmp_path, monkeypatch):
   made_up_runs.replace_main(monkeypatch, 2, 'error: no checkpoint\n')
   plan = made_up_runs.digits_plan(tmp_path)
   failed = [job.name for job in plan.cells() if job.start]
@@ -161,9 +159,7 @@ def test_mistake_is_one_line(call, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('parallel', [1, 2])
-def test_stopped_and_typed_again_it_ends_as_if_it_had_not_been(
-  call, parallel, tmp_path
-):
+def test_stopped_and_typed_again_it_ends_alike(call, parallel, tmp_path):
   """Pretrains, tunes and finetunes on the digits, stopped on the way."""
   flags = (
     *(*DIGITS, '--tune', '--grid=0.1,1e30', '--pretrain_set=log_every=1'),

@@ -91,9 +91,7 @@ def test_fields_come_and_gone_keep_no_run_from_being_used(plan, jobs, path):
 
 
 @pytest.mark.parametrize('place', ['work', 'results'])
-def test_cells_of_another_pretraining_are_refused(
-  place, plan, jobs, path, tmp_path
-):
+def test_cells_of_another_start_are_refused(place, plan, jobs, path, tmp_path):
   """Known by its weights, wherever it is and whatever it is called."""
   if place == 'results':
     plan = moved(plan, tmp_path)
@@ -106,9 +104,7 @@ def test_cells_of_another_pretraining_are_refused(
   assert len(finished(plan, path)) == 3
 
 
-def test_given_pretraining_has_to_be_that_of_the_results(
-  plan, jobs, path, tmp_path
-):
+def test_given_pretraining_is_that_of_the_results(plan, jobs, path, tmp_path):
   steps = (('total_steps', '20'),)
   longer = dataclasses.replace(
     plan, pretrain_fields=steps, workdir=str(tmp_path / 'long')

@@ -70,9 +70,7 @@ def test_each_may_take_its_time_to_save(number, tmp_path, monkeypatch):
     (-9, '', 'killed by signal 9: no output'),
   ],
 )
-def test_a_failure_is_noted_with_its_code_and_line(
-  code, printed, noted, tmp_path, monkeypatch
-):
+def test_a_failure_is_noted(code, printed, noted, tmp_path, monkeypatch):
   starting = made_up_runs.replace_main(monkeypatch, code, printed)
   (tmp_path / 'pretrain').mkdir()
   (tmp_path / 'pretrain' / 'log.txt').write_text('error: an earlier one\n')

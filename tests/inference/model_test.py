@@ -123,9 +123,7 @@ def test_any_batch_size_gives_the_same_and_compiles_once(finished, batch):
 
 @pytest.mark.parametrize('crop', ['pad', 'random_resized'])
 @pytest.mark.parametrize('shape', [(32, 32), (50, 41), (20, 90)])
-def test_every_kind_of_image_is_resized_as_evaluation_does(
-  finetune_config, tmp_path, crop, shape
-):
+def test_any_image_is_as_in_evaluation(finetune_config, tmp_path, crop, shape):
   finetune_config.augment.crop = crop
   image = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
   path = str(tmp_path / 'image.png')

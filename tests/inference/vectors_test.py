@@ -84,9 +84,7 @@ def test_frames_say_which_neighbours_are_of_the_class(batch):
   assert 'class' not in figure.get_suptitle()
 
 
-def test_map_has_the_colours_of_its_legend_and_images_where_there_is_room(
-  batch,
-):
+def test_map_has_the_colours_of_its_legend_and_thumbnails(batch):
   points = np.array([[0.0, 0.0], [0.1, 0.0], [4.0, 0.0], [0.0, 4.0]])
   labels, images = ['_b', 'a$x$', '_b', ''], batch['image'][:4]
   figure = embedding_figures.plane(images, points, labels, 'a map')

@@ -55,9 +55,7 @@ def test_logit_is_query_times_patch_vector(puzzle, variables, logits):
   np.testing.assert_allclose(logits[1, 2, 3], by_hand(variables), rtol=1e-4)
 
 
-def test_scaled_logits_are_smaller_by_the_root_of_dim(
-  puzzle, variables, logits
-):
+def test_scaled_logits_are_smaller_by_root_of_dim(puzzle, variables, logits):
   model, apply = make(logit_scale='inverse_sqrt')
   dim = 16 * model.patch_network.width
   scaled = apply(variables, *puzzle)

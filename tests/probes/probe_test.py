@@ -52,9 +52,7 @@ def read(folder):
 @pytest.mark.parametrize(
   'mode, weights', [('pretrain', 'pretrained'), ('finetune', 'finetuned')]
 )
-def test_every_feature_is_probed_and_better_than_chance(
-  finished, probed, mode, weights
-):
+def test_every_feature_is_better_than_chance(finished, probed, mode, weights):
   results = read(probed(mode))
   whose = [
     f'{w}_{layer}' for w in (weights, 'random') for layer in LAYERS[mode]
@@ -138,9 +136,7 @@ def test_labels_are_the_subset_that_finetuning_has(finished, finetune_config):
   np.testing.assert_array_equal(own['validation'][1], splits['validation'][1])
 
 
-def test_a_finished_probe_is_read_and_another_refused(
-  finished, probed, log_messages, monkeypatch
-):
+def test_a_finished_probe_is_read(finished, probed, log_messages, monkeypatch):
   run, folder = finished('finetune'), probed('finetune')
   monkeypatch.delattr(model_lib, 'load')
   assert probe.run(job(run), folder) == read(folder)

@@ -105,9 +105,7 @@ def test_steps_learn_where_a_patch_belongs(state, step_on_one, batch):
   assert np.mean(accuracy[-5:]) > 0.6 > 0.45 > np.mean(accuracy[:5])
 
 
-def test_bfloat16_step_is_near_the_float32_step(
-  config, state, step_on_one, batch
-):
+def test_bfloat16_step_is_near_float32_step(config, state, step_on_one, batch):
   half = config.copy_and_resolve_references()
   half.dtype = 'bfloat16'
   losses = []

@@ -20,9 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 
 @own_photos.CROPS
-def test_damaged_images_are_left_out_and_named(
-  photos, log_messages, capfd, crop
-):
+def test_damaged_ones_are_left_out_and_named(photos, log_messages, capfd, crop):
   bad = own_photos.bad_files(photos / 'train' / 'cat')
   fields = {'augment.crop': crop, 'dataset.max_unreadable': 0.2}
   train_source, _ = own_photos.open_sources(photos, **fields)
@@ -161,9 +159,7 @@ def test_one_process_looks_and_all_leave_out_what_it_says(photos, monkeypatch):
   'content, says',
   [(b'', r'train/dog/4.png \(empty'), (None, r'train/dog/4.png is not there')],
 )
-def test_a_file_that_is_damaged_or_gone_later_is_named(
-  photos, monkeypatch, content, says
-):
+def test_one_damaged_or_gone_later_is_named(photos, monkeypatch, content, says):
   monkeypatch.setattr(retry, 'PAUSES', ())
   config = own_photos.make_config(photos, **{'augment.crop': 'random_resized'})
   source, _ = batches_lib.open_sources(config)
@@ -175,9 +171,7 @@ def test_a_file_that_is_damaged_or_gone_later_is_named(
     list(batches_lib.train_batches(source, None, config, 0))
 
 
-def test_the_shrinking_of_the_documents_leaves_bad_photos_out(
-  tmp_path, monkeypatch, capsys
-):
+def test_the_documents_shrinking_leaves_bad_out(tmp_path, monkeypatch, capsys):
   text = (ROOT / 'docs' / 'own_images.md').read_text()
   code = re.search(r"python - photos small <<'EOF'\n(.*?)\nEOF", text, re.S)[1]
   large, bad = tmp_path / 'photos' / 'a' / '1.JPEG', tmp_path / 'photos' / 'b'

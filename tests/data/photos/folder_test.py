@@ -18,9 +18,7 @@ from selfie_jax.storage import workdir as workdir_lib
 
 
 @pytest.mark.parametrize('crop', ['pad', 'random_resized'])
-def test_order_is_that_of_the_paths_and_pixels_are_those_of_pillow(
-  tmp_path, crop
-):
+def test_order_is_of_the_paths_and_pixels_are_of_pillow(tmp_path, crop):
   for i in range(22):
     own_photos.save(
       tmp_path / 'photos' / f'{i}.png', own_photos.pixels(24, 24, seed=i)
@@ -58,9 +56,7 @@ def test_every_kind_of_file_can_be_trained_on(photos, crop, gib):
   assert all(batch['image'].std() > 20 for batch in batches)
 
 
-def test_images_are_known_again_where_they_were_moved(
-  photos, tmp_path, pretrain_config
-):
+def test_images_are_known_after_they_moved(photos, tmp_path, pretrain_config):
   workdir = workdir_lib.run_path(tmp_path)
   metadata = {'train': own_photos.open_sources(photos)[0].metadata}
   run_metadata.save(pretrain_config, metadata, workdir)

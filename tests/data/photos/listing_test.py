@@ -194,9 +194,7 @@ def test_what_may_be_a_mistake_is_said(photos, log_messages, files, says):
      'has a label. In a folder, sort the'),
   ],
 )  # fmt: skip
-def test_mistakes_are_one_line_that_says_what_is_valid(
-  tmp_path, path, given, says
-):
+def test_mistakes_are_said_with_what_is_valid(tmp_path, path, given, says):
   for i in range(1, 4):
     own_photos.save(tmp_path / 'plain' / f'{i}.png')
   (tmp_path / 'linked').symlink_to('plain')
