@@ -6,8 +6,8 @@ metrics, and the checksums that show damage). Arrays go in and come out as
 arrays of the host, so any number of processes can read them.
 """
 
-from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 import contextlib
 from typing import Any
 
@@ -25,7 +25,6 @@ from selfie_jax.storage import checksums
 from selfie_jax.storage import workdir as workdir_lib
 
 FOLDER = 'checkpoints'
-NETWORK = ('step', 'params', 'batch_stats')  # of the state
 
 
 class Manager(ocp.CheckpointManager):
@@ -33,28 +32,23 @@ class Manager(ocp.CheckpointManager):
 
   Attributes:
     keep: how many of the newest steps to keep.
-    best_step: names a step that stays too.
+    history: the rows of the run so far; the step best in it stays too.
     unread: the step that was saved and has not been opened again.
     files: of the first that was read again, all of it; see checksums.files.
   """
 
   keep = 1
-  best_step: Callable[[], int | None]
+  history: Sequence[dict[str, Any]] = ()
   unread: int | None = None
   files: set[str] | None = None
 
 
-def open_manager(
-  workdir: epath.Path,
-  keep: int | None = None,
-  best_step: Callable[[], int | None] = lambda: None,
-) -> Manager:
+def open_manager(workdir: epath.Path, keep: int | None = None) -> Manager:
   """A manager of workdir/checkpoints.
 
   Args:
     workdir: the run's folder.
     keep: how many of the newest steps to keep; None opens for reading only.
-    best_step: asked before steps are deleted; the one that it names stays.
   """
   if keep is None:
     options = ocp.CheckpointManagerOptions(read_only=True, create=False)
@@ -72,7 +66,7 @@ def open_manager(
       'progress': ocp.JsonCheckpointHandler(),
     },
   )
-  manager.keep, manager.best_step = keep or 1, best_step
+  manager.keep = keep or 1
   return manager
 
 
@@ -141,7 +135,7 @@ def _superseded(manager: Manager) -> list[int]:
         'Check the disk, then type the same command again'
       ) from error
   older = sorted(manager.all_steps())[: -manager.keep]
-  best = manager.best_step()
+  best = best_step(manager.history)
   return [step for step in older if step != best]
 
 
@@ -161,7 +155,7 @@ def saved_steps(manager: Manager) -> list[int]:
   return sorted(manager.all_steps(), reverse=True)
 
 
-def best_step(history: list[dict[str, Any]]) -> int | None:
+def best_step(history: Sequence[dict[str, Any]]) -> int | None:
   """The step best on the validation split (the later of two equals), if any."""
   accuracies = [
     (value, row['step'])

@@ -152,12 +152,14 @@ def read_json(path: epath.Path, remedy: str, kind: type = dict) -> Any:
       `remedy`), or the disk cannot read it.
   """
   text = read_text(path)
+  if text is None:
+    return None
   try:
-    value = None if text is None else json.loads(text)
+    value = json.loads(text)
+    if not isinstance(value, kind):
+      raise ValueError(f'no {kind.__name__}')
   except ValueError as error:
     raise errors.UserError(f'{path} is damaged ({error}); {remedy}') from error
-  if text is not None and not isinstance(value, kind):
-    raise errors.UserError(f'{path} is damaged (no {kind.__name__}); {remedy}')
   return value
 
 

@@ -47,7 +47,7 @@ def write(
     'step': config.total_steps,
     'total_steps': config.total_steps,
     'checkpoint': int(state.step),
-    'weights': checksums.digest(jax.device_get(state.variables)),
+    'weights': checksums.digest(state.variables),
     'initialised_from': (config.mode == 'finetune' and config.init_from)
     or None,
     'metrics': metrics,

@@ -66,7 +66,8 @@ def train_and_evaluate(
 def _run(config, workdir: epath.Path, create_evaluators) -> dict[str, Any]:
   """Runs the job in its own folder."""
   task = TASKS[config.mode]
-  train_source, test_source, data = start.open_data(config)
+  train_source, test_source = batches_lib.open_sources(config)
+  data = {'train': train_source.metadata, 'test': test_source.metadata}
   identity = start.identify(config, data, workdir)
   indices, splits = evaluation_lib.choose_splits(
     config, train_source, test_source
@@ -74,17 +75,15 @@ def _run(config, workdir: epath.Path, create_evaluators) -> dict[str, Any]:
   evaluation = evaluation_lib.Evaluation(task, config, splits)
   others = [create(config, train_source) for create in create_evaluators]
   reporter = reporting.Reporter(config, workdir)
-  with checkpoints.open_manager(
-    workdir,
-    config.keep_checkpoints,
-    lambda: checkpoints.best_step(reporter.history),
-  ) as manager:
+  keep = config.keep_checkpoints
+  with checkpoints.open_manager(workdir, keep) as manager:
     state, progress, reporter.identity = start.restore_or_create(
       task, config, train_source.num_classes, manager, identity
     )
     start.save(config, data, reporter.identity, workdir)
     if progress:
       reporter.restore(progress)
+    manager.history = reporter.history  # which goes on growing
     batches = batches_lib.train_batches(
       train_source,
       indices,
