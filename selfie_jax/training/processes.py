@@ -20,17 +20,15 @@ def check_same_config(config: ml_collections.ConfigDict) -> None:
   """Raises UserError, in all processes, if their configs differ."""
   first, *others = distributed.gather(config_lib.flatten(config))
   for process, other in enumerate(others, 1):
+    fields = sorted((first.keys() | other.keys()) - MACHINE_FIELDS)
+    if first['mode'] != other['mode']:
+      fields = ['mode']  # which says why others differ
     differing = [
       f'{field} is {first.get(field)} in process 0 and {other.get(field)} in '
       f'process {process}'
-      for field in sorted((first.keys() | other.keys()) - MACHINE_FIELDS)
+      for field in fields
       if first.get(field) != other.get(field)
     ]
-    if first['mode'] != other['mode']:
-      differing = [
-        f'mode is {first["mode"]} in process 0 and {other["mode"]} in process '
-        f'{process}'
-      ]
     if differing:
       raise errors.UserError(
         f'the processes have different configs: {"; ".join(differing)}. Start '

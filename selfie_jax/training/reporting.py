@@ -49,7 +49,7 @@ class Reporter:
     self.identity: identity_lib.Identity = {}
     self.throughput = throughput.Throughput(config.batch_size)
     self._window: list[dict[str, Any]] = []  # metrics of steps since a row
-    self._writer = Writer(workdir, not distributed.is_primary())
+    self._writer: futures.Future | None = None
     self._bar: tqdm.tqdm | None = None
     self._profile: Callable[[int], Any] | None = None
 
@@ -59,7 +59,9 @@ class Reporter:
   def __exit__(self, kind, *exception) -> None:
     try:
       with workdir_lib.writing(self._workdir):
-        self._writer.close()
+        # Why it could not be opened has been said by the first write.
+        if self._writer and not self._writer.exception():
+          self._writer.result().close()
     except errors.UserError:
       if kind is None:  # else that error says more
         raise
@@ -105,7 +107,7 @@ class Reporter:
   def step(self, step: int, metrics: dict[str, jax.Array]) -> None:
     """Takes the metrics of a training step, without waiting for them."""
     self._window.append({'step': step} | metrics)
-    self._writer.open()
+    self._open_writer()
     self._bar.update()
     self._profile(step)
 
@@ -141,7 +143,7 @@ class Reporter:
     logger.info('step %d %s: %s', step, split, line(shown), extra=extra)
     scalars = {f'{split}/{name}': value for name, value in shown.items()}
     with workdir_lib.writing(self._workdir):
-      self._writer.write_scalars(step, scalars)
+      self._open_writer().result().write_scalars(step, scalars)
       if split != 'train':
         self.write_history()
 
@@ -161,13 +163,22 @@ class Reporter:
       name: figures_lib.pixels(figure)[None] for name, figure in figures.items()
     }
     with workdir_lib.writing(self._workdir):
-      self._writer.write_images(self._config.total_steps, images)
+      writer = self._open_writer().result()
+      writer.write_images(self._config.total_steps, images)
 
   def write_history(self) -> None:
     if distributed.is_primary():
       workdir_lib.check_in_place(self._workdir)
       path = self._workdir / 'history.json'
       workdir_lib.write_json(path, self.history, indent=None)
+
+  def _open_writer(self) -> futures.Future:
+    """The writer, which is loaded beside the run when first asked for."""
+    if self._writer is None:
+      pool = futures.ThreadPoolExecutor(1, 'writer')
+      self._writer = pool.submit(create_writer, self._workdir)
+      pool.shutdown(wait=False)
+    return self._writer
 
   def _fetch_window(self) -> None:
     """Waits for the metrics of the window's steps, which must be finite."""
@@ -184,36 +195,11 @@ class Reporter:
         )
 
 
-class Writer:
-  """clu's default writer; it needs TensorFlow, which loads beside the run."""
+def create_writer(workdir: epath.Path):
+  """clu's default writer; loads TensorFlow, but not Keras for TensorBoard.
 
-  def __init__(self, workdir: epath.Path, just_logging: bool):
-    self._workdir, self._just_logging = workdir, just_logging
-    self._opened: futures.Future | None = None
-
-  def open(self) -> futures.Future:
-    """Starts to load, if it has not; what is written first waits for it."""
-    if self._opened is None:
-      pool = futures.ThreadPoolExecutor(1, 'writer')
-      arguments = self._workdir, self._just_logging
-      self._opened = pool.submit(_create_writer, *arguments)
-      pool.shutdown(wait=False)
-    return self._opened
-
-  def write_scalars(self, step: int, scalars: dict[str, float]) -> None:
-    self.open().result().write_scalars(step, scalars)
-
-  def write_images(self, step: int, images: dict[str, Any]) -> None:
-    self.open().result().write_images(step, images)
-
-  def close(self) -> None:
-    # Why it could not be opened has been said by the first write.
-    if self._opened and not self._opened.exception():
-      self._opened.result().close()
-
-
-def _create_writer(workdir: epath.Path, just_logging: bool):
-  """Loads clu's writers without TensorBoard's callback, which loads Keras."""
+  Only the primary process writes TensorBoard's files.
+  """
   data.load_tensorflow()
   stub = types.ModuleType(_KERAS_CALLBACK)
   vars(stub)['Callback'] = None
@@ -223,7 +209,7 @@ def _create_writer(workdir: epath.Path, just_logging: bool):
   if not is_loaded:
     del sys.modules[_KERAS_CALLBACK]
   return metric_writers.create_default_writer(
-    workdir, just_logging=just_logging
+    workdir, just_logging=not distributed.is_primary()
   )
 
 
