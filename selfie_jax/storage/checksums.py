@@ -12,6 +12,7 @@ from typing import Any
 import zlib
 
 from etils import epath
+from flax import traverse_util
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -57,14 +58,6 @@ def digest(variables: dict[str, Any]) -> str:
   """A checksum of params and batch_stats: eight hexadecimal digits."""
   network = {name: variables[name] for name in ('params', 'batch_stats')}
   return f'{_of_json(_of_arrays(jax.device_get(network))):08x}'
-
-
-def by_name(tree: Any) -> dict[str, Any]:
-  """{'params/stem/conv/kernel': leaf, ...}."""
-  return {
-    jax.tree_util.keystr(path, simple=True, separator='/'): leaf
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-  }
 
 
 def read(
@@ -155,7 +148,7 @@ def _of_arrays(arrays: dict[str, Any]) -> dict[str, int]:
       np.ascontiguousarray(x).reshape(-1).view(np.uint8),
       zlib.crc32(f'{x.dtype}{x.shape}'.encode()),
     )
-    for name, x in by_name(arrays).items()
+    for name, x in traverse_util.flatten_dict(arrays, sep='/').items()
   }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from etils import epath
 from flax import serialization
+from flax import traverse_util
 from flax.training import train_state
 import jax
 import numpy as np
@@ -221,17 +222,20 @@ def _like(
 ) -> train_state.TrainState:
   """What was read from `path`, in the shape of `state`."""
   wanted = serialization.to_state_dict(state)
-  read, names = checksums.by_name(arrays), checksums.by_name(wanted)
-  shapes = [{k: np.shape(v) for k, v in x.items()} for x in (read, names)]
-  if shapes[0] != shapes[1]:
-    name = min(k for k, v in shapes[0].items() ^ shapes[1].items())
+  read, expected = (
+    traverse_util.flatten_dict(tree, sep='/') for tree in (arrays, wanted)
+  )
+  shapes = [{(k, np.shape(v)) for k, v in x.items()} for x in (read, expected)]
+  if differing := shapes[0] ^ shapes[1]:
+    name, _ = min(differing)
     raise errors.UserError(
       f'{path} cannot be resumed: another version of this program wrote it '
       f'({name} differs). Start a new run with --workdir=SOMEWHERE_ELSE; the '
       'weights can be used as before'
     )
-  leaves = [read[name] for name in names]
-  tree = jax.tree.unflatten(jax.tree.structure(wanted), leaves)
+  # Orbax leaves out what is empty.
+  tree = traverse_util.flatten_dict(wanted, keep_empty_nodes=True, sep='/')
+  tree = traverse_util.unflatten_dict(tree | read, sep='/')
   return serialization.from_state_dict(state, tree)
 
 
