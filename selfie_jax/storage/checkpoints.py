@@ -77,10 +77,7 @@ def save(
 ) -> None:
   """Saves in the background; a step that is there already is left alone.
 
-  Args:
-    manager: of the folder.
-    state: of the training, or some of its fields, the step among them.
-    progress: JSON.
+  Of the state some fields will do, if the step is among them.
 
   Raises:
     UserError: this checkpoint cannot be written, or the one before could not be

@@ -51,16 +51,13 @@ def identify(
 def check(
   ours: Identity, saved: dict[str, Any], workdir: epath.Path, name: str
 ) -> Identity:
-  """Compares a run's identity with the one in something that was saved.
+  """Compares a run's identity with that of something saved; returns both.
 
   Args:
     ours: the run's.
     saved: results, or a checkpoint's progress.
     workdir: the run's folder.
     name: of what was saved there.
-
-  Returns:
-    All that both say.
 
   Raises:
     UserError: `saved` is of another run; or it does not say of which, and there

@@ -66,17 +66,14 @@ def restore(run: str, step: int = -1) -> dict[str, Any]:
   remedy = 'type its command again: it goes back to the one before'
   if results:
     remedy = f'put back its copy, or {run_metadata.NEW_RUN}'
-  if step not in (-1, *steps):
-    raise errors.UserError(
-      f'{run} has no checkpoint of step {step}, but of '
-      f'{", ".join(map(str, sorted(steps)))}; a run keeps its newest '
-      '--config.keep_checkpoints=N, one every --config.checkpoint_every=STEPS'
-    )
   step = tested if step == -1 else step
   if step not in steps:
+    its_results = ', which its results are of' if step == tested else ''
     raise errors.UserError(
-      f'{run} has no longer the checkpoint of step {step}, which its results '
-      f'are of; {remedy}'
+      f'{run} has no checkpoint of step {step}{its_results}, but of '
+      f'{", ".join(map(str, sorted(steps)))}. Put back its copy, or use one of '
+      'these. A run keeps its newest --config.keep_checkpoints=N, one every '
+      '--config.checkpoint_every=STEPS'
     )
   _, arrays, progress = _newest_valid(folder, [step], remedy, NETWORK)
   name = f'{checkpoints.FOLDER}/{step}'
@@ -233,7 +230,7 @@ def _like(
       f'({name} differs). Start a new run with --workdir=SOMEWHERE_ELSE; the '
       'weights can be used as before'
     )
-  # Orbax leaves out what is empty.
+  # With what is empty, which has no arrays.
   tree = traverse_util.flatten_dict(wanted, keep_empty_nodes=True, sep='/')
   tree = traverse_util.unflatten_dict(tree | read, sep='/')
   return serialization.from_state_dict(state, tree)

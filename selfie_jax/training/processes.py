@@ -40,15 +40,15 @@ def check_shared(workdir: epath.Path) -> None:
   """Raises UserError, in all processes, if one does not see the folder."""
   if jax.process_count() == 1:
     return
-  # A new name each time, for a network's disk may remember an old one.
-  name = distributed.broadcast_from_primary(
-    lambda: f'seen-{secrets.token_hex(8)}'
-  )
-  token = workdir / name
-  if distributed.is_primary():
+
+  def create() -> str:
+    # A new name each time, for a network's disk may remember an old one.
+    name = f'seen-{secrets.token_hex(8)}'
     with workdir_lib.writing(workdir):
-      token.touch()
-  distributed.gather(None)  # it is there now
+      (workdir / name).touch()
+    return name
+
+  token = workdir / distributed.broadcast_from_primary(create)
   seen = distributed.gather((os.fspath(workdir), token.exists()))
   if distributed.is_primary():
     token.unlink()

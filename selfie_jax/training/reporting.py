@@ -1,6 +1,5 @@
 """What a run reports while it trains: log, TensorBoard, history.json."""
 
-from collections.abc import Callable
 from collections.abc import Iterator
 from concurrent import futures
 import contextlib
@@ -27,6 +26,7 @@ from selfie_jax.training import throughput
 logger = logging.getLogger(__name__)
 
 FIRST = ('loss', 'accuracy', 'patch_accuracy', 'chance')  # in a row, in order
+TRACE_AFTER = 10  # steps from a start to the first that is traced
 _KERAS_CALLBACK = 'tensorboard.plugins.hparams._keras'
 
 
@@ -51,7 +51,7 @@ class Reporter:
     self._window: list[dict[str, Any]] = []  # metrics of steps since a row
     self._writer: futures.Future | None = None
     self._bar: tqdm.tqdm | None = None
-    self._profile: Callable[[int], Any] | None = None
+    self._trace_after = 0  # this step
 
   def __enter__(self) -> 'Reporter':
     return self
@@ -87,9 +87,7 @@ class Reporter:
   @contextlib.contextmanager
   def follow_steps(self, first_step: int) -> Iterator[None]:
     """Shows a bar in a terminal, log lines above it; may trace some steps."""
-    self._profile = throughput.create_profile(
-      self._config, first_step, self._workdir
-    )
+    self._trace_after = first_step + TRACE_AFTER
     self._bar = tqdm.tqdm(
       total=self._config.total_steps,
       initial=first_step,
@@ -109,7 +107,7 @@ class Reporter:
     self._window.append({'step': step} | metrics)
     self._open_writer()
     self._bar.update()
-    self._profile(step)
+    self._trace(step)
 
   def train_row(self, step: int) -> None:
     """Makes a row of the means over the steps since the last such row."""
@@ -179,6 +177,17 @@ class Reporter:
       self._writer = pool.submit(create_writer, self._workdir)
       pool.shutdown(wait=False)
     return self._writer
+
+  def _trace(self, step: int) -> None:
+    """Traces config.profile_steps steps, if so many are left."""
+    count = self._config.profile_steps
+    end = self._trace_after + count
+    if not count or end > self._config.total_steps:
+      return
+    if step == self._trace_after:
+      jax.profiler.start_trace(self._workdir)
+    elif step == end:
+      jax.profiler.stop_trace()
 
   def _fetch_window(self) -> None:
     """Waits for the metrics of the window's steps, which must be finite."""
