@@ -46,9 +46,7 @@ def test_no_other_weights_are_taken_for_those_that_are_meant(run, no_pauses):
   with pytest.raises(errors.UserError, match='6 is damaged.*put back its copy'):
     weights.restore(str(run))
   shutil.rmtree(run / 'checkpoints' / '6')
-  with pytest.raises(
-    errors.UserError, match='of step 6, which its results'
-  ):
+  with pytest.raises(errors.UserError, match='of step 6, which its results'):
     weights.restore(str(run))
   assert small_states.weights_step(run, 3) == 3
 
