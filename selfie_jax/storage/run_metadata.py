@@ -120,9 +120,7 @@ def check_config(
 def check_data(data: Data, workdir: epath.Path) -> None:
   """Raises UserError if a run was started on other images; says which differ.
 
-  Args:
-    data: of the images that the job has now; what it lacks is not compared.
-    workdir: the run's folder.
+  What `data` lacks, of the images that the job has now, is not compared.
   """
   saved = load(workdir, 'data.json') or {}
   changed = [

@@ -30,10 +30,6 @@ TRACE_AFTER = 10  # steps from a start to the first that is traced
 _KERAS_CALLBACK = 'tensorboard.plugins.hparams._keras'
 
 
-class NonFinite(Exception):
-  """Says at which step which number went wrong."""
-
-
 class Reporter:
   """Collects the metrics of a run and shows them; a context manager.
 
@@ -68,7 +64,7 @@ class Reporter:
 
   @property
   def progress(self) -> dict[str, Any]:
-    """What a checkpoint keeps; NonFinite if a step must not be kept."""
+    """What a checkpoint keeps; Diverged if a step must not be kept."""
     self._fetch_window()
     # Copies, for they are written in the background while the run continues.
     return {
@@ -127,13 +123,14 @@ class Reporter:
     """Adds a row to the history, and shows it with `timing`.
 
     The log's record has the row as its attribute `row`. An evaluation's row is
-    written to history.json at once. Raises NonFinite for a value that is not.
+    written to history.json at once. Raises Diverged for a value that is not
+    finite.
     """
     first = [name for name in FIRST if name in values]
     values = {name: values[name] for name in [*first, *sorted(values)]}
     for name, value in values.items():
       if not math.isfinite(value):
-        raise NonFinite(
+        raise errors.Diverged(
           f'{split} {name} ({value:.4g}) is not finite at step {step}'
         )
     self.history.append({'step': step, 'part': split} | values)
@@ -197,7 +194,7 @@ class Reporter:
     ]
     for row in self._window:
       if not np.isfinite([row['loss'], row['gradient_norm']]).all():
-        raise NonFinite(
+        raise errors.Diverged(
           f'the loss ({row["loss"]:.4g}) or its gradient (norm '
           f'{row["gradient_norm"]:.4g}) is not finite at step {row["step"]}, '
           f'where the learning rate was {row["learning_rate"]:.4g}'

@@ -34,13 +34,8 @@ def write(
 ) -> dict[str, Any]:
   """Writes figures and results.json of a training; returns the results.
 
-  Args:
-    config: the job.
-    workdir: the run's folder.
-    reporter: has the history and the times.
-    metrics: of `state`, and the arrays to draw; see tasks.pretrain.summary.
-    arrays: likewise.
-    state: that was tested.
+  Metrics are of `state`, which was tested, and arrays are to be drawn: see
+  tasks.pretrain.summary.
   """
   results = describe(config) | {
     identity_lib.KEY: reporter.identity,

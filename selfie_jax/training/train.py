@@ -196,7 +196,7 @@ def _explain_divergence(manager) -> Iterator[None]:
   """Says which checkpoint is the last when the numbers have gone wrong."""
   try:
     yield
-  except reporting.NonFinite as error:
+  except errors.Diverged as error:
     checkpoints.wait(manager)
     step = manager.latest_step()
     last = f'the last checkpoint is that of step {step}'

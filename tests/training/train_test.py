@@ -96,17 +96,6 @@ def test_finished_run_says_so_and_computes_nothing(
   assert 'is finished' in log_messages.text
 
 
-def test_workdir_of_another_job_is_refused_and_left_alone(finished):
-  folder = finished('pretrain')
-  config = small_jobs.small_job('pretrain')
-  before = (folder / 'config.json').read_text()
-  config.model.width, config.total_steps = 8, 7
-  changed = r'model\.width \(4 -> 8\), total_steps \(6 -> 7\)'
-  with pytest.raises(errors.UserError, match=changed):
-    train.train_and_evaluate(config, folder)
-  assert (folder / 'config.json').read_text() == before
-
-
 def test_a_finished_run_on_other_labels_is_refused(
   finished, tmp_path, monkeypatch
 ):
