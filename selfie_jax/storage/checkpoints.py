@@ -43,30 +43,21 @@ class Manager(ocp.CheckpointManager):
   files: set[str] | None = None
 
 
-def open_manager(workdir: epath.Path, keep: int | None = None) -> Manager:
-  """A manager of workdir/checkpoints.
-
-  Args:
-    workdir: the run's folder.
-    keep: how many of the newest steps to keep; None opens for reading only.
-  """
-  if keep is None:
-    options = ocp.CheckpointManagerOptions(read_only=True, create=False)
-  else:
-    options = ocp.CheckpointManagerOptions(
-      cleanup_tmp_directories=True,
-      preservation_policy=preservation_policy.PreserveAll(),
-    )
+def open_manager(workdir: epath.Path, keep: int = 1) -> Manager:
+  """A manager of workdir/checkpoints, which keeps so many of the newest."""
   manager = Manager(
     workdir / FOLDER,
-    options=options,
+    options=ocp.CheckpointManagerOptions(
+      cleanup_tmp_directories=True,
+      preservation_policy=preservation_policy.PreserveAll(),
+    ),
     item_names=('state', 'progress'),
     item_handlers={
       'state': ocp.PyTreeCheckpointHandler(),
       'progress': ocp.JsonCheckpointHandler(),
     },
   )
-  manager.keep = keep or 1
+  manager.keep = keep
   return manager
 
 
@@ -81,8 +72,9 @@ def save(
 
   Raises:
     UserError: this checkpoint cannot be written, or the one before could not be
-      or does not read back.
+      or does not read back; or the run's folder is no longer there.
   """
+  workdir_lib.check_in_place(manager.directory.parent)
   arrays = serialization.to_state_dict(state)
   step = int(arrays['step'])
   if step in manager.all_steps():
@@ -137,19 +129,25 @@ def _superseded(manager: Manager) -> list[int]:
 
 
 @errors.as_disk_error()
-def saved_steps(manager: Manager) -> list[int]:
-  """The steps of all checkpoints, newest first; UserError of the disk."""
+def saved_steps(folder: epath.Path) -> list[int]:
+  """The steps of all checkpoints, newest first; UserError of the disk.
+
+  Args:
+    folder: workdir/checkpoints, which may be missing.
+  """
+  if not folder.exists():
+    return []
   for _ in workdir_lib.attempts():
-    on_disk = _steps_on_disk(manager.directory)
+    steps = _steps_on_disk(folder)
     # Orbax passes over a checkpoint whose folder it cannot look at.
-    hidden = on_disk.difference(manager.all_steps())
+    seen = {path.name for path in ocp.utils.checkpoint_steps_paths(folder)}
+    hidden = {step for step in steps if str(step) not in seen}
     if not hidden:
       break
-    manager.reload()
   for step in hidden:  # in a bucket, one that was not finished
     with contextlib.suppress(FileNotFoundError):  # a link to nowhere
-      (manager.directory / str(step)).stat()
-  return sorted(manager.all_steps(), reverse=True)
+      (folder / str(step)).stat()
+  return sorted(steps - hidden, reverse=True)
 
 
 def best_step(history: Sequence[dict[str, Any]]) -> int | None:

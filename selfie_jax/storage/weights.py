@@ -51,10 +51,8 @@ def restore(run: str, step: int = -1) -> dict[str, Any]:
   workdir = workdir_lib.run_path(run)
   config = run_metadata.load_config(workdir)
   identity = identity_lib.identify(config, workdir) if config else {}
-  folder, steps = workdir / checkpoints.FOLDER, []
-  if folder.exists():
-    with checkpoints.open_manager(workdir) as manager:
-      steps = checkpoints.saved_steps(manager)
+  folder = workdir / checkpoints.FOLDER
+  steps = checkpoints.saved_steps(folder)
   if not steps:
     raise errors.UserError(
       f'{run} has no checkpoint yet; a run saves one every '
@@ -107,7 +105,7 @@ def resume(
       best is.
   """
   steps = distributed.broadcast_from_primary(
-    lambda: checkpoints.saved_steps(manager)
+    lambda: checkpoints.saved_steps(manager.directory)
   )
   if not steps:
     return None
@@ -122,8 +120,8 @@ def resume(
     distributed.broadcast_from_primary(
       lambda: _quarantine(manager.directory, damaged)
     )
-    manager.reload()
     logger.warning('Going back to the checkpoint of step %d', step)
+  manager.reload()  # which may have passed over one, or has one too many
   identity = distributed.broadcast_from_primary(
     lambda: _check_identity(identity, manager, step, progress)
   )
@@ -146,7 +144,7 @@ def restore_best(
     'it is the best on the validation split. Put back a copy of it, or delete '
     f'{manager.directory} to start at step 0 again'
   )
-  if step not in checkpoints.saved_steps(manager):
+  if step not in checkpoints.saved_steps(manager.directory):
     raise errors.UserError(f'there is no checkpoint {folder}; {remedy}')
   _, arrays, _ = _newest_valid(manager.directory, [step], remedy, NETWORK)
   network = {name: getattr(state, name) for name in NETWORK}

@@ -167,8 +167,9 @@ def write(path: epath.Path, text: str) -> None:
   """Writes a file that readers find whole or as it was before.
 
   Raises:
-    UserError: it cannot be written.
+    UserError: it cannot be written, or a locked folder is no longer there.
   """
+  check_in_place(path.parent)
   temporary = path.parent / f'{path.name}.tmp'
   with writing(path.parent):
     temporary.write_text(text)

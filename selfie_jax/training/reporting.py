@@ -163,7 +163,6 @@ class Reporter:
 
   def write_history(self) -> None:
     if distributed.is_primary():
-      workdir_lib.check_in_place(self._workdir)
       path = self._workdir / 'history.json'
       workdir_lib.write_json(path, self.history, indent=None)
 

@@ -20,7 +20,6 @@ import numpy as np
 from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
 from selfie_jax.storage import checkpoints
-from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.tasks import finetune
 from selfie_jax.tasks import pretrain
 from selfie_jax.tasks import train_state
@@ -150,7 +149,7 @@ def _train(
         jax.block_until_ready(state)
         with throughput.paused():
           if is_saved:
-            _save(state, manager, reporter)
+            checkpoints.save(manager, state, reporter.progress)
           _evaluate_if_due(
             step, state, config, evaluators, preemption, manager, reporter
           )
@@ -177,13 +176,8 @@ def _evaluate_if_due(
     results_lib.warn_at_chance(config, reporter.history)
 
 
-def _save(state, manager, reporter) -> None:
-  workdir_lib.check_in_place(manager.directory.parent)
-  checkpoints.save(manager, state, reporter.progress)
-
-
 def _save_and_stop(state, config, manager, reporter) -> NoReturn:
-  _save(state, manager, reporter)
+  checkpoints.save(manager, state, reporter.progress)
   checkpoints.wait(manager)
   raise errors.Preempted(
     f'stopped by SIGTERM: saved step {int(state.step)} of '
