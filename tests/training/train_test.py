@@ -47,9 +47,6 @@ def test_interrupted_and_continued_is_bit_for_bit_one_run(
   train.train_and_evaluate(config, tmp_path / 'parts')
 
   small_jobs.same_end(finished(config.mode), tmp_path / 'parts')
-  _, history = small_jobs.final_checkpoint(tmp_path / 'parts')
-  rows = [row['step'] for row in history if row['part'] == 'train']
-  assert rows == [2, 4, 6]
 
 
 @pytest.mark.parametrize('config', TASKS, indirect=True)
