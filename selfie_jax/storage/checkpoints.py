@@ -17,7 +17,6 @@ from flax.training import train_state
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from selfie_jax import distributed
 from selfie_jax import errors
@@ -45,18 +44,8 @@ class Manager(ocp.CheckpointManager):
 
 def open_manager(workdir: epath.Path, keep: int = 1) -> Manager:
   """A manager of workdir/checkpoints, which keeps so many of the newest."""
-  manager = Manager(
-    workdir / FOLDER,
-    options=ocp.CheckpointManagerOptions(
-      cleanup_tmp_directories=True,
-      preservation_policy=preservation_policy.PreserveAll(),
-    ),
-    item_names=('state', 'progress'),
-    item_handlers={
-      'state': ocp.PyTreeCheckpointHandler(),
-      'progress': ocp.JsonCheckpointHandler(),
-    },
-  )
+  options = ocp.CheckpointManagerOptions(cleanup_tmp_directories=True)
+  manager = Manager(workdir / FOLDER, options=options)
   manager.keep = keep
   return manager
 
