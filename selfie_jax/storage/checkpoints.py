@@ -30,24 +30,17 @@ class Manager(ocp.CheckpointManager):
   """Orbax's, whose older checkpoints stay until the new one has been read.
 
   Attributes:
-    keep: how many of the newest steps to keep.
-    history: the rows of the run so far; the step best in it stays too.
-    unread: the step that was saved and has not been opened again.
-    files: of the first that was read again, all of it; see checksums.files.
+    history: the rows of the run so far; the step best in it stays.
   """
 
-  keep = 1
-  history: Sequence[dict[str, Any]] = ()
-  unread: int | None = None
-  files: set[str] | None = None
-
-
-def open_manager(workdir: epath.Path, keep: int = 1) -> Manager:
-  """A manager of workdir/checkpoints, which keeps so many of the newest."""
-  options = ocp.CheckpointManagerOptions(cleanup_tmp_directories=True)
-  manager = Manager(workdir / FOLDER, options=options)
-  manager.keep = keep
-  return manager
+  def __init__(self, workdir: epath.Path, keep: int = 1):
+    """Opens workdir/checkpoints, where so many of the newest steps stay."""
+    options = ocp.CheckpointManagerOptions(cleanup_tmp_directories=True)
+    super().__init__(workdir / FOLDER, options=options)
+    self.keep = keep
+    self.history: Sequence[dict[str, Any]] = ()
+    self.unread: int | None = None  # the step that was saved last
+    self.files: set[str] | None = None  # of the first that was read again
 
 
 def save(

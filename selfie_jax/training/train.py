@@ -74,8 +74,7 @@ def _run(config, workdir: epath.Path, create_evaluators) -> dict[str, Any]:
   evaluation = evaluation_lib.Evaluation(task, config, splits)
   others = [create(config, train_source) for create in create_evaluators]
   reporter = reporting.Reporter(config, workdir)
-  keep = config.keep_checkpoints
-  with checkpoints.open_manager(workdir, keep) as manager:
+  with checkpoints.Manager(workdir, config.keep_checkpoints) as manager:
     state, progress, reporter.identity = start.restore_or_create(
       task, config, train_source.num_classes, manager, identity
     )

@@ -21,7 +21,7 @@ distributed.initialize(f'localhost:{port}', 2, int(process), False, 60)
 from small_states import state_of
 with distributed.abort_all_on_error():
   for folder in folders:
-    with checkpoints.open_manager(workdir.run_path(folder), 2) as manager:
+    with checkpoints.Manager(workdir.run_path(folder), 2) as manager:
       read, progress, _ = weights.resume(manager, state_of(0), {})
       print('newest', int(read.step))
       read = weights.restore_best(manager, read, progress['history'])

@@ -40,7 +40,7 @@ def progress_of(step):
 
 
 def open_manager(folder, keep=2):
-  return checkpoints.open_manager(workdir_lib.run_path(folder), keep)
+  return checkpoints.Manager(workdir_lib.run_path(folder), keep)
 
 
 def save(folder, *steps, keep=2):

@@ -139,7 +139,7 @@ def test_numbers_that_go_wrong_end_the_run_and_are_not_saved(tmp_path):
   assert 'is not finite at step 3, where the learning rate was 5e+29' in said
   assert 'the last checkpoint is that of step 2' in said
   assert 'a lower --config.optimizer.learning_rate in' in said
-  with checkpoints.open_manager(workdir_lib.run_path(tmp_path)) as manager:
+  with checkpoints.Manager(workdir_lib.run_path(tmp_path)) as manager:
     assert max(manager.all_steps()) == 2
 
 
@@ -155,7 +155,7 @@ def test_an_evaluation_that_is_not_finite_ends_the_run(tmp_path, monkeypatch):
     with pytest.raises(errors.Diverged, match='validation loss .* at step 3'):
       train.train_and_evaluate(small_job('finetune'), tmp_path)
   assert not (tmp_path / 'results.json').exists()
-  with checkpoints.open_manager(workdir_lib.run_path(tmp_path)) as manager:
+  with checkpoints.Manager(workdir_lib.run_path(tmp_path)) as manager:
     assert list(manager.all_steps()) == [3]  # saved before the evaluation
 
 
