@@ -157,7 +157,7 @@ def _run(model: model_lib.Model, folder: pathlib.Path, run: str) -> str:
     text = workdir_lib.read_text(workdir_lib.run_path(run) / name)
     if text is not None:
       _write_text(folder / name, text)
-  with checkpoints.open_manager(workdir_lib.run_path(folder), 1) as manager:
+  with checkpoints.Manager(workdir_lib.run_path(folder), 1) as manager:
     checkpoints.save(manager, model.variables | {'step': model.step}, {})
     checkpoints.wait(manager)
   return """\

@@ -60,7 +60,7 @@ def final_checkpoint(workdir):
   wanted = args.Composite(
     state=args.PyTreeRestore(), progress=args.JsonRestore()
   )
-  with checkpoints.open_manager(workdir_lib.run_path(workdir)) as manager:
+  with checkpoints.Manager(workdir_lib.run_path(workdir)) as manager:
     read = manager.restore(manager.latest_step(), args=wanted)
   return jax.tree.map(np.asarray, read.state), read.progress['history']
 
@@ -151,7 +151,7 @@ def random_run(config, folder, images, classes=10):
   workdir.mkdir(parents=True, exist_ok=True)
   names = [f'class {i}' for i in range(classes)]
   run_metadata.save(config, {'train': {'classes': names}}, workdir)
-  with checkpoints.open_manager(workdir, 1) as manager:
+  with checkpoints.Manager(workdir, 1) as manager:
     checkpoints.save(
       manager,
       state.replace(params=params, batch_stats=stats),

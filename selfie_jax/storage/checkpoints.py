@@ -6,8 +6,8 @@ metrics, and the checksums that show damage). Arrays go in and come out as
 arrays of the host, so any number of processes can read them.
 """
 
-from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 import contextlib
 from typing import Any
 
@@ -17,7 +17,6 @@ from flax.training import train_state
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from selfie_jax import distributed
 from selfie_jax import errors
@@ -25,55 +24,23 @@ from selfie_jax.storage import checksums
 from selfie_jax.storage import workdir as workdir_lib
 
 FOLDER = 'checkpoints'
-NETWORK = ('step', 'params', 'batch_stats')  # of the state
 
 
 class Manager(ocp.CheckpointManager):
   """Orbax's, whose older checkpoints stay until the new one has been read.
 
   Attributes:
-    keep: how many of the newest steps to keep.
-    best_step: names a step that stays too.
-    unread: the step that was saved and has not been opened again.
-    files: of the first that was read again, all of it; see checksums.files.
+    history: the rows of the run so far; the step best in it stays.
   """
 
-  keep = 1
-  best_step: Callable[[], int | None]
-  unread: int | None = None
-  files: set[str] | None = None
-
-
-def open_manager(
-  workdir: epath.Path,
-  keep: int | None = None,
-  best_step: Callable[[], int | None] = lambda: None,
-) -> Manager:
-  """A manager of workdir/checkpoints.
-
-  Args:
-    workdir: the run's folder.
-    keep: how many of the newest steps to keep; None opens for reading only.
-    best_step: asked before steps are deleted; the one that it names stays.
-  """
-  if keep is None:
-    options = ocp.CheckpointManagerOptions(read_only=True, create=False)
-  else:
-    options = ocp.CheckpointManagerOptions(
-      cleanup_tmp_directories=True,
-      preservation_policy=preservation_policy.PreserveAll(),
-    )
-  manager = Manager(
-    workdir / FOLDER,
-    options=options,
-    item_names=('state', 'progress'),
-    item_handlers={
-      'state': ocp.PyTreeCheckpointHandler(),
-      'progress': ocp.JsonCheckpointHandler(),
-    },
-  )
-  manager.keep, manager.best_step = keep or 1, best_step
-  return manager
+  def __init__(self, workdir: epath.Path, keep: int = 1):
+    """Opens workdir/checkpoints, where so many of the newest steps stay."""
+    options = ocp.CheckpointManagerOptions(cleanup_tmp_directories=True)
+    super().__init__(workdir / FOLDER, options=options)
+    self.keep = keep
+    self.history: Sequence[dict[str, Any]] = ()
+    self.unread: int | None = None  # the step that was saved last
+    self.files: set[str] | None = None  # of the first that was read again
 
 
 def save(
@@ -83,15 +50,13 @@ def save(
 ) -> None:
   """Saves in the background; a step that is there already is left alone.
 
-  Args:
-    manager: of the folder.
-    state: of the training, or some of its fields, the step among them.
-    progress: JSON.
+  Of the state some fields will do, if the step is among them.
 
   Raises:
     UserError: this checkpoint cannot be written, or the one before could not be
-      or does not read back.
+      or does not read back; or the run's folder is no longer there.
   """
+  workdir_lib.check_in_place(manager.directory.parent)
   arrays = serialization.to_state_dict(state)
   step = int(arrays['step'])
   if step in manager.all_steps():
@@ -141,27 +106,33 @@ def _superseded(manager: Manager) -> list[int]:
         'Check the disk, then type the same command again'
       ) from error
   older = sorted(manager.all_steps())[: -manager.keep]
-  best = manager.best_step()
+  best = best_step(manager.history)
   return [step for step in older if step != best]
 
 
 @errors.as_disk_error()
-def saved_steps(manager: Manager) -> list[int]:
-  """The steps of all checkpoints, newest first; UserError of the disk."""
+def saved_steps(folder: epath.Path) -> list[int]:
+  """The steps of all checkpoints, newest first; UserError of the disk.
+
+  Args:
+    folder: workdir/checkpoints, which may be missing.
+  """
+  if not folder.exists():
+    return []
   for _ in workdir_lib.attempts():
-    on_disk = _steps_on_disk(manager.directory)
+    steps = _steps_on_disk(folder)
     # Orbax passes over a checkpoint whose folder it cannot look at.
-    hidden = on_disk.difference(manager.all_steps())
+    seen = {path.name for path in ocp.utils.checkpoint_steps_paths(folder)}
+    hidden = {step for step in steps if str(step) not in seen}
     if not hidden:
       break
-    manager.reload()
   for step in hidden:  # in a bucket, one that was not finished
     with contextlib.suppress(FileNotFoundError):  # a link to nowhere
-      (manager.directory / str(step)).stat()
-  return sorted(manager.all_steps(), reverse=True)
+      (folder / str(step)).stat()
+  return sorted(steps - hidden, reverse=True)
 
 
-def best_step(history: list[dict[str, Any]]) -> int | None:
+def best_step(history: Sequence[dict[str, Any]]) -> int | None:
   """The step best on the validation split (the later of two equals), if any."""
   accuracies = [
     (value, row['step'])

@@ -8,20 +8,17 @@ not what was written; an error of the disk is not damage.
 
 from collections.abc import Sequence
 import json
-import logging
 from typing import Any
 import zlib
 
 from etils import epath
+from flax import traverse_util
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.storage import workdir as workdir_lib
-
-logger = logging.getLogger(__name__)
 
 ARRAYS, REST = 'checksums', 'checksum'
 
@@ -57,65 +54,10 @@ def verify(progress: dict[str, Any], arrays: dict[str, Any]) -> str | None:
   return None
 
 
-def digest(arrays: dict[str, Any]) -> str:
-  """A checksum of a tree of host arrays: eight hexadecimal digits."""
-  return f'{_of_json(_of_arrays(arrays)):08x}'
-
-
-def by_name(tree: Any) -> dict[str, Any]:
-  """{'params/stem/conv/kernel': leaf, ...}."""
-  return {
-    jax.tree_util.keystr(path, simple=True, separator='/'): leaf
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-  }
-
-
-def newest_valid(
-  checkpoints: epath.Path,
-  steps: Sequence[int],
-  remedy: str,
-  names: Sequence[str] | None = None,
-) -> tuple[int, dict[str, Any], dict[str, Any]]:
-  """The first of the steps that is valid, its host arrays and its progress.
-
-  The primary process chooses for all.
-
-  Args:
-    checkpoints: holds a folder for each step.
-    steps: in the order in which they are tried; one alone if no other will do.
-    remedy: what to do if none is valid.
-    names: the branches of the state to read; None for all. Damage to the others
-      does not matter.
-
-  Raises:
-    UserError: none is valid, or the disk cannot be read.
-  """
-  valid = {}
-
-  def choose() -> int:
-    for step in steps:
-      try:
-        valid[step] = read(checkpoints / str(step), names)
-        return step
-      except Damaged as error:
-        if len(steps) == 1:
-          raise errors.UserError(f'{error}; {remedy}') from error
-        logger.warning('%s', error)
-    raise errors.UserError(
-      f'none of the checkpoints in {checkpoints} can be read '
-      f'({", ".join(map(str, steps))}); {remedy}'
-    )
-
-  step = distributed.broadcast_from_primary(choose)
-  try:
-    chosen = valid.get(step) or read(checkpoints / str(step), names)
-  except Damaged as error:
-    raise errors.UserError(
-      f'process {jax.process_index()} cannot read the checkpoint of step '
-      f'{step} in {checkpoints}, which process 0 can read; make sure that all '
-      'processes see the same files'
-    ) from error
-  return step, *chosen
+def digest(variables: dict[str, Any]) -> str:
+  """A checksum of params and batch_stats: eight hexadecimal digits."""
+  network = {name: variables[name] for name in ('params', 'batch_stats')}
+  return f'{_of_json(_of_arrays(jax.device_get(network))):08x}'
 
 
 def read(
@@ -206,7 +148,7 @@ def _of_arrays(arrays: dict[str, Any]) -> dict[str, int]:
       np.ascontiguousarray(x).reshape(-1).view(np.uint8),
       zlib.crc32(f'{x.dtype}{x.shape}'.encode()),
     )
-    for name, x in by_name(arrays).items()
+    for name, x in traverse_util.flatten_dict(arrays, sep='/').items()
   }
 
 

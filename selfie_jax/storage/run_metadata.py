@@ -52,6 +52,12 @@ _NEUTRAL, _ABSENT = DEFAULTS_FOR_OLD_RUNS | RETIRED_FIELDS, 'not there'
 # Describes the images of 'train' and 'test': their number, classes, ...
 Data = dict[str, dict[str, Any]]
 NEW_RUN = 'start a new run with --workdir=SOMEWHERE_ELSE'
+_REMEDIES = {  # for a damaged file, beside a new run
+  'config.json': 'put back its copy',
+  'data.json': 'delete it if the data is unchanged',
+  'run.json': 'put back its copy',
+  'results.json': 'delete it and type the same command again',
+}
 
 
 def save(
@@ -60,8 +66,14 @@ def save(
   """Writes config.json; data.json too, if there is none yet."""
   text = json.dumps(config.to_dict(), indent=2, sort_keys=True)
   workdir_lib.write(workdir / 'config.json', text + '\n')
-  if load_data(workdir) is None:
+  if load(workdir, 'data.json') is None:
     workdir_lib.write_json(workdir / 'data.json', data)
+
+
+def load(workdir: epath.Path, name: str) -> dict[str, Any] | None:
+  """What one of a run's files holds; None without it; UserError if damaged."""
+  remedy = f'{_REMEDIES[name]}, or {NEW_RUN}'
+  return workdir_lib.read_json(workdir / name, remedy)
 
 
 def load_config(workdir: epath.Path) -> ml_collections.ConfigDict | None:
@@ -70,37 +82,19 @@ def load_config(workdir: epath.Path) -> ml_collections.ConfigDict | None:
   Raises:
     UserError: config.json is damaged, or has fields that this version lacks.
   """
-  saved = workdir_lib.read_json(
-    workdir / 'config.json', f'put back its copy, or {NEW_RUN}'
-  )
+  saved = load(workdir, 'config.json')
   if saved is None:
     return None
-  if not isinstance(saved, dict) or saved.get('mode') not in config_lib.MODES:
+  if saved.get('mode') not in config_lib.MODES:
     raise errors.UserError(
       f'{workdir}/config.json is damaged: it has no valid mode'
     )
   return _update_fields(saved, workdir)
 
 
-def load_results(workdir: epath.Path) -> dict[str, Any] | None:
-  """What results.json holds; None before the end; UserError if damaged."""
-  return workdir_lib.read_json(
-    workdir / 'results.json',
-    f'delete it and type the same command again, or {NEW_RUN}',
-  )
-
-
-def load_data(workdir: epath.Path) -> Data | None:
-  """What data.json says; None without it; UserError if it is damaged."""
-  return workdir_lib.read_json(
-    workdir / 'data.json',
-    f'delete it if the data is unchanged, or {NEW_RUN}',
-  )
-
-
 def load_class_names(workdir: epath.Path) -> list[str] | None:
   """The classes that data.json names; None without that file."""
-  data = load_data(workdir)
+  data = load(workdir, 'data.json')
   return data['train']['classes'] if data else None
 
 
@@ -126,11 +120,9 @@ def check_config(
 def check_data(data: Data, workdir: epath.Path) -> None:
   """Raises UserError if a run was started on other images; says which differ.
 
-  Args:
-    data: of the images that the job has now; what it lacks is not compared.
-    workdir: the run's folder.
+  What `data` lacks, of the images that the job has now, is not compared.
   """
-  saved = load_data(workdir) or {}
+  saved = load(workdir, 'data.json') or {}
   changed = [
     f'{split} {name} ({str(old)[:200]} -> {str(data[split][name])[:200]})'
     for split in saved.keys() & data.keys()
@@ -184,12 +176,15 @@ def deciding_fields(flat: dict[str, Any]) -> dict[str, Any]:
 
 def _update_fields(saved: dict[str, Any], workdir: epath.Path):
   """A saved config with the fields of today's jobs."""
-  flat = config_lib.flatten(saved)
-  neutral = {f for f in RETIRED_FIELDS if flat.get(f) == RETIRED_FIELDS[f]}
+  flat = {
+    field: value
+    for field, value in config_lib.flatten(saved).items()
+    if RETIRED_FIELDS.get(field, _ABSENT) != value
+  }
   unknown = [
     f'{field}={value}'
     for field, value in flat.items()
-    if field not in {*config_lib.FIELDS, *neutral}
+    if field not in config_lib.FIELDS
   ]
   if unknown:
     raise errors.UserError(
@@ -202,7 +197,6 @@ def _update_fields(saved: dict[str, Any], workdir: epath.Path):
     for field, value in DEFAULTS_FOR_OLD_RUNS.items()
     if field.rpartition('.')[0] in groups
   }
-  kept = {field: flat[field] for field in flat if field not in neutral}
   return ml_collections.ConfigDict(
-    traverse_util.unflatten_dict(added | kept, sep='.')
+    traverse_util.unflatten_dict(added | flat, sep='.')
   )

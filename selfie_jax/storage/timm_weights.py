@@ -54,18 +54,49 @@ def to_timm(
   return tensors | {name: np.zeros((), np.int64) for name in counters}
 
 
-def from_timm(tensors: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
-  """The inverse of `to_timm`, without the head.
+def write(
+  path: str, params: dict[str, Any], batch_stats: dict[str, Any]
+) -> None:
+  """Writes a .safetensors file; arguments as in `to_timm`."""
+  safetensors_numpy.save_file(
+    to_timm(params, batch_stats), path, metadata={'format': 'pt'}
+  )
 
-  Args:
-    tensors: by timm's names, of three blocks or more; the norm after them gets
-      the last one's name.
+
+def read(path: str) -> dict[str, dict[str, Any]]:
+  """Reads what `write`, or timm, wrote, without the head.
 
   Returns:
     {'params': ..., 'batch_stats': ...}, float32.
 
   Raises:
-    UserError: a name is none of resnetv2_50's, or its numbers cannot be used.
+    UserError: there is no such file, or it holds no such network; or its
+      numbers cannot be used.
+  """
+  try:
+    tensors = safetensors_numpy.load_file(path)
+  except (OSError, KeyError, safetensors.SafetensorError) as error:
+    raise errors.UserError(
+      f'{path} cannot be read as safetensors ({error}); give a file that '
+      "timm or selfie_jax.export --format=timm wrote from a 'resnetv2_50'"
+    ) from error
+  try:
+    weights = _from_timm(tensors)
+  except errors.UserError as error:
+    raise errors.UserError(f'{path} does not fit: {error}') from error
+  if not weights['batch_stats']:
+    raise errors.UserError(
+      f'{path} has no BatchNorm statistics (timm has networks of these names '
+      "with GroupNorm too); give the weights of a 'resnetv2_50'"
+    )
+  return weights
+
+
+def _from_timm(tensors: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+  """The inverse of `to_timm`, without the head; UserError says what is wrong.
+
+  The norm after the blocks, of which there are three or more, gets the last
+  one's name.
   """
   blocks = [int(n.split('.')[1]) + 1 for n in tensors if n.startswith('stages')]
   flat = {'params': {}, 'batch_stats': {}}
@@ -86,40 +117,6 @@ def from_timm(tensors: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
     kind = 'batch_stats' if path[-1] in ('mean', 'var') else 'params'
     flat[kind][path] = value
   return {k: traverse_util.unflatten_dict(v) for k, v in flat.items()}
-
-
-def write(
-  path: str, params: dict[str, Any], batch_stats: dict[str, Any]
-) -> None:
-  """Writes a .safetensors file; arguments as in `to_timm`."""
-  safetensors_numpy.save_file(
-    to_timm(params, batch_stats), path, metadata={'format': 'pt'}
-  )
-
-
-def read(path: str) -> dict[str, dict[str, Any]]:
-  """Reads what `write`, or timm, wrote; see `from_timm`.
-
-  Raises:
-    UserError: there is no such file, or it holds no such network.
-  """
-  try:
-    tensors = safetensors_numpy.load_file(path)
-  except (OSError, KeyError, safetensors.SafetensorError) as error:
-    raise errors.UserError(
-      f'{path} cannot be read as safetensors ({error}); give a file that '
-      "timm or selfie_jax.export --format=timm wrote from a 'resnetv2_50'"
-    ) from error
-  try:
-    weights = from_timm(tensors)
-  except errors.UserError as error:
-    raise errors.UserError(f'{path} does not fit: {error}') from error
-  if not weights['batch_stats']:
-    raise errors.UserError(
-      f'{path} has no BatchNorm statistics (timm has networks of these names '
-      "with GroupNorm too); give the weights of a 'resnetv2_50'"
-    )
-  return weights
 
 
 def _name(path: tuple[str, ...]) -> str:

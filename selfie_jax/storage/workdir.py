@@ -152,12 +152,14 @@ def read_json(path: epath.Path, remedy: str, kind: type = dict) -> Any:
       `remedy`), or the disk cannot read it.
   """
   text = read_text(path)
+  if text is None:
+    return None
   try:
-    value = None if text is None else json.loads(text)
+    value = json.loads(text)
+    if not isinstance(value, kind):
+      raise ValueError(f'no {kind.__name__}')
   except ValueError as error:
     raise errors.UserError(f'{path} is damaged ({error}); {remedy}') from error
-  if text is not None and not isinstance(value, kind):
-    raise errors.UserError(f'{path} is damaged (no {kind.__name__}); {remedy}')
   return value
 
 
@@ -165,8 +167,9 @@ def write(path: epath.Path, text: str) -> None:
   """Writes a file that readers find whole or as it was before.
 
   Raises:
-    UserError: it cannot be written.
+    UserError: it cannot be written, or a locked folder is no longer there.
   """
+  check_in_place(path.parent)
   temporary = path.parent / f'{path.name}.tmp'
   with writing(path.parent):
     temporary.write_text(text)

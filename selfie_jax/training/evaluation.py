@@ -16,7 +16,7 @@ from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
 from selfie_jax.data import sources
 from selfie_jax.data import splits as splits_lib
-from selfie_jax.storage import restoring
+from selfie_jax.storage import weights
 from selfie_jax.tasks import train_state
 from selfie_jax.training import reporting
 
@@ -180,7 +180,7 @@ def test_best(
   if evaluation.name == 'test':
     return state, {'test': rows[max(rows)]}
   state = jax.device_put(
-    restoring.restore_best(manager, state, reporter.history),
+    weights.restore_best(manager, state, reporter.history),
     distributed.local_sharding(),
   )
   step = int(state.step)

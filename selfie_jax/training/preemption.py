@@ -3,7 +3,6 @@
 SIGHUP, the end of an ssh session, is taken for it, unless nohup has it ignored.
 """
 
-from collections.abc import Callable
 import os
 import signal
 import threading
@@ -27,11 +26,16 @@ class PreemptionHandler:
 
   def __enter__(self) -> 'PreemptionHandler':
     # Signals reach the main thread only; a notebook's may run elsewhere.
-    if threading.current_thread() is threading.main_thread():
-      if jax.process_count() == 1:
-        self._listen(signal.SIGTERM, self._receive)
-      if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        self._listen(signal.SIGHUP, _terminate)
+    if threading.current_thread() is not threading.main_thread():
+      return self
+    if jax.process_count() == 1:
+      self._previous[signal.SIGTERM] = signal.signal(
+        signal.SIGTERM, self._receive
+      )
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+      self._previous[signal.SIGHUP] = signal.signal(
+        signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+      )
     return self
 
   def __exit__(self, *exception) -> None:
@@ -46,15 +50,6 @@ class PreemptionHandler:
     """Whether all processes must stop; to be asked after each step."""
     return self._is_received or self._manager.reached_preemption(step)
 
-  def _listen(self, number: int, handler: Callable[..., None]) -> None:
-    self._previous[number] = signal.signal(number, handler)
-
-  def _receive(self, signum, frame) -> None:
-    del signum, frame
+  def _receive(self, *_) -> None:
     self._is_received = True
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _terminate(signum, frame) -> None:
-  del signum, frame
-  os.kill(os.getpid(), signal.SIGTERM)

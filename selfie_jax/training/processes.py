@@ -20,17 +20,15 @@ def check_same_config(config: ml_collections.ConfigDict) -> None:
   """Raises UserError, in all processes, if their configs differ."""
   first, *others = distributed.gather(config_lib.flatten(config))
   for process, other in enumerate(others, 1):
+    fields = sorted((first.keys() | other.keys()) - MACHINE_FIELDS)
+    if first['mode'] != other['mode']:
+      fields = ['mode']  # which says why others differ
     differing = [
       f'{field} is {first.get(field)} in process 0 and {other.get(field)} in '
       f'process {process}'
-      for field in sorted((first.keys() | other.keys()) - MACHINE_FIELDS)
+      for field in fields
       if first.get(field) != other.get(field)
     ]
-    if first['mode'] != other['mode']:
-      differing = [
-        f'mode is {first["mode"]} in process 0 and {other["mode"]} in process '
-        f'{process}'
-      ]
     if differing:
       raise errors.UserError(
         f'the processes have different configs: {"; ".join(differing)}. Start '
@@ -42,15 +40,15 @@ def check_shared(workdir: epath.Path) -> None:
   """Raises UserError, in all processes, if one does not see the folder."""
   if jax.process_count() == 1:
     return
-  # A new name each time, for a network's disk may remember an old one.
-  name = distributed.broadcast_from_primary(
-    lambda: f'seen-{secrets.token_hex(8)}'
-  )
-  token = workdir / name
-  if distributed.is_primary():
+
+  def create() -> str:
+    # A new name each time, for a network's disk may remember an old one.
+    name = f'seen-{secrets.token_hex(8)}'
     with workdir_lib.writing(workdir):
-      token.touch()
-  distributed.gather(None)  # it is there now
+      (workdir / name).touch()
+    return name
+
+  token = workdir / distributed.broadcast_from_primary(create)
   seen = distributed.gather((os.fspath(workdir), token.exists()))
   if distributed.is_primary():
     token.unlink()

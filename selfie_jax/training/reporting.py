@@ -1,6 +1,5 @@
 """What a run reports while it trains: log, TensorBoard, history.json."""
 
-from collections.abc import Callable
 from collections.abc import Iterator
 from concurrent import futures
 import contextlib
@@ -27,11 +26,8 @@ from selfie_jax.training import throughput
 logger = logging.getLogger(__name__)
 
 FIRST = ('loss', 'accuracy', 'patch_accuracy', 'chance')  # in a row, in order
+TRACE_AFTER = 10  # steps from a start to the first that is traced
 _KERAS_CALLBACK = 'tensorboard.plugins.hparams._keras'
-
-
-class NonFinite(Exception):
-  """Says at which step which number went wrong."""
 
 
 class Reporter:
@@ -49,9 +45,9 @@ class Reporter:
     self.identity: identity_lib.Identity = {}
     self.throughput = throughput.Throughput(config.batch_size)
     self._window: list[dict[str, Any]] = []  # metrics of steps since a row
-    self._writer = Writer(workdir, not distributed.is_primary())
+    self._writer: futures.Future | None = None
     self._bar: tqdm.tqdm | None = None
-    self._profile: Callable[[int], Any] | None = None
+    self._trace_after = 0  # this step
 
   def __enter__(self) -> 'Reporter':
     return self
@@ -59,14 +55,16 @@ class Reporter:
   def __exit__(self, kind, *exception) -> None:
     try:
       with workdir_lib.writing(self._workdir):
-        self._writer.close()
+        # Why it could not be opened has been said by the first write.
+        if self._writer and not self._writer.exception():
+          self._writer.result().close()
     except errors.UserError:
       if kind is None:  # else that error says more
         raise
 
   @property
   def progress(self) -> dict[str, Any]:
-    """What a checkpoint keeps; NonFinite if a step must not be kept."""
+    """What a checkpoint keeps; Diverged if a step must not be kept."""
     self._fetch_window()
     # Copies, for they are written in the background while the run continues.
     return {
@@ -85,9 +83,7 @@ class Reporter:
   @contextlib.contextmanager
   def follow_steps(self, first_step: int) -> Iterator[None]:
     """Shows a bar in a terminal, log lines above it; may trace some steps."""
-    self._profile = throughput.create_profile(
-      self._config, first_step, self._workdir
-    )
+    self._trace_after = first_step + TRACE_AFTER
     self._bar = tqdm.tqdm(
       total=self._config.total_steps,
       initial=first_step,
@@ -105,9 +101,9 @@ class Reporter:
   def step(self, step: int, metrics: dict[str, jax.Array]) -> None:
     """Takes the metrics of a training step, without waiting for them."""
     self._window.append({'step': step} | metrics)
-    self._writer.open()
+    self._open_writer()
     self._bar.update()
-    self._profile(step)
+    self._trace(step)
 
   def train_row(self, step: int) -> None:
     """Makes a row of the means over the steps since the last such row."""
@@ -127,13 +123,14 @@ class Reporter:
     """Adds a row to the history, and shows it with `timing`.
 
     The log's record has the row as its attribute `row`. An evaluation's row is
-    written to history.json at once. Raises NonFinite for a value that is not.
+    written to history.json at once. Raises Diverged for a value that is not
+    finite.
     """
     first = [name for name in FIRST if name in values]
     values = {name: values[name] for name in [*first, *sorted(values)]}
     for name, value in values.items():
       if not math.isfinite(value):
-        raise NonFinite(
+        raise errors.Diverged(
           f'{split} {name} ({value:.4g}) is not finite at step {step}'
         )
     self.history.append({'step': step, 'part': split} | values)
@@ -141,7 +138,7 @@ class Reporter:
     logger.info('step %d %s: %s', step, split, line(shown), extra=extra)
     scalars = {f'{split}/{name}': value for name, value in shown.items()}
     with workdir_lib.writing(self._workdir):
-      self._writer.write_scalars(step, scalars)
+      self._open_writer().result().write_scalars(step, scalars)
       if split != 'train':
         self.write_history()
 
@@ -161,13 +158,32 @@ class Reporter:
       name: figures_lib.pixels(figure)[None] for name, figure in figures.items()
     }
     with workdir_lib.writing(self._workdir):
-      self._writer.write_images(self._config.total_steps, images)
+      writer = self._open_writer().result()
+      writer.write_images(self._config.total_steps, images)
 
   def write_history(self) -> None:
     if distributed.is_primary():
-      workdir_lib.check_in_place(self._workdir)
       path = self._workdir / 'history.json'
       workdir_lib.write_json(path, self.history, indent=None)
+
+  def _open_writer(self) -> futures.Future:
+    """The writer, which is loaded beside the run when first asked for."""
+    if self._writer is None:
+      pool = futures.ThreadPoolExecutor(1, 'writer')
+      self._writer = pool.submit(create_writer, self._workdir)
+      pool.shutdown(wait=False)
+    return self._writer
+
+  def _trace(self, step: int) -> None:
+    """Traces config.profile_steps steps, if so many are left."""
+    count = self._config.profile_steps
+    end = self._trace_after + count
+    if not count or end > self._config.total_steps:
+      return
+    if step == self._trace_after:
+      jax.profiler.start_trace(self._workdir)
+    elif step == end:
+      jax.profiler.stop_trace()
 
   def _fetch_window(self) -> None:
     """Waits for the metrics of the window's steps, which must be finite."""
@@ -177,43 +193,18 @@ class Reporter:
     ]
     for row in self._window:
       if not np.isfinite([row['loss'], row['gradient_norm']]).all():
-        raise NonFinite(
+        raise errors.Diverged(
           f'the loss ({row["loss"]:.4g}) or its gradient (norm '
           f'{row["gradient_norm"]:.4g}) is not finite at step {row["step"]}, '
           f'where the learning rate was {row["learning_rate"]:.4g}'
         )
 
 
-class Writer:
-  """clu's default writer; it needs TensorFlow, which loads beside the run."""
+def create_writer(workdir: epath.Path):
+  """clu's default writer; loads TensorFlow, but not Keras for TensorBoard.
 
-  def __init__(self, workdir: epath.Path, just_logging: bool):
-    self._workdir, self._just_logging = workdir, just_logging
-    self._opened: futures.Future | None = None
-
-  def open(self) -> futures.Future:
-    """Starts to load, if it has not; what is written first waits for it."""
-    if self._opened is None:
-      pool = futures.ThreadPoolExecutor(1, 'writer')
-      arguments = self._workdir, self._just_logging
-      self._opened = pool.submit(_create_writer, *arguments)
-      pool.shutdown(wait=False)
-    return self._opened
-
-  def write_scalars(self, step: int, scalars: dict[str, float]) -> None:
-    self.open().result().write_scalars(step, scalars)
-
-  def write_images(self, step: int, images: dict[str, Any]) -> None:
-    self.open().result().write_images(step, images)
-
-  def close(self) -> None:
-    # Why it could not be opened has been said by the first write.
-    if self._opened and not self._opened.exception():
-      self._opened.result().close()
-
-
-def _create_writer(workdir: epath.Path, just_logging: bool):
-  """Loads clu's writers without TensorBoard's callback, which loads Keras."""
+  Only the primary process writes TensorBoard's files.
+  """
   data.load_tensorflow()
   stub = types.ModuleType(_KERAS_CALLBACK)
   vars(stub)['Callback'] = None
@@ -223,7 +214,7 @@ def _create_writer(workdir: epath.Path, just_logging: bool):
   if not is_loaded:
     del sys.modules[_KERAS_CALLBACK]
   return metric_writers.create_default_writer(
-    workdir, just_logging=just_logging
+    workdir, just_logging=not distributed.is_primary()
   )
 
 

@@ -34,20 +34,15 @@ def write(
 ) -> dict[str, Any]:
   """Writes figures and results.json of a training; returns the results.
 
-  Args:
-    config: the job.
-    workdir: the run's folder.
-    reporter: has the history and the times.
-    metrics: of `state`, and the arrays to draw; see tasks.pretrain.summary.
-    arrays: likewise.
-    state: that was tested.
+  Metrics are of `state`, which was tested, and arrays are to be drawn: see
+  tasks.pretrain.summary.
   """
   results = describe(config) | {
     identity_lib.KEY: reporter.identity,
     'step': config.total_steps,
     'total_steps': config.total_steps,
     'checkpoint': int(state.step),
-    'weights': checksums.digest(jax.device_get(state.variables)),
+    'weights': checksums.digest(state.variables),
     'initialised_from': (config.mode == 'finetune' and config.init_from)
     or None,
     'metrics': metrics,

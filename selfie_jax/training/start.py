@@ -19,9 +19,8 @@ from selfie_jax import config as config_lib
 from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
-from selfie_jax.data import sources
+from selfie_jax.storage import checksums
 from selfie_jax.storage import identity as identity_lib
-from selfie_jax.storage import restoring
 from selfie_jax.storage import run_metadata
 from selfie_jax.storage import timm_weights
 from selfie_jax.storage import weights
@@ -67,13 +66,12 @@ def open_workdir(
     results = distributed.broadcast_from_primary(
       lambda: _find_results(config, folder)
     )
+    data = {}
     if results:
-      data = {}
       with contextlib.suppress(errors.UserError):  # the images may be gone
         data = batches_lib.read_metadata(config)
-      run_metadata.check_data(data, folder)
     distributed.broadcast_from_primary(
-      lambda: _check_identity(config, folder, results)
+      lambda: _check_identity(config, folder, results, data)
     )
     # 4. If that is finished, it says so.
     if results:
@@ -88,20 +86,12 @@ def open_workdir(
     yield folder, results
 
 
-def open_data(
-  config: ml_collections.ConfigDict,
-) -> tuple[sources.Source, sources.Source, run_metadata.Data]:
-  """5. The training and test images, and what data.json says of them."""
-  train, test = batches_lib.open_sources(config)
-  return train, test, {'train': train.metadata, 'test': test.metadata}
-
-
 def identify(
   config: ml_collections.ConfigDict,
   data: run_metadata.Data,
   workdir: epath.Path,
 ) -> identity_lib.Identity:
-  """6. Which run this is.
+  """5. Which run this is, whose images have been opened.
 
   UserError if the images differ between the processes, or are not those that
   the run was started on; or if the folder is of another run.
@@ -122,7 +112,10 @@ def restore_or_create(
 ) -> tuple[
   train_state.TrainState, dict[str, Any] | None, identity_lib.Identity
 ]:
-  """7. The state that a run begins with, and the progress saved with it.
+  """6. The state that a run begins with, and the progress saved with it.
+
+  From the newest checkpoint of the run itself, else from the weights of
+  config.init_from, else from random ones.
 
   Returns:
     The state, a copy on each local device, laid out as the steps return it, so
@@ -133,18 +126,13 @@ def restore_or_create(
     UserError: no checkpoint of the run, or no init_from, can be used; or it is
       not the one that the run was started with.
   """
-  # From the newest checkpoint of the run itself,
-  workdir = manager.directory.parent
   shapes = jax.eval_shape(lambda: task.create_state(config, num_classes))
-  if resumed := restoring.resume(manager, shapes):
-    state, progress = resumed
-    path = manager.directory / str(int(state.step))
-    identity = identity_lib.check_saved(identity, progress, path, workdir)
-    identity_lib.check_best(identity, manager, progress['history'])
+  if resumed := weights.resume(manager, shapes, identity):
+    state, progress, identity = resumed
     logger.info('Continuing from step %d of %d', state.step, config.total_steps)
   else:
-    # else from the weights of config.init_from, else from random ones.
     pretrained, progress = read_pretrained(config), None
+    workdir = manager.directory.parent
     identity = _add_start(identity, config, pretrained, workdir)
     state = task.create_state(config, num_classes, pretrained)
   overview = parameter_overview.get_parameter_overview(
@@ -161,10 +149,10 @@ def save(
   identity: identity_lib.Identity,
   workdir: epath.Path,
 ) -> None:
-  """8. Writes down what the run is, before its first step."""
+  """7. Writes down what the run is, before its first step."""
   if distributed.is_primary():
     run_metadata.save(config, data, workdir)
-    identity_lib.save(identity, workdir)
+    workdir_lib.write_json(workdir / identity_lib.FILE, identity)
 
 
 def _find_results(
@@ -172,20 +160,24 @@ def _find_results(
 ) -> dict[str, Any] | None:
   """The results of a finished job; UserError if the folder holds another."""
   run_metadata.check_config(config, workdir)
-  return run_metadata.load_results(workdir)
+  return run_metadata.load(workdir, 'results.json')
 
 
-def _check_identity(config, workdir: epath.Path, results) -> None:
-  """Compares the job with run.json and its results, as far as known so far."""
+def _check_identity(config, workdir: epath.Path, results, data) -> None:
+  """Compares the job with all but its checkpoints, as far as known so far."""
+  run_metadata.check_data(data, workdir)
   identity = identity_lib.identify(config, workdir)
   if results:
-    path = workdir / 'results.json'
-    identity_lib.check_saved(identity, results, path, workdir)
+    identity_lib.check(identity, results, workdir, 'results.json')
 
 
-def _add_start(identity, config, pretrained, workdir):
+def _add_start(identity, config, pretrained, workdir) -> identity_lib.Identity:
   """The identity with the weights that the run begins with, always the same."""
-  start = identity_lib.describe_start(pretrained)
+  start = 'random'
+  if pretrained:
+    start = f'weights {checksums.digest(pretrained)}'
+    if 'step' in pretrained:  # not in a file of timm's
+      start = f'step {int(pretrained["step"])}, {start}'
   distributed.check_equal(start, 'weights in init_from')
   begun = identity.get('start', start)
   if begun != start:
@@ -215,14 +207,15 @@ def read_pretrained(
 
 
 def _check_same_model(config: ml_collections.ConfigDict) -> None:
-  pretraining = run_metadata.load_config(workdir_lib.run_path(config.init_from))
+  workdir = workdir_lib.run_path(config.init_from)
+  pretraining = run_metadata.load_config(workdir)
+  what = 'not a run: no config.json there'
+  if pretraining:
+    what = f'a run of mode={pretraining.mode}'
   if pretraining is None or pretraining.mode != 'pretrain':
-    what = 'is not a run: no config.json there'
-    if pretraining is not None:
-      what = f'is a run of mode={pretraining.mode}'
     raise errors.UserError(
-      f'init_from={config.init_from} {what}; give the folder of a pretraining '
-      'run, such as --config.init_from=runs/cifar_pretrain'
+      f'init_from={config.init_from} is {what}; give the folder of a '
+      'pretraining run, such as --config.init_from=runs/cifar_pretrain'
     )
   saved, ours = config_lib.flatten(pretraining), config_lib.flatten(config)
   fields = PATCH_NETWORK_FIELDS

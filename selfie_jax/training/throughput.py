@@ -1,4 +1,4 @@
-"""The clock of a run: steps, seconds, waiting for images, FLOPs, traces."""
+"""The clock of a run: steps, seconds, waiting for images, FLOPs."""
 
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -10,9 +10,7 @@ import logging
 import time
 from typing import Any
 
-from etils import epath
 import jax
-import ml_collections
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +30,6 @@ PEAKS = {
 }
 TOO_LONG = 0.1  # share of the time that devices wait
 STEPS = 50  # before that is judged
-PROFILE_AFTER = 10  # steps from a start to the first that is traced
 
 
 @dataclasses.dataclass
@@ -190,23 +187,3 @@ def count_flops(train_step) -> float | None:
 def find_peak(kind: str) -> float | None:
   """FLOP/s of a device of this kind; None if unknown."""
   return next((p for name, p in PEAKS.items() if kind.startswith(name)), None)
-
-
-def create_profile(
-  config: ml_collections.ConfigDict, first_step: int, workdir: epath.Path
-) -> Callable[[int], Any]:
-  """To be called after each step; traces config.profile_steps of them."""
-  begin = first_step + PROFILE_AFTER
-  if not config.profile_steps or (
-    begin + config.profile_steps > config.total_steps
-  ):
-    return lambda step: None
-  from clu import periodic_actions  # loads TensorFlow
-
-  return periodic_actions.Profile(
-    logdir=workdir,
-    num_profile_steps=config.profile_steps,
-    profile_duration_ms=None,
-    first_profile=begin,
-    every_secs=None,
-  )

@@ -20,7 +20,6 @@ import numpy as np
 from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
 from selfie_jax.storage import checkpoints
-from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.tasks import finetune
 from selfie_jax.tasks import pretrain
 from selfie_jax.tasks import train_state
@@ -66,7 +65,8 @@ def train_and_evaluate(
 def _run(config, workdir: epath.Path, create_evaluators) -> dict[str, Any]:
   """Runs the job in its own folder."""
   task = TASKS[config.mode]
-  train_source, test_source, data = start.open_data(config)
+  train_source, test_source = batches_lib.open_sources(config)
+  data = {'train': train_source.metadata, 'test': test_source.metadata}
   identity = start.identify(config, data, workdir)
   indices, splits = evaluation_lib.choose_splits(
     config, train_source, test_source
@@ -74,17 +74,14 @@ def _run(config, workdir: epath.Path, create_evaluators) -> dict[str, Any]:
   evaluation = evaluation_lib.Evaluation(task, config, splits)
   others = [create(config, train_source) for create in create_evaluators]
   reporter = reporting.Reporter(config, workdir)
-  with checkpoints.open_manager(
-    workdir,
-    config.keep_checkpoints,
-    lambda: checkpoints.best_step(reporter.history),
-  ) as manager:
+  with checkpoints.Manager(workdir, config.keep_checkpoints) as manager:
     state, progress, reporter.identity = start.restore_or_create(
       task, config, train_source.num_classes, manager, identity
     )
     start.save(config, data, reporter.identity, workdir)
     if progress:
       reporter.restore(progress)
+    manager.history = reporter.history  # which goes on growing
     batches = batches_lib.train_batches(
       train_source,
       indices,
@@ -151,7 +148,7 @@ def _train(
         jax.block_until_ready(state)
         with throughput.paused():
           if is_saved:
-            _save(state, manager, reporter)
+            checkpoints.save(manager, state, reporter.progress)
           _evaluate_if_due(
             step, state, config, evaluators, preemption, manager, reporter
           )
@@ -178,13 +175,8 @@ def _evaluate_if_due(
     results_lib.warn_at_chance(config, reporter.history)
 
 
-def _save(state, manager, reporter) -> None:
-  workdir_lib.check_in_place(manager.directory.parent)
-  checkpoints.save(manager, state, reporter.progress)
-
-
 def _save_and_stop(state, config, manager, reporter) -> NoReturn:
-  _save(state, manager, reporter)
+  checkpoints.save(manager, state, reporter.progress)
   checkpoints.wait(manager)
   raise errors.Preempted(
     f'stopped by SIGTERM: saved step {int(state.step)} of '
@@ -197,7 +189,7 @@ def _explain_divergence(manager) -> Iterator[None]:
   """Says which checkpoint is the last when the numbers have gone wrong."""
   try:
     yield
-  except reporting.NonFinite as error:
+  except errors.Diverged as error:
     checkpoints.wait(manager)
     step = manager.latest_step()
     last = f'the last checkpoint is that of step {step}'

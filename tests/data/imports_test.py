@@ -11,7 +11,7 @@ from selfie_jax.probes import online
 from selfie_jax.training import train
 assert not {'tensorflow', 'matplotlib', 'sklearn'} & sys.modules.keys()
 from selfie_jax.training import reporting
-writer = reporting.Writer(sys.argv[1], just_logging=False)
+writer = reporting.create_writer(sys.argv[1])
 writer.write_scalars(1, {'loss': 0.5})
 writer.close()
 assert 'tensorflow' in sys.modules

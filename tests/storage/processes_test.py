@@ -15,16 +15,16 @@ HERE = pathlib.Path(__file__).parent
 RESTORE = """
 import sys
 from selfie_jax import distributed
-from selfie_jax.storage import checkpoints, restoring, weights, workdir
+from selfie_jax.storage import checkpoints, weights, workdir
 port, process, *folders = sys.argv[1:]
 distributed.initialize(f'localhost:{port}', 2, int(process), False, 60)
 from small_states import state_of
 with distributed.abort_all_on_error():
   for folder in folders:
-    with checkpoints.open_manager(workdir.run_path(folder), 2) as manager:
-      read, progress = restoring.resume(manager, state_of(0))
+    with checkpoints.Manager(workdir.run_path(folder), 2) as manager:
+      read, progress, _ = weights.resume(manager, state_of(0), {})
       print('newest', int(read.step))
-      read = restoring.restore_best(manager, read, progress['history'])
+      read = weights.restore_best(manager, read, progress['history'])
       print('best', int(read.step))
     print('weights', int(weights.restore(folder)['step']))
 """

@@ -21,10 +21,12 @@ def test_same_job_may_change_runtime_fields_only(pretrain_config, tmp_path):
   run_metadata.check_config(pretrain_config, workdir)
   pretrain_config.model.width = 8
   pretrain_config.optimizer.learning_rate = 0.3
+  pretrain_config.total_steps += 1  # the rates depend on it
   with pytest.raises(errors.UserError) as caught:
     run_metadata.check_config(pretrain_config, workdir)
   assert 'model.width (4 -> 8)' in str(caught.value)
   assert 'optimizer.learning_rate (0.1 -> 0.3)' in str(caught.value)
+  assert 'total_steps' in str(caught.value)
   assert 'log_every' not in str(caught.value)
 
 

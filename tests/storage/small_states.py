@@ -8,7 +8,6 @@ import optax
 
 from selfie_jax import distributed
 from selfie_jax.storage import checkpoints
-from selfie_jax.storage import restoring
 from selfie_jax.storage import weights
 from selfie_jax.storage import workdir as workdir_lib
 
@@ -37,11 +36,11 @@ def progress_of(step):
     for s in (3, 6)
     if s <= step
   ]
-  return {'history': history, 'window': []}
+  return {'history': history, 'window': [], 'identity': {}}
 
 
 def open_manager(folder, keep=2):
-  return checkpoints.open_manager(workdir_lib.run_path(folder), keep)
+  return checkpoints.Manager(workdir_lib.run_path(folder), keep)
 
 
 def save(folder, *steps, keep=2):
@@ -67,7 +66,7 @@ def weights_step(folder, *step):
 def resumed(folder):
   """The step that is resumed; it is what was saved, to the bit."""
   with open_manager(folder) as manager:
-    state, progress = restoring.resume(manager, state_of(0))
+    state, progress, _ = weights.resume(manager, state_of(0), {})
   step = int(state.step)
   jax.tree.map(np.testing.assert_array_equal, state, state_of(step))
   assert progress['history'] == progress_of(step)['history']

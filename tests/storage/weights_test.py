@@ -12,7 +12,6 @@ import small_states
 from selfie_jax import errors
 from selfie_jax.storage import checkpoints
 from selfie_jax.storage import checksums
-from selfie_jax.storage import restoring
 from selfie_jax.storage import weights
 
 
@@ -24,7 +23,7 @@ def test_weights_of_a_finished_run_are_those_its_results_are_of(run, no_pauses):
       k: getattr(small_states.state_of(step), k)
       for k in ('params', 'batch_stats')
     }
-    digest = checksums.digest(jax.device_get(network))
+    digest = checksums.digest(network)
     results.write_text(json.dumps({'checkpoint': step, 'weights': digest}))
     read = weights.restore(str(run))
     assert int(read['step']) == step
@@ -47,7 +46,7 @@ def test_no_other_weights_are_taken_for_those_that_are_meant(run, no_pauses):
   with pytest.raises(errors.UserError, match='6 is damaged.*put back its copy'):
     weights.restore(str(run))
   shutil.rmtree(run / 'checkpoints' / '6')
-  with pytest.raises(errors.UserError, match='no longer the checkpoint of st'):
+  with pytest.raises(errors.UserError, match='of step 6, which its results'):
     weights.restore(str(run))
   assert small_states.weights_step(run, 3) == 3
 
@@ -59,7 +58,7 @@ def test_the_best_is_restored_and_no_other(best, run, no_pauses):
 
   def restored():
     with small_states.open_manager(run) as manager:
-      return restoring.restore_best(manager, small_states.state_of(0), history)
+      return weights.restore_best(manager, small_states.state_of(0), history)
 
   assert int(restored().step) == best
   jax.tree.map(
@@ -92,10 +91,10 @@ def test_a_flipped_bit_in_the_momentum_hinders_training_only(tmp_path):
   assert small_states.weights_step(tmp_path) == 6
   with small_states.open_manager(tmp_path) as manager:
     history = progress['history'][1:]
-    best = restoring.restore_best(manager, small_states.state_of(0), history)
+    best = weights.restore_best(manager, small_states.state_of(0), history)
     assert int(best.step) == 6
     with pytest.raises(errors.UserError, match='opt_state/.* is not what was'):
-      restoring.resume(manager, small_states.state_of(0))
+      weights.resume(manager, small_states.state_of(0), {})
 
 
 def test_best_step_is_the_later_one_of_two_equals():

@@ -50,7 +50,7 @@ def test_test_set_is_read_once_with_the_checkpoint_best_on_validation(
   assert prepared[0] == 1  # compiled beside the steps that follow
   assert results['metrics']['validation_accuracy'] == 0.9
   assert results['checkpoint'] == 6
-  with checkpoints.open_manager(workdir_lib.run_path(tmp_path)) as manager:
+  with checkpoints.Manager(workdir_lib.run_path(tmp_path)) as manager:
     assert sorted(manager.all_steps()) == [6, 8]
 
 

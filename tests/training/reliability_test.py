@@ -5,6 +5,7 @@ import resource
 import shutil
 import signal
 import time
+from unittest import mock
 
 import pytest
 from small_jobs import same_end
@@ -138,7 +139,7 @@ def test_numbers_that_go_wrong_end_the_run_and_are_not_saved(tmp_path):
   assert 'is not finite at step 3, where the learning rate was 5e+29' in said
   assert 'the last checkpoint is that of step 2' in said
   assert 'a lower --config.optimizer.learning_rate in' in said
-  with checkpoints.open_manager(workdir_lib.run_path(tmp_path)) as manager:
+  with checkpoints.Manager(workdir_lib.run_path(tmp_path)) as manager:
     assert max(manager.all_steps()) == 2
 
 
@@ -154,7 +155,7 @@ def test_an_evaluation_that_is_not_finite_ends_the_run(tmp_path, monkeypatch):
     with pytest.raises(errors.Diverged, match='validation loss .* at step 3'):
       train.train_and_evaluate(small_job('finetune'), tmp_path)
   assert not (tmp_path / 'results.json').exists()
-  with checkpoints.open_manager(workdir_lib.run_path(tmp_path)) as manager:
+  with checkpoints.Manager(workdir_lib.run_path(tmp_path)) as manager:
     assert list(manager.all_steps()) == [3]  # saved before the evaluation
 
 
@@ -173,16 +174,13 @@ def test_results_on_a_full_disk_are_one_error_and_are_written_later(
 @pytest.mark.parametrize('call', ['write_scalars', 'close'])
 def test_events_on_a_full_disk_are_one_error(call, tmp_path, monkeypatch):
   """TensorFlow writes them in the background, and speaks up at some call."""
+  writer = mock.Mock()
+  getattr(writer, call).side_effect = RuntimeError('No space left on device')
+  monkeypatch.setattr(reporting, 'create_writer', lambda workdir: writer)
   reporter = reporting.Reporter(
     small_job('pretrain'), workdir_lib.run_path(tmp_path)
   )
-
-  def fail(*args):
-    raise RuntimeError('No space left on device')
-
   with pytest.raises(errors.UserError, match='No space left'), reporter:
-    monkeypatch.setattr(reporter._writer, call, fail)
     reporter.row(1, 'test', {'loss': 1.0})
   with pytest.raises(ValueError, match='says more'), reporter:
-    monkeypatch.setattr(reporter._writer, call, fail)
     raise ValueError('says more')

@@ -5,6 +5,7 @@ import json
 from etils import epath
 import pytest
 
+from selfie_jax import errors
 from selfie_jax.training import reporting
 
 
@@ -31,6 +32,6 @@ def test_a_row_that_is_not_finite_is_never_kept(
   pretrain_config, tmp_path, value
 ):
   with reporting.Reporter(pretrain_config, epath.Path(tmp_path)) as reporter:
-    with pytest.raises(reporting.NonFinite, match='test loss .* at step 6'):
+    with pytest.raises(errors.Diverged, match='test loss .* at step 6'):
       reporter.row(6, 'test', {'loss': value})
     assert not reporter.history

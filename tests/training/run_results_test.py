@@ -48,7 +48,7 @@ def test_run_leaves_what_is_promised(mode, metrics, figures, finished):
   assert {path.name for path in (folder / 'figures').iterdir()} == figures
   assert (folder / 'config.json').exists()
   assert list(folder.glob('events.out.tfevents.*'))
-  with checkpoints.open_manager(workdir_lib.run_path(folder)) as manager:
+  with checkpoints.Manager(workdir_lib.run_path(folder)) as manager:
     assert manager.latest_step() == 6
 
 

@@ -30,7 +30,7 @@ def pretrained(tmp_path, pretrain_config):
     batch_stats=jax.tree.map(perturb, state.batch_stats),
   )
   run_metadata.save(pretrain_config, {}, workdir_lib.run_path(tmp_path))
-  with checkpoints.open_manager(workdir_lib.run_path(tmp_path), 1) as manager:
+  with checkpoints.Manager(workdir_lib.run_path(tmp_path), 1) as manager:
     checkpoints.save(manager, state, {'history': [], 'window': []})
   return str(tmp_path), state
 
@@ -94,7 +94,7 @@ def test_the_newest_checkpoint_comes_before_init_from(pretrained, tmp_path):
   config.model.width, config.total_steps = 4, 6
   workdir = workdir_lib.run_path(tmp_path / 'run')
   for from_file in (False, True):
-    with checkpoints.open_manager(workdir, 1) as manager:
+    with checkpoints.Manager(workdir, 1) as manager:
       state, progress, identity = start.restore_or_create(
         finetune, config, 10, manager, {}
       )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import small_jobs
 
+from selfie_jax.training import reporting
 from selfie_jax.training import throughput
 from selfie_jax.training import train
 
@@ -178,7 +179,7 @@ def test_results_say_it(finished):
 def test_asked_for_steps_are_traced_and_change_no_number(
   finished, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(throughput, 'PROFILE_AFTER', 2)
+  monkeypatch.setattr(reporting, 'TRACE_AFTER', 2)
   config = small_jobs.small_job('pretrain')
   config.profile_steps = 2
   train.train_and_evaluate(config, tmp_path)
@@ -188,10 +189,12 @@ def test_asked_for_steps_are_traced_and_change_no_number(
   small_jobs.same_end(finished('pretrain'), tmp_path)
 
 
-def test_no_trace_is_begun_that_could_not_be_ended(tmp_path):
+def test_no_trace_is_begun_that_could_not_be_ended(tmp_path, monkeypatch):
+  monkeypatch.setattr(reporting, 'create_writer', lambda workdir: None)
   config = small_jobs.small_job('pretrain')
   config.profile_steps = config.total_steps
-  profile = throughput.create_profile(config, 0, tmp_path)
-  for step in range(1, config.total_steps + 1):
-    profile(step)
+  reporter = reporting.Reporter(config, tmp_path)
+  with reporter.follow_steps(0):
+    for step in range(1, config.total_steps + 1):
+      reporter.step(step, {})
   assert not (tmp_path / 'plugins').exists()

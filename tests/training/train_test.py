@@ -47,9 +47,6 @@ def test_interrupted_and_continued_is_bit_for_bit_one_run(
   train.train_and_evaluate(config, tmp_path / 'parts')
 
   small_jobs.same_end(finished(config.mode), tmp_path / 'parts')
-  _, history = small_jobs.final_checkpoint(tmp_path / 'parts')
-  rows = [row['step'] for row in history if row['part'] == 'train']
-  assert rows == [2, 4, 6]
 
 
 @pytest.mark.parametrize('config', TASKS, indirect=True)
@@ -94,17 +91,6 @@ def test_finished_run_says_so_and_computes_nothing(
   results = train.train_and_evaluate(small_jobs.small_job('pretrain'), folder)
   assert results == json.loads((folder / 'results.json').read_text())
   assert 'is finished' in log_messages.text
-
-
-def test_workdir_of_another_job_is_refused_and_left_alone(finished):
-  folder = finished('pretrain')
-  config = small_jobs.small_job('pretrain')
-  before = (folder / 'config.json').read_text()
-  config.model.width, config.total_steps = 8, 7
-  changed = r'model\.width \(4 -> 8\), total_steps \(6 -> 7\)'
-  with pytest.raises(errors.UserError, match=changed):
-    train.train_and_evaluate(config, folder)
-  assert (folder / 'config.json').read_text() == before
 
 
 def test_a_finished_run_on_other_labels_is_refused(
