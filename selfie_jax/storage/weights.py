@@ -112,7 +112,8 @@ def resume(
   step, arrays, progress = _newest_valid(
     manager.directory,
     steps,
-    'put back a copy of one, or delete that folder to start at step 0 again',
+    f'put back a copy of one, or delete {manager.directory} to start at step 0 '
+    'again',
   )
   restored = _like(state, arrays, manager.directory / str(step))
   damaged = steps[: steps.index(step)]

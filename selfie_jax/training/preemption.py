@@ -28,14 +28,13 @@ class PreemptionHandler:
     # Signals reach the main thread only; a notebook's may run elsewhere.
     if threading.current_thread() is not threading.main_thread():
       return self
+    handlers = {}
     if jax.process_count() == 1:
-      self._previous[signal.SIGTERM] = signal.signal(
-        signal.SIGTERM, self._receive
-      )
+      handlers[signal.SIGTERM] = self._receive
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-      self._previous[signal.SIGHUP] = signal.signal(
-        signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM)
-      )
+      handlers[signal.SIGHUP] = lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+    for number, handler in handlers.items():
+      self._previous[number] = signal.signal(number, handler)
     return self
 
   def __exit__(self, *exception) -> None:
