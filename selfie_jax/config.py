@@ -11,6 +11,7 @@ import math
 import pathlib
 from typing import Any
 
+from flax import traverse_util
 import ml_collections
 
 from selfie_jax import errors
@@ -126,15 +127,11 @@ _OF_MODE = {
 }
 
 
-def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
+def flatten(config: ml_collections.ConfigDict | dict) -> dict[str, Any]:
   """{'model.width': 64, ...}, tuples and lists as lists."""
-  flat = {}
-  for name, value in config.items():
-    if isinstance(value, (ml_collections.ConfigDict, dict)):
-      flat |= {f'{name}.{k}': v for k, v in flatten(value).items()}
-    else:
-      flat[name] = list(value) if isinstance(value, (tuple, list)) else value
-  return flat
+  tree = config if isinstance(config, dict) else config.to_dict()
+  flat = traverse_util.flatten_dict(tree, sep='.')
+  return {k: list(v) if isinstance(v, tuple) else v for k, v in flat.items()}
 
 
 def name_data(config: ml_collections.ConfigDict) -> str:

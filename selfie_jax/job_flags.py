@@ -5,9 +5,9 @@ main.py, the benchmarks, reproduce.py and the tests read them here.
 
 import difflib
 import functools
-import importlib.util
 import pathlib
 import re
+import runpy
 import sys
 import traceback
 
@@ -132,11 +132,8 @@ def _load(name: str) -> ml_collections.ConfigDict:
     raise errors.UserError(f'{path!r} is not a job: {_what_to_type()}')
   if str(ROOT) not in sys.path:  # for `from configs import common`
     sys.path.insert(0, str(ROOT))
-  spec = importlib.util.spec_from_file_location('job', file)
-  module = importlib.util.module_from_spec(spec)
   try:
-    spec.loader.exec_module(module)
-    make = getattr(module, 'get_config', lambda: None)
+    make = runpy.run_path(str(file)).get('get_config', lambda: None)
     config = make(*([variant] if ':' in name else []))
   except errors.UserError:
     raise

@@ -68,14 +68,11 @@ def predictions(
   columns = min(len(images), 8)
   rows = -(-len(images) // columns)
   fig = figures_lib.figure(columns * figures_lib.TILE, 1.25 * rows + 0.3)
-  axes = fig.subplots(rows, columns, squeeze=False).flat
-  for axis, image, label, name in zip(
-    axes, images, labels, predicted, strict=False
-  ):
+  shown = zip(images, labels, predicted, strict=True)
+  for i, (image, label, name) in enumerate(shown):
     colour = figures_lib.RIGHT if name == label else figures_lib.WRONG
+    axis = fig.add_subplot(rows, columns, i + 1)
     _show(axis, image, name, colour if label else None)
-  for axis in list(axes):
-    axis.set_axis_off()
   return fig
 
 

@@ -9,6 +9,7 @@ import os
 import pathlib
 
 import numpy as np
+import pandas as pd
 
 from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
@@ -128,11 +129,8 @@ def folder_labels(files: list[str]) -> dict[str, str]:
 
 def choose(labels: list[str], count: int) -> np.ndarray:
   """Positions of `count` images, in turn of every class."""
-  turn, seen = [], {}
-  for label in labels:
-    turn.append(seen.get(label, 0))
-    seen[label] = turn[-1] + 1
-  return np.argsort(turn, kind='stable')[:count]
+  turn = pd.Series(labels).groupby(labels).cumcount()
+  return np.argsort(turn.to_numpy(), kind='stable')[:count]
 
 
 def _sample(total: int) -> np.ndarray:

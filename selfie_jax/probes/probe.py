@@ -100,9 +100,8 @@ def draw(results: dict[str, Any]) -> mpl_figure.Figure:
     )
     axis.bar_label(bars, fmt='%.1f', fontsize=8, padding=2)
     axis.axvline(chance, color=figures_lib.CHANCE, linestyle=':')
-    axis.set_title(PROBES[probe], fontsize=10)
-    axis.set_xlabel('test accuracy (%); dotted: chance')
-    axis.spines[['top', 'right']].set_visible(False)
+    below = 'test accuracy (%); dotted: chance'
+    figures_lib.label(axis, PROBES[probe], below)
   axis.invert_yaxis()  # of both
   share = f'{100 * results["label_fraction"]:.4g} %'
   title = f'Frozen features, {share} of the labels of {results["dataset"]}'
