@@ -21,11 +21,7 @@ from selfie_jax import errors
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 _PATHS = ('init_from', 'dataset.path', 'dataset.data_dir')
-_KINDS = {
-  'int': 'a whole number',
-  'float': 'a number',
-  'bool': 'True or False',
-}
+_KINDS = {'int': 'a whole number', 'float': 'a number', 'bool': 'True or False'}
 
 
 def define(
@@ -46,12 +42,7 @@ def define(
 def parse(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
   """Parses flags, for absl's app.run, and checks the job.
 
-  Args:
-    argv: the program's name, then the flags.
-    values: where `define` has put --config, and others their flags.
-
-  Returns:
-    The program's name.
+  Takes the program's name and the flags, and returns the name.
 
   Raises:
     UserError: there is no such flag, job, field or value.
@@ -74,11 +65,9 @@ def parse(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
     raise errors.UserError(f'no job given: {_what_to_type()}')
   from selfie_jax import config as config_lib  # JAX takes seconds to load
 
-  for field, value in config_lib.flatten(values.config).items():
-    if field in _PATHS:
-      values.config.update_from_flattened_dict(
-        {field: command_line.path(value)}
-      )
+  flat = config_lib.flatten(values.config)
+  paths = {f: command_line.path(flat[f]) for f in _PATHS if f in flat}
+  values.config.update_from_flattened_dict(paths)
   config_lib.check(values.config, num_devices=1)
   return rest
 
@@ -164,11 +153,10 @@ def _check_fields(argv: list[str], config: ml_collections.ConfigDict) -> None:
   from selfie_jax import config as config_lib  # JAX takes seconds to load
 
   known = sorted(config_lib.flatten(config))
-  for word in argv:
-    match = re.match(r'--?(?:no)?config\.([^=]*)', word)
-    if not match or match[1] in known:
+  given = [re.match(r'--?(?:no)?config\.([^=]*)', word) for word in argv]
+  for field in [match[1] for match in given if match]:
+    if field in known:
       continue
-    field = match[1]
     name = field.rpartition('.')[2]
     similar = [other for other in known if name in other.split('.')]
     similar = similar or difflib.get_close_matches(field, known)
