@@ -100,13 +100,6 @@ def pending(runs: pd.DataFrame, stage: str = 'all') -> list[plan_lib.Job]:
   return [job for job in jobs if stage in ('all', job.stage)]
 
 
-def begin(job: plan_lib.Job) -> None:
-  """Makes the folder of a run that is about to be started."""
-  folder = epath.Path(job.folder)
-  folder.mkdir(parents=True, exist_ok=True)
-  (folder / FAILURE).unlink(missing_ok=True)
-
-
 def fail(job: plan_lib.Job, code: int, line: str) -> None:
   """Notes with which exit code a run has failed, and why."""
   path = epath.Path(job.folder) / FAILURE

@@ -93,7 +93,9 @@ class Runner:
           self._start(job)
 
   def _start(self, job: plan_lib.Job) -> None:
-    results_lib.begin(job)
+    folder = epath.Path(job.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / results_lib.FAILURE).unlink(missing_ok=True)
     self._attempts[job.name] += 1
     if '://' in job.folder:  # files in buckets cannot be added to
       log = tempfile.TemporaryFile('w+', errors='replace')
