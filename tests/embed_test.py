@@ -120,7 +120,7 @@ def test_no_more_than_two_batches_are_in_memory(monkeypatch):
   begun = []
   monkeypatch.setattr(
     images_lib,
-    'read_or_none',
+    'read',
     lambda path, config: begun.append(path) or np.zeros((8, 8, 3), np.uint8),
   )
   files = [str(i) for i in range(100)]
