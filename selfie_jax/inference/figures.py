@@ -34,8 +34,7 @@ def neighbours(
     nearest: indices of those nearest to each image, the nearest first [n, k].
     labels: the class of each image [n], '' where unknown.
   """
-  k = nearest.shape[1]
-  size = figures_lib.TILE
+  k, size = nearest.shape[1], figures_lib.TILE
   height = size + 0.2 if any(labels) else size
   fig = figures_lib.figure(size * (k + 1.2), height * len(shown) + 0.5)
   # The narrow column stands between the image and its neighbours.
@@ -43,12 +42,8 @@ def neighbours(
   for row, query in enumerate(shown):
     _show(fig.add_subplot(grid[row, 0]), images[query], labels[query], None)
     for column, i in enumerate(nearest[query], start=2):
-      colour = None
-      if labels[query] and labels[i]:
-        same = labels[query] == labels[i]
-        colour = figures_lib.RIGHT if same else figures_lib.WRONG
       axis = fig.add_subplot(grid[row, column])
-      _show(axis, images[i], labels[i], colour)
+      _show(axis, images[i], labels[i], _colour(labels[i], labels[query]))
   title = f'Left: the image. Right: the {k} nearest to it'
   shares = vectors_lib.agreement(nearest, np.asarray(labels))
   if shares:
@@ -70,9 +65,8 @@ def predictions(
   fig = figures_lib.figure(columns * figures_lib.TILE, 1.25 * rows + 0.3)
   shown = zip(images, labels, predicted, strict=True)
   for i, (image, label, name) in enumerate(shown):
-    colour = figures_lib.RIGHT if name == label else figures_lib.WRONG
     axis = fig.add_subplot(rows, columns, i + 1)
-    _show(axis, image, name, colour if label else None)
+    _show(axis, image, name, _colour(name, label))
   return fig
 
 
@@ -91,8 +85,7 @@ def plane(
     title: of the figure.
   """
   names = sorted(set(labels) - {''})
-  if len(names) > len(COLOURS):
-    names = []
+  names = names if len(names) <= len(COLOURS) else []
   colours = dict(zip(names, COLOURS, strict=False))
   of_points = [colours.get(label, NEUTRAL) for label in labels]
   fig = figures_lib.figure(7.4 if names else 6, 6)
@@ -124,6 +117,12 @@ def _apart(points: np.ndarray, side: float) -> list[int]:
     if side and (distances >= side).all():
       chosen.append(i)
   return chosen
+
+
+def _colour(name: str, label: str) -> str | None:
+  if name and label:
+    return figures_lib.RIGHT if name == label else figures_lib.WRONG
+  return None
 
 
 def _show(axis, image, label, colour) -> None:
