@@ -138,14 +138,9 @@ def _numpy(model: model_lib.Model, folder: pathlib.Path) -> str:
   arrays = traverse_util.flatten_dict(model.variables, sep='/')
   np.savez(folder / 'weights.npz', **arrays)
   return f"""\
-`weights.npz` has the parameters and BatchNorm's running statistics, float32, by
-names such as `{next(iter(arrays))}`; kernels are [height, width, in, out]:
-
-```python
-import numpy as np
-
-weights = np.load('weights.npz')
-```
+`numpy.load('weights.npz')` has the parameters and BatchNorm's running
+statistics, float32, by names such as `{next(iter(arrays))}`; kernels are
+[height, width, in, out].
 """
 
 

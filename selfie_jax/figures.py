@@ -53,13 +53,11 @@ def patch_puzzle(
     masked, filled = image.copy(), image.copy()
     # [targets, 2]: the upper left corner of each masked patch
     corners = patch_size * np.stack(divmod(targets[number], grid), axis=1)
+    places = [np.s_[y : y + patch_size, x : x + patch_size] for y, x in corners]
     for i, (y, x) in enumerate(corners):
       chosen = predictions[number, i]
-      top, side = corners[chosen]
-      masked[y : y + patch_size, x : x + patch_size] = MASKED
-      filled[y : y + patch_size, x : x + patch_size] = image[
-        top : top + patch_size, side : side + patch_size
-      ]
+      masked[places[i]] = MASKED
+      filled[places[i]] = image[places[chosen]]
       frame = mpl_patches.Rectangle(
         (x - 0.5, y - 0.5), patch_size, patch_size, fill=False, linewidth=1.6
       )
@@ -81,10 +79,9 @@ def patch_puzzle(
 def curves(history: Sequence[dict[str, Any]]) -> mpl_figure.Figure:
   """Loss and accuracy against steps; chance where the metrics have it.
 
-  Args:
-    history: rows {'step': s, 'part': 'train' | 'validation' | 'test',
-      'loss': ..., '...accuracy': ..., 'chance': ...}; and, for a third curve,
-      rows {'step': s, 'part': 'knn', 'knn_accuracy': ...}.
+  A row has 'step', 'part' ('train', 'validation' or 'test'), 'loss',
+  '...accuracy' and perhaps 'chance'; rows with 'knn' as 'part' and
+  'knn_accuracy' are a third curve.
   """
   knn = [row for row in history if row['part'] == 'knn']
   history = [row for row in history if row['part'] in SPLITS]

@@ -52,11 +52,8 @@ def parse(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
     _check_fields(argv, _load(name))
   try:
     rest = values(argv)
-  except flags.IllegalFlagValueError as error:
-    raise errors.UserError(_explain(str(error), values)) from error
   except (flags.Error, TypeError, ValueError) as error:
-    text = errors.in_one_line(error).rstrip('.')
-    raise errors.UserError(f'{text}; --help has all flags') from error
+    raise errors.UserError(_explain(error, values)) from error
   if rest[1:]:
     raise errors.UserError(
       f'{rest[1]!r} is no flag: type --config.FIELD=VALUE or --workdir=DIR'
@@ -172,8 +169,11 @@ def _check_fields(argv: list[str], config: ml_collections.ConfigDict) -> None:
     )
 
 
-def _explain(text: str, values: flags.FlagValues) -> str:
+def _explain(error: Exception, values: flags.FlagValues) -> str:
   """absl's 'flag --NAME=VALUE: ...' with what is valid in place of the end."""
+  text = errors.in_one_line(error)
+  if not isinstance(error, flags.IllegalFlagValueError):
+    return f'{text.rstrip(".")}; --help has all flags'
   flag = text.removeprefix('flag ').partition(': ')[0]
   name = flag.removeprefix('--').partition('=')[0]
   valid = ''
@@ -185,6 +185,4 @@ def _explain(text: str, values: flags.FlagValues) -> str:
   kind = _KINDS.get(values[name].flag_type(), '') if name in values else ''
   if kind and (not valid or valid.startswith('in ')):
     valid = f'{kind} {valid}'.strip()
-  if not valid:
-    return ' '.join(text.split())
-  return f'{flag} is not valid; it must be {valid}'
+  return f'{flag} is not valid; it must be {valid}' if valid else text

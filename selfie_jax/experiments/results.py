@@ -39,11 +39,8 @@ def read(plan: plan_lib.Plan, path: epath.Path | None = None) -> pd.DataFrame:
   """A row for each job of the plan: its fields, metrics and state.
 
   `finished` runs have metrics; `ended` also are rates that diverged. `row` is
-  what runs.jsonl has of a run, `failure` the last line of a failed attempt.
-
-  Args:
-    plan: see there.
-    path: of runs.jsonl; None without --results.
+  what runs.jsonl, at `path` with --results, has of a run, `failure` the last
+  line of a failed attempt.
 
   Raises:
     UserError: a run has another config or another pretraining than the plan,
