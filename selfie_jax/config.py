@@ -6,7 +6,6 @@ configs/common.py says what the fields mean.
 from collections.abc import Callable
 from collections.abc import Iterator
 import dataclasses
-import itertools
 import math
 import pathlib
 from typing import Any
@@ -151,30 +150,25 @@ def rule(field: str, mode: str) -> Rule:
 def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
   """Raises UserError for a value that cannot work, before anything is built."""
   flat = flatten(config)
-  rules = (_rules_of_fields(flat), _rules_between_fields(config, num_devices))
-  for field, holds, valid in itertools.chain(*rules):
+  for field, holds, valid in _apply_rules(config, flat, num_devices):
     if not holds:
       value = flat[field]
       shown = tuple(value) if isinstance(value, list) else value
       errors.invalid_value(field, shown, valid)
 
 
-# A field, whether its rule holds, and what is valid.
-_Checks = Iterator[tuple[str, bool, str]]
-
-
-def _rules_of_fields(flat: dict[str, Any]) -> _Checks:
+def _apply_rules(
+  config: ml_collections.ConfigDict, flat: dict[str, Any], num_devices: int
+) -> Iterator[tuple[str, bool, str]]:
+  """Each time a field, whether a rule of it holds, and what is valid."""
   for field, value in flat.items():
     if isinstance(value, list):
       are_numbers = all(isinstance(each, (int, float)) for each in value)
       yield field, are_numbers, 'numbers with commas between'
-    wanted = rule(field, flat['mode'])
+    wanted = rule(field, config.mode)
     yield field, wanted.holds(value), wanted.valid
 
-
-def _rules_between_fields(
-  config: ml_collections.ConfigDict, num_devices: int
-) -> _Checks:
+  # From here on the rules between fields.
   is_folder = config.dataset.name == 'folder'
   valid = (
     'a folder of images or a .csv file with --config.dataset.name=folder, '
