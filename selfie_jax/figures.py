@@ -127,16 +127,12 @@ def _curve(axis, rows, name: str, colour: str, split: str) -> None:
 
 
 def attention(images: np.ndarray, weights: np.ndarray) -> mpl_figure.Figure:
-  """Images, each beside the attention of u0 to its positions.
+  """Images [n, s, s, 3], each beside the attention of u0 to its positions.
 
   Of the mean over the heads and of every head; of more than HEADS those with
   the least entropy, which attend to the fewest positions. The colour is that of
   log2((1 + positions) * weight): an even share, 0, has no colour, more is red,
-  less is blue.
-
-  Args:
-    images: uint8 [n, s, s, 3].
-    weights: of u0 [n, heads, 1 + positions], see features.attention_weights.
+  less is blue. See features.attention_weights [n, heads, 1 + positions].
   """
   count, heads, keys = weights.shape
   entropy = -(weights * np.log(weights + 1e-12)).sum(axis=-1).mean(axis=0)

@@ -28,14 +28,12 @@ def define(
   values: flags.FlagValues = flags.FLAGS, argv: list[str] | None = None
 ) -> None:
   """Defines --config; argv is what will be parsed, sys.argv if not given."""
-  config_flags.DEFINE_config_file(
-    'config',
-    None,
+  says = (
     'The job, such as configs/cifar_pretrain.py or, with a variant, '
-    'configs/cifar_pretrain.py:small.',
-    flag_values=values,
-    sys_argv=argv,
-    lock_config=True,
+    'configs/cifar_pretrain.py:small.'
+  )
+  config_flags.DEFINE_config_file(
+    'config', None, says, flag_values=values, sys_argv=argv, lock_config=True
   )
 
 
@@ -70,11 +68,7 @@ def parse(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
 
 
 def read(given: list[str]) -> ml_collections.ConfigDict:
-  """The config that main.py makes of such flags.
-
-  Raises:
-    UserError: as `parse`.
-  """
+  """The config that main.py makes of such flags; UserError as in `parse`."""
   argv = ['main.py', *given]
   values = flags.FlagValues()
   define(values, argv)

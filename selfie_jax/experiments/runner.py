@@ -125,8 +125,8 @@ class Runner:
       lines = [line.strip() for line in log if line.strip()]
     if self.signal or code in _STOPPED:
       raise errors.Preempted
-    may_pass = code == errors.MayPass.exit_code
-    if not may_pass or self._attempts[job.name] == _ATTEMPTS:
+    is_last = self._attempts[job.name] == _ATTEMPTS
+    if code != errors.MayPass.exit_code or is_last:
       self._over.add(job.name)
     if code:
       reasons = [line for line in lines if _ERROR.match(line)] or lines

@@ -98,9 +98,8 @@ def plane(
     axis.add_artist(box)
   if names:
     handles = [axis.scatter([], [], color=colours[name]) for name in names]
-    legend = fig.legend(
-      handles, names, loc='outside right center', frameon=False, fontsize=9
-    )
+    place = {'loc': 'outside right center', 'frameon': False, 'fontsize': 9}
+    legend = fig.legend(handles, names, **place)
     for text in legend.get_texts():
       text.set_parse_math(False)  # a class may have a $ in its name
   axis.set_aspect('equal', 'datalim')

@@ -23,12 +23,9 @@ def initial(model: model_lib.Model, images: np.ndarray) -> model_lib.Model:
 
   BatchNorm's initial statistics, 0 and 1, fit no layer but the first. The
   network gets the means of the statistics of batches in training mode: of
-  patches for a pretraining run, of whole images for the others.
-
-  Args:
-    model: of a run.
-    images: some of its training images, uint8 [n, s, s, 3]; IMAGES at most are
-      used, in batches of BATCH (one, if there are fewer).
+  patches for a pretraining run, of whole images for the others. `images` are
+  some of its training images, uint8 [n, s, s, 3]; IMAGES at most are used, in
+  batches of BATCH (one, if there are fewer).
   """
   config = model.config.copy_and_resolve_references()
   config.model.sync_batch_norm = False  # it runs on one device
