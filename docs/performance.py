@@ -80,7 +80,7 @@ def _kind(step: dict) -> str:
 def table() -> str:
   """The ledger in Markdown."""
   rows = [
-    '| step | chips | images a chip | kilocycles an image (by bandwidth alone) '
+    '| step | chips | images a chip | kilocycles an image (of these from bytes) '
     '| GFLOP an image | utilisation | memory | all-reduces (MB) |',
     '|---|---|---|---|---|---|---|---|',
   ]

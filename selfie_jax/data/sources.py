@@ -126,12 +126,11 @@ class Source:
   @property
   def metadata(self) -> dict[str, object]:
     """Numbers and names, for JSON, by which to know the data again."""
-    metadata = self._reader.metadata
     if self._reader.skip_corrupt:
-      return metadata | {'left_out': self._reader.names(self.unreadable)}
-    # Another version of a tfds set may have the same images in another order.
-    digest = hashlib.sha256(self.labels.tobytes()).hexdigest()
-    return metadata | {'labels': digest[:16]}
+      more = {'left_out': self._reader.names(self.unreadable)}
+    else:  # another version of the set may have another order
+      more = {'labels': hashlib.sha256(self.labels.tobytes()).hexdigest()[:16]}
+    return self._reader.metadata | more
 
   def describe_unreadable(self) -> tuple[float, str]:
     """The share of images that cannot be decoded; and which, in words."""
@@ -222,10 +221,8 @@ class Source:
     """Images that have been read, decoded and augmented."""
     if not spec.indices.size:
       return np.empty((0, self.image_size, self.image_size, 3), np.uint8)
-    positions = self._readable[spec.indices]
-    if spec.crops is None:
-      return decoder(positions, read.result())
-    return decoder(positions, read.result(), spec.crops, spec.flips)
+    crops = () if spec.crops is None else (spec.crops, spec.flips)
+    return decoder(self._readable[spec.indices], read.result(), *crops)
 
   @functools.cached_property
   def _eval_decoder(self) -> decoding.Decoder:
