@@ -91,8 +91,7 @@ def default_workdir(values: flags.FlagValues = flags.FLAGS) -> str:
   """runs/cifar_pretrain, or runs/cifar_pretrain_small for a variant."""
   name = config_flags.get_config_filename(values['config'])
   path, _, variant = name.partition(':')
-  stem = pathlib.Path(path).stem
-  return f'runs/{stem}_{variant}' if variant else f'runs/{stem}'
+  return f'runs/{pathlib.Path(path).stem}_{variant}'.removesuffix('_')
 
 
 def _find_job(argv: list[str]) -> str | None:
