@@ -90,10 +90,8 @@ def _number(given: int | None, variable: str) -> int | None:
     return given
   try:
     return int(text)
-  except ValueError as error:
-    raise errors.UserError(
-      f'{variable}={text} is not valid; it must be a whole number'
-    ) from error
+  except ValueError:
+    errors.invalid(f'{variable}={text}', 'a whole number')
 
 
 @contextlib.contextmanager

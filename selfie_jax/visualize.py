@@ -70,9 +70,7 @@ def draw_run(
       written.
   """
   if not 1 <= count <= MOST:
-    raise errors.UserError(
-      f'count={count} is not valid; it must be in 1 to {MOST}: --count=6'
-    )
+    errors.invalid(f'count={count}', f'in 1 to {MOST}: --count=6')
   model = model_lib.load(checkpoint)
   layer = model.check_layer(layer)
   folder = workdir_lib.run_path(out or os.path.join(checkpoint, 'figures'))

@@ -50,9 +50,7 @@ class Model:
     step: int = 0,
   ):
     if batch_size < 1:
-      raise errors.UserError(
-        f'batch_size={batch_size} is not valid; it must be at least 1'
-      )
+      errors.invalid(f'batch_size={batch_size}', 'at least 1')
     self.config = config.copy_and_resolve_references()
     self.config.dtype = 'float32'
     self.variables = variables
@@ -142,14 +140,10 @@ class Model:
 
   def check_layer(self, layer: str | None) -> str:
     """The layer's name, the default's for None; UserError if there is none."""
-    if layer is None:
-      return self.layers[0]
-    if layer not in self.layers:
-      raise errors.UserError(
-        f'layer {layer!r} is not valid for model.name={self.config.model.name};'
-        f' it must be one of {", ".join(self.layers)}'
-      )
-    return layer
+    if layer not in (None, *self.layers):
+      of = f' of model.name={self.config.model.name}'
+      errors.invalid(f'layer={layer!r}{of}', f'one of {", ".join(self.layers)}')
+    return layer or self.layers[0]
 
   def check_predicts(self) -> None:
     """Raises UserError for a pretraining run."""
