@@ -162,8 +162,8 @@ def predict(
   state = train_state.TrainState(
     step=0, apply_fn=apply, tx=None, opt_state=None, **model.variables
   )
-  solve = jax.jit(functools.partial(pretrain.predict, config=model.config))
-  logits, _, targets = solve(state, {'image': images, 'index': index})
+  score = jax.jit(functools.partial(pretrain.predict, config=model.config))
+  logits, _, targets = score(state, {'image': images, 'index': index})
   return np.asarray(targets), np.asarray(logits.argmax(axis=-1))
 
 

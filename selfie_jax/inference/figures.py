@@ -40,10 +40,10 @@ def neighbours(
   # The narrow column stands between the image and its neighbours.
   grid = fig.add_gridspec(len(shown), k + 2, width_ratios=[1, 0.2] + [1] * k)
   for row, query in enumerate(shown):
-    _show(fig.add_subplot(grid[row, 0]), images[query], labels[query], None)
+    _show(fig.add_subplot(grid[row, 0]), images[query], labels[query])
     for column, i in enumerate(nearest[query], start=2):
       axis = fig.add_subplot(grid[row, column])
-      _show(axis, images[i], labels[i], _colour(labels[i], labels[query]))
+      _show(axis, images[i], labels[i], labels[query])
   title = f'Left: the image. Right: the {k} nearest to it'
   shares = vectors_lib.agreement(nearest, np.asarray(labels))
   if shares:
@@ -66,7 +66,7 @@ def predictions(
   shown = zip(images, labels, predicted, strict=True)
   for i, (image, label, name) in enumerate(shown):
     axis = fig.add_subplot(rows, columns, i + 1)
-    _show(axis, image, name, _colour(name, label))
+    _show(axis, image, name, label)
   return fig
 
 
@@ -118,16 +118,11 @@ def _apart(points: np.ndarray, side: float) -> list[int]:
   return chosen
 
 
-def _colour(name: str, label: str) -> str | None:
-  if name and label:
-    return figures_lib.RIGHT if name == label else figures_lib.WRONG
-  return None
-
-
-def _show(axis, image, label, colour) -> None:
+def _show(axis, image: np.ndarray, name: str, label: str = '') -> None:
+  """An image above its name; green or red if the label is known too."""
   axis.imshow(image)
   axis.set(xticks=[], yticks=[])
-  axis.set_xlabel(label[:14], fontsize=7, labelpad=2, parse_math=False)
-  axis.spines[:].set_visible(colour is not None)
-  if colour:
-    axis.spines[:].set(color=colour, linewidth=2)
+  axis.set_xlabel(name[:14], fontsize=7, labelpad=2, parse_math=False)
+  axis.spines[:].set_visible(bool(name and label))
+  colour = figures_lib.RIGHT if name == label else figures_lib.WRONG
+  axis.spines[:].set(color=colour, linewidth=2)
