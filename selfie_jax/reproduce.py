@@ -85,14 +85,14 @@ def parse() -> tuple[argparse.Namespace, plan_lib.Plan]:
     flags.experiment,
     flags.variant,
     fractions,
-    _counts('--seeds', flags.seeds, len(fractions)),
-    _counts('--tune_seeds', flags.tune_seeds, len(fractions)),
-    tuple(dict.fromkeys(flags.grid)) if flags.tune else (),
-    tuple(flags.set),
-    tuple(flags.pretrain_set),
-    flags.workdir or folder,
-    flags.pretrained,
-    flags.pretrain_seeds,
+    seeds=_counts('--seeds', flags.seeds, len(fractions)),
+    tune_seeds=_counts('--tune_seeds', flags.tune_seeds, len(fractions)),
+    grid=tuple(dict.fromkeys(flags.grid)) if flags.tune else (),
+    fields=tuple(flags.set),
+    pretrain_fields=tuple(flags.pretrain_set),
+    workdir=flags.workdir or folder,
+    pretrained=flags.pretrained,
+    pretrain_seeds=flags.pretrain_seeds,
   )
 
 
