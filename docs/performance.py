@@ -80,8 +80,8 @@ def _kind(step: dict) -> str:
 def table() -> str:
   """The ledger in Markdown."""
   rows = [
-    '| step | chips | images a chip | kilocycles an image (of these from bytes) '
-    '| GFLOP an image | utilisation | memory | all-reduces (MB) |',
+    '| step | chips | images a chip | kilocycles an image (of these from bytes)'
+    ' | GFLOP an image | utilisation | memory | all-reduces (MB) |',
     '|---|---|---|---|---|---|---|---|',
   ]
   for step in tpu_ledger.read():

@@ -4,11 +4,13 @@ configs/common.py says what the fields mean.
 """
 
 from collections.abc import Callable
+from collections.abc import Iterator
 import dataclasses
 import math
 import pathlib
 from typing import Any
 
+from flax import traverse_util
 import ml_collections
 
 from selfie_jax import errors
@@ -44,18 +46,21 @@ def _within(brackets: str, low: float, high: float = math.inf) -> Rule:
   )
 
 
+def _are_three(values: list[float]) -> bool:
+  return len(values) == 3 and all(map(math.isfinite, values))
+
+
 _ANY = Rule('', lambda value: True)
 _COUNT = Rule('a whole number of at least 1', lambda value: value >= 1)
 
 # Every field of every job.
 FIELDS: dict[str, Rule] = {
   **dict.fromkeys((
-    'init_from', 'init_steps', 'normalise.mean', 'normalise.std',
-    'dataset.name', 'dataset.path', 'dataset.data_dir', 'dataset.download',
-    'dataset.train_split', 'dataset.test_split', 'augment.flip', 'model.depths',
-    'model.closing_norm', 'model.sync_batch_norm', 'model.context_positions',
-    'optimizer.nesterov', 'optimizer.decay_norms_and_biases', 'probe.features',
-    'probe.strengths',
+    'init_from', 'dataset.name', 'dataset.path', 'dataset.data_dir',
+    'dataset.download', 'dataset.train_split', 'dataset.test_split',
+    'augment.flip', 'model.closing_norm', 'model.sync_batch_norm',
+    'model.context_positions', 'optimizer.nesterov',
+    'optimizer.decay_norms_and_biases', 'probe.features',
   ), _ANY),
   **dict.fromkeys((
     'batch_size', 'eval_batch_size', 'total_steps', 'image_size', 'patch_size',
@@ -92,23 +97,40 @@ FIELDS: dict[str, Rule] = {
   'knn.images': _within('[)', 5),
   'knn.temperature': _within('()', 0),
   'probe.temperature': _within('()', 0),
+  'probe.strengths': Rule(
+    'one number or more, each above 0', lambda v: len(v) > 0 and min(v) > 0
+  ),
+  'init_steps': Rule(
+    'steps of the run, each above 0 and once',
+    lambda v: len(set(v)) == len(v) and all(step >= 1 for step in v),
+  ),
+  'normalise.mean': Rule('three numbers', _are_three),
+  'normalise.std': Rule(
+    'three numbers above 0', lambda v: _are_three(v) and min(v) > 0
+  ),
+  'model.depths': Rule(
+    'four whole numbers of at least 1',
+    lambda v: len(v) == 4 and all(type(n) is int and n >= 1 for n in v),
+  ),
 }  # fmt: skip
-# Of model.name, what a job of each mode may have.
-_NETWORKS = {
-  'pretrain': _one_of('selfie'),
-  'finetune': _one_of('resnet50', 'resnet36_attention'),
+# In the place of these, in jobs of one mode.
+_OF_MODE = {
+  'pretrain': {'model.name': _one_of('selfie')},
+  'finetune': {'model.name': _one_of('resnet50', 'resnet36_attention')},
+  'probe': {
+    'init_from': Rule('the folder of a run, such as runs/cifar_pretrain', bool),
+    'validation_fraction': Rule(
+      'in (0, 1): C is chosen on these images', lambda value: 0 < value < 1
+    ),
+  },
 }
 
 
-def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
+def flatten(config: ml_collections.ConfigDict | dict) -> dict[str, Any]:
   """{'model.width': 64, ...}, tuples and lists as lists."""
-  flat = {}
-  for name, value in config.items():
-    if isinstance(value, (ml_collections.ConfigDict, dict)):
-      flat |= {f'{name}.{k}': v for k, v in flatten(value).items()}
-    else:
-      flat[name] = list(value) if isinstance(value, (tuple, list)) else value
-  return flat
+  tree = config if isinstance(config, dict) else config.to_dict()
+  flat = traverse_util.flatten_dict(tree, sep='.')
+  return {k: list(v) if isinstance(v, tuple) else v for k, v in flat.items()}
 
 
 def name_data(config: ml_collections.ConfigDict) -> str:
@@ -122,113 +144,59 @@ def rule(field: str, mode: str) -> Rule:
 
   Rules between fields are not in it; `check` knows them.
   """
-  if field == 'model.name':
-    return _NETWORKS.get(mode, FIELDS[field])
-  return FIELDS.get(field, _ANY)
+  return _OF_MODE.get(mode, {}).get(field) or FIELDS.get(field, _ANY)
 
 
 def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
   """Raises UserError for a value that cannot work, before anything is built."""
-  for field, value in flatten(config).items():
-    if isinstance(value, list) and not all(
-      isinstance(number, (int, float)) for number in value
-    ):
-      errors.invalid_value(field, tuple(value), 'numbers with commas between')
+  flat = flatten(config)
+  for field, holds, valid in _apply_rules(config, flat, num_devices):
+    if not holds:
+      value = flat[field]
+      shown = tuple(value) if isinstance(value, list) else value
+      errors.invalid_value(field, shown, valid)
+
+
+def _apply_rules(
+  config: ml_collections.ConfigDict, flat: dict[str, Any], num_devices: int
+) -> Iterator[tuple[str, bool, str]]:
+  """Each time a field, whether a rule of it holds, and what is valid."""
+  for field, value in flat.items():
+    if isinstance(value, list):
+      are_numbers = all(isinstance(each, (int, float)) for each in value)
+      yield field, are_numbers, 'numbers with commas between'
     wanted = rule(field, config.mode)
-    if not wanted.holds(value):
-      errors.invalid_value(field, value, wanted.valid)
-  _check_dataset(config)
-  for field in ('batch_size', 'eval_batch_size'):
-    if field in config and config[field] % num_devices:
-      below = config[field] // num_devices * num_devices or num_devices
-      errors.invalid_value(
-        field,
-        config[field],
-        f'a multiple of the {num_devices} devices, such as {below}',
-      )
-  if config.mode == 'probe':
-    _check_probe(config)
-  else:
-    _check_training(config)
+    yield field, wanted.holds(value), wanted.valid
 
-
-def _check_dataset(config: ml_collections.ConfigDict) -> None:
+  # From here on the rules between fields.
   is_folder = config.dataset.name == 'folder'
-  if is_folder != bool(config.dataset.path):
-    errors.invalid_value(
-      'dataset.path',
-      config.dataset.path,
-      'a folder of images or a .csv file with --config.dataset.name=folder, '
-      "and '' with all others",
-    )
-  if is_folder and config.dataset.shuffle_block > 1:
-    errors.invalid_value(
-      'dataset.shuffle_block',
-      config.dataset.shuffle_block,
-      '1 with --config.dataset.name=folder, where neighbours are of one class',
-    )
-
-
-def _check_probe(config: ml_collections.ConfigDict) -> None:
-  """The rules that only probes have."""
-  if not config.init_from:
-    errors.invalid_value(
-      'init_from', '', 'the folder of a run, such as runs/cifar_pretrain'
-    )
-  steps = tuple(config.init_steps)
-  if len(set(steps)) < len(steps) or any(step < 1 for step in steps):
-    errors.invalid_value(
-      'init_steps', steps, 'steps of the run, each above 0 and once'
-    )
-  if not config.validation_fraction:
-    errors.invalid_value(
-      'validation_fraction', 0, 'above 0: C is chosen on these images'
-    )
-  strengths = tuple(config.probe.strengths)
-  if not strengths or min(strengths) <= 0:
-    errors.invalid_value(
-      'probe.strengths', strengths, 'one number or more, each above 0'
-    )
-
-
-def _check_training(config: ml_collections.ConfigDict) -> None:
-  """The rules between the fields of pretraining and finetuning."""
-  if config.optimizer.warmup_steps >= config.total_steps:
-    errors.invalid_value(
-      'optimizer.warmup_steps',
-      config.optimizer.warmup_steps,
-      f'less than total_steps={config.total_steps}',
-    )
-  if (
-    config.augment.border == 'reflect'
-    and config.augment.padding >= config.image_size
-  ):
-    errors.invalid_value(
-      'augment.padding',
-      config.augment.padding,
-      f'below image_size={config.image_size} with augment.border=reflect',
-    )
-  for field in ('mean', 'std'):
-    values = tuple(config.normalise[field])
-    are_finite = all(map(math.isfinite, values))
-    is_zero = field == 'std' and any(value <= 0 for value in values)
-    if len(values) != 3 or not are_finite or is_zero:
-      above = ' above 0' if field == 'std' else ''
-      errors.invalid_value(
-        f'normalise.{field}', values, f'three numbers{above}'
-      )
-  grid = patches.grid_size(config.image_size, config.patch_size)
+  valid = (
+    'a folder of images or a .csv file with --config.dataset.name=folder, '
+    "and '' with all others"
+  )
+  yield 'dataset.path', is_folder == bool(config.dataset.path), valid
+  valid = (
+    '1 with --config.dataset.name=folder, where neighbours are of one class'
+  )
+  is_in_order = config.dataset.shuffle_block == 1
+  yield 'dataset.shuffle_block', not is_folder or is_in_order, valid
+  for field in ('batch_size', 'eval_batch_size'):
+    if field in config:
+      below = config[field] // num_devices * num_devices or num_devices
+      valid = f'a multiple of the {num_devices} devices, such as {below}'
+      yield field, config[field] % num_devices == 0, valid
+  if config.mode == 'probe':
+    return
+  warmup, steps = config.optimizer.warmup_steps, config.total_steps
+  valid = f'less than total_steps={steps}'
+  yield 'optimizer.warmup_steps', warmup < steps, valid
+  side, augment = config.image_size, config.augment
+  is_mirrored = augment.border == 'reflect'
+  valid = f'below image_size={side} with augment.border=reflect'
+  yield 'augment.padding', not is_mirrored or augment.padding < side, valid
+  grid = patches.grid_size(side, config.patch_size)
   if config.mode == 'pretrain':
     patches.num_targets(grid**2, config.masked_fraction)
-  depths = tuple(config.model.depths)
-  if len(depths) != 4 or any(type(n) is not int or n < 1 for n in depths):
-    errors.invalid_value(
-      'model.depths', depths, 'four whole numbers of at least 1'
-    )
   dim, heads = config.model.width * 16, config.model.attention.num_heads
-  if dim % heads:
-    errors.invalid_value(
-      'model.attention.num_heads',
-      heads,
-      f'a divisor of the {dim} channels (16 * model.width)',
-    )
+  valid = f'a divisor of the {dim} channels (16 * model.width)'
+  yield 'model.attention.num_heads', dim % heads == 0, valid

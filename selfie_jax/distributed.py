@@ -31,13 +31,10 @@ def initialize(
 ) -> None:
   """Joins the processes of a job; to be called before any computation.
 
-  The first three, if None, are read from JAX_COORDINATOR_ADDRESS,
-  JAX_NUM_PROCESSES and JAX_PROCESS_ID.
-
   Args:
-    coordinator: host:port of process 0.
-    num_processes: how many processes there are.
-    process_id: which of them this is, 0 to num_processes - 1.
+    coordinator: host:port of process 0; None: JAX_COORDINATOR_ADDRESS.
+    num_processes: None: JAX_NUM_PROCESSES.
+    process_id: 0 to num_processes - 1; None: JAX_PROCESS_ID.
     automatic: without a coordinator, whether jax finds all three by itself,
       as it does on TPU pods, with Slurm and with Open MPI. None: only where jax
       sees a TPU, and without an error if that TPU is not part of a pod.
@@ -47,19 +44,16 @@ def initialize(
     UserError: only some of the three are given, or the others are not found.
   """
   coordinator = coordinator or os.environ.get('JAX_COORDINATOR_ADDRESS')
-  if num_processes is None:
-    num_processes = _read_number('JAX_NUM_PROCESSES')
-  if process_id is None:
-    process_id = _read_number('JAX_PROCESS_ID')
+  num_processes = _number(num_processes, 'JAX_NUM_PROCESSES')
+  process_id = _number(process_id, 'JAX_PROCESS_ID')
   given = [coordinator, num_processes, process_id]
-  alone = all(value is None for value in given)
-  is_asked = bool(automatic)
-  if automatic is None:
-    # Where jax finds the chips of a TPU when it is imported, it says so there.
-    automatic = 'tpu' in (jax.config.jax_platforms or '')
-  if not automatic and alone:
+  alone = given == [None] * 3
+  # Where jax finds the chips of a TPU when it is imported, it says so there.
+  sees_tpu = 'tpu' in (jax.config.jax_platforms or '')
+  jax_finds_them = sees_tpu if automatic is None else automatic
+  if alone and not jax_finds_them:
     return
-  if not automatic and None in given:
+  if None in given and not jax_finds_them:
     raise errors.UserError(
       'a job of several processes needs --coordinator=HOST:PORT, '
       '--num_processes=N and --process_id=I (0 to N - 1), or none of them; '
@@ -74,7 +68,7 @@ def initialize(
     )
   except Exception as error:  # clusters have exceptions of their own
     if alone and _NO_CLUSTER in str(error):
-      if not is_asked:
+      if not automatic:
         return
       raise errors.UserError(
         '--distributed finds nothing here that says which processes there are '
@@ -89,15 +83,15 @@ def initialize(
     ) from error
 
 
-def _read_number(variable: str) -> int | None:
-  """A whole number of the environment; None if it is not set."""
+def _number(given: int | None, variable: str) -> int | None:
+  """What is given, or else the environment's; None if neither is."""
   text = os.environ.get(variable)
+  if given is not None or not text:
+    return given
   try:
-    return int(text) if text else None
-  except ValueError as error:
-    raise errors.UserError(
-      f'{variable}={text} is not valid; it must be a whole number'
-    ) from error
+    return int(text)
+  except ValueError:
+    errors.invalid(f'{variable}={text}', 'a whole number')
 
 
 @contextlib.contextmanager
@@ -137,13 +131,8 @@ def is_primary() -> bool:
 def broadcast_from_primary(make: Callable[[], Any]) -> Any:
   """Calls `make` in the primary process and returns its result in all.
 
-  All processes must call this; the others do not call `make`.
-
-  Args:
-    make: returns something that can be pickled.
-
-  Raises:
-    UserError: `make` raised it in the primary process.
+  All processes must call this. The result is pickled; a UserError of `make` is
+  raised in all of them.
   """
   if jax.process_count() == 1:
     return make()
@@ -165,8 +154,7 @@ def broadcast_from_primary(make: Callable[[], Any]) -> Any:
 def gather(value: Any) -> list[Any]:
   """The values of all processes, in their order; all must call this.
 
-  Args:
-    value: can be pickled.
+  They are pickled.
   """
   if jax.process_count() == 1:
     return [value]
@@ -181,11 +169,7 @@ def gather(value: Any) -> list[Any]:
 def check_equal(value: Any, what: str) -> None:
   """Raises UserError, in all processes, unless `value` is the same in all.
 
-  All processes must call this.
-
-  Args:
-    value: can be pickled.
-    what: names it in the message.
+  All processes must call this. `what` names the value in the message.
   """
   first, *others = gather(value)
   for process, other in enumerate(others, 1):
@@ -199,8 +183,7 @@ def check_equal(value: Any, what: str) -> None:
 def local_sharding(*axes: str) -> jax.sharding.NamedSharding:
   """Of an array on the local devices: a copy on each of them.
 
-  Args:
-    *axes: 'batch' to split the first axis over them instead.
+  With 'batch' its first axis is split over them instead.
   """
   mesh = jax.sharding.Mesh(jax.local_devices(), ('batch',))
   return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
@@ -208,14 +191,9 @@ def local_sharding(*axes: str) -> jax.sharding.NamedSharding:
 
 def log_devices() -> None:
   """Logs the devices, with a warning if it is a CPU by mistake."""
-  devices = jax.devices()
-  processes = jax.process_count()
-  logger.info(
-    '%d x %s%s',
-    len(devices),
-    devices[0].device_kind,
-    f' in {processes} processes' if processes > 1 else '',
-  )
+  devices, processes = jax.devices(), jax.process_count()
+  spread = f' in {processes} processes' if processes > 1 else ''
+  logger.info('%d x %s%s', len(devices), devices[0].device_kind, spread)
   asked_for_cpu = jax.config.jax_platforms == 'cpu'
   if devices[0].platform == 'cpu' and not asked_for_cpu:
     logger.warning(

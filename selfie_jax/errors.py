@@ -43,10 +43,12 @@ class Preempted(Exception):
 
 def invalid_value(field: str, value: object, valid: str) -> NoReturn:
   """Raises UserError for the value of a config's field; says what is valid."""
-  raise UserError(
-    f'config.{field}={value!r} is not valid; it must be {valid} '
-    f'(--config.{field}=...)'
-  )
+  invalid(f'config.{field}={value!r}', f'{valid} (--config.{field}=...)')
+
+
+def invalid(given: str, valid: str) -> NoReturn:
+  """Raises UserError for what was `given`, such as '--count=0'."""
+  raise UserError(f'{given} is not valid; it must be {valid}')
 
 
 @contextlib.contextmanager

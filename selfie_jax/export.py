@@ -37,7 +37,7 @@ PLATFORMS = ('cpu', 'cuda', 'tpu')
 def main() -> None:
   parser = command_line.Parser('export', __doc__)
   parser.add_path('--checkpoint', 'RUN', "a run's folder")
-  parser.add_argument('--format', required=True, choices=_FORMATS)
+  parser.add_argument('--format', required=True, choices=[*_FORMATS, 'run'])
   parser.add_path('--out', 'DIR', 'a new folder')
   command_line.silence_libraries()
   with command_line.exit_cleanly():
@@ -55,10 +55,8 @@ def export(run: str, kind: str, out: str) -> list[pathlib.Path]:
   Args:
     run: the run's folder.
     kind: 'timm', 'stablehlo', 'numpy' or 'run'.
-    out: the folder; it may be there if it is empty.
-
-  Returns:
-    What is in the folder.
+    out: the folder; it may be there if it is empty. What it then has in it is
+      returned.
 
   Raises:
     UserError: `run` is not a run, its network has no such format, or `out` is
@@ -72,7 +70,10 @@ def export(run: str, kind: str, out: str) -> list[pathlib.Path]:
   model = model_lib.load(run)
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    usage = _FORMATS[kind](model, folder, run)
+    if kind == 'run':
+      usage = _copy_run(model, folder, run)
+    else:
+      usage = _FORMATS[kind](model, folder)
     _write_text(folder / 'README.md', _card(model, kind, usage))
   except BaseException as error:
     shutil.rmtree(folder, ignore_errors=True)  # it was new, or empty
@@ -90,7 +91,7 @@ def _write_text(path: pathlib.Path, text: str) -> None:
   path.write_text(text, encoding='utf-8', errors='backslashreplace')
 
 
-def _timm(model: model_lib.Model, folder: pathlib.Path, unused_run: str) -> str:
+def _timm(model: model_lib.Model, folder: pathlib.Path) -> str:
   settings = timm_card.settings(model.config, model.class_names)
   weights = {k: v.get('patch_network', v) for k, v in model.variables.items()}
   timm_weights.write(str(folder / 'model.safetensors'), **weights)
@@ -100,9 +101,7 @@ def _timm(model: model_lib.Model, folder: pathlib.Path, unused_run: str) -> str:
   return f'{usage}\n`run` gives {output}.\n'
 
 
-def _stablehlo(
-  model: model_lib.Model, folder: pathlib.Path, unused_run: str
-) -> str:
+def _stablehlo(model: model_lib.Model, folder: pathlib.Path) -> str:
   config = model.config
   name = 'logits' if model.class_names else model.layers[0]
 
@@ -135,27 +134,19 @@ read it for at least six months.
 """
 
 
-def _numpy(
-  model: model_lib.Model, folder: pathlib.Path, unused_run: str
-) -> str:
+def _numpy(model: model_lib.Model, folder: pathlib.Path) -> str:
   arrays = traverse_util.flatten_dict(model.variables, sep='/')
   np.savez(folder / 'weights.npz', **arrays)
   return f"""\
-`weights.npz` has the parameters and BatchNorm's running statistics, float32, by
-names such as `{next(iter(arrays))}`; kernels are [height, width, in, out]:
-
-```python
-import numpy as np
-
-weights = np.load('weights.npz')
-```
+`numpy.load('weights.npz')` has the parameters and BatchNorm's running
+statistics, float32, by names such as `{next(iter(arrays))}`; kernels are
+[height, width, in, out].
 """
 
 
-def _run(model: model_lib.Model, folder: pathlib.Path, run: str) -> str:
+def _copy_run(model: model_lib.Model, folder: pathlib.Path, run: str) -> str:
   for name in ('config.json', 'data.json', 'history.json', 'results.json'):
-    text = workdir_lib.read_text(workdir_lib.run_path(run) / name)
-    if text is not None:
+    if text := workdir_lib.read_text(workdir_lib.run_path(run) / name):
       _write_text(folder / name, text)
   with checkpoints.Manager(workdir_lib.run_path(folder), 1) as manager:
     checkpoints.save(manager, model.variables | {'step': model.step}, {})
@@ -200,12 +191,7 @@ def _output(model: model_lib.Model, layer: str, dim: int) -> str:
   return f'embeddings (layer {layer}), float32 [n, {dim}]'
 
 
-_FORMATS = {
-  'timm': _timm,
-  'stablehlo': _stablehlo,
-  'numpy': _numpy,
-  'run': _run,
-}
+_FORMATS = {'timm': _timm, 'stablehlo': _stablehlo, 'numpy': _numpy}
 
 
 if __name__ == '__main__':

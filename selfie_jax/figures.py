@@ -46,30 +46,26 @@ def patch_puzzle(
   grid = images.shape[1] // patch_size
   rows = -(-len(images) // columns)
   fig = figure(3.4 * columns, 1.75 * rows + 0.5)
-  axes = fig.subplots(rows, 2 * columns, squeeze=False)
-  for axis in axes.flat:
-    axis.set_axis_off()
-
   for number, image in enumerate(images):
-    row, column = divmod(number, columns)
-    left, right = axes[row, 2 * column], axes[row, 2 * column + 1]
+    left, right = (
+      fig.add_subplot(rows, 2 * columns, 2 * number + side) for side in (1, 2)
+    )
     masked, filled = image.copy(), image.copy()
     # [targets, 2]: the upper left corner of each masked patch
     corners = patch_size * np.stack(divmod(targets[number], grid), axis=1)
+    places = [np.s_[y : y + patch_size, x : x + patch_size] for y, x in corners]
     for i, (y, x) in enumerate(corners):
       chosen = predictions[number, i]
-      top, side = corners[chosen]
-      masked[y : y + patch_size, x : x + patch_size] = MASKED
-      filled[y : y + patch_size, x : x + patch_size] = image[
-        top : top + patch_size, side : side + patch_size
-      ]
+      masked[places[i]] = MASKED
+      filled[places[i]] = image[places[chosen]]
       frame = mpl_patches.Rectangle(
         (x - 0.5, y - 0.5), patch_size, patch_size, fill=False, linewidth=1.6
       )
       frame.set_edgecolor(RIGHT if chosen == i else WRONG)
       right.add_patch(frame)
-    left.imshow(masked)
-    right.imshow(filled)
+    for axis, shown in ((left, masked), (right, filled)):
+      axis.imshow(shown)
+      axis.set_axis_off()
   hits = (predictions == np.arange(predictions.shape[1])).sum()
   fig.suptitle(
     f'Left: {targets.shape[1]} patches masked. Right: the choices of the '
@@ -83,10 +79,9 @@ def patch_puzzle(
 def curves(history: Sequence[dict[str, Any]]) -> mpl_figure.Figure:
   """Loss and accuracy against steps; chance where the metrics have it.
 
-  Args:
-    history: rows {'step': s, 'part': 'train' | 'validation' | 'test',
-      'loss': ..., '...accuracy': ..., 'chance': ...}; and, for a third curve,
-      rows {'step': s, 'part': 'knn', 'knn_accuracy': ...}.
+  A row has 'step', 'part' ('train', 'validation' or 'test'), 'loss',
+  '...accuracy' and perhaps 'chance'; rows with 'knn' as 'part' and
+  'knn_accuracy' are a third curve.
   """
   knn = [row for row in history if row['part'] == 'knn']
   history = [row for row in history if row['part'] in SPLITS]
@@ -128,22 +123,16 @@ def _curve(axis, rows, name: str, colour: str, split: str) -> None:
   marker = None if split == 'train' else 'o'
   style = {'linewidth': 1.6, 'marker': marker, 'markersize': 3}
   axis.plot(x, y, color=colour, label=split, **style)
-  axis.set_title(name.replace('_', ' '), fontsize=10)
-  axis.set_xlabel('step')
-  axis.spines[['top', 'right']].set_visible(False)
+  label(axis, name.replace('_', ' '), 'step')
 
 
 def attention(images: np.ndarray, weights: np.ndarray) -> mpl_figure.Figure:
-  """Images, each beside the attention of u0 to its positions.
+  """Images [n, s, s, 3], each beside the attention of u0 to its positions.
 
   Of the mean over the heads and of every head; of more than HEADS those with
   the least entropy, which attend to the fewest positions. The colour is that of
   log2((1 + positions) * weight): an even share, 0, has no colour, more is red,
-  less is blue.
-
-  Args:
-    images: uint8 [n, s, s, 3].
-    weights: of u0 [n, heads, 1 + positions], see features.attention_weights.
+  less is blue. See features.attention_weights [n, heads, 1 + positions].
   """
   count, heads, keys = weights.shape
   entropy = -(weights * np.log(weights + 1e-12)).sum(axis=-1).mean(axis=0)
@@ -190,12 +179,11 @@ def filters(kernel: np.ndarray) -> mpl_figure.Figure:
   columns = min(features, max(8, math.ceil(features**0.5)))
   rows = -(-features // columns)
   fig = figure(0.5 * columns + 0.2, 0.5 * rows + 0.5, 'compressed')
-  axes = fig.subplots(rows, columns, squeeze=False)
-  for axis in axes.flat:
-    axis.set_axis_off()
   colours = 0.5 + kernel / (2 * np.abs(kernel).max(axis=(0, 1, 2)) + 1e-12)
   for i in range(features):
-    axes.flat[i].imshow(colours[..., i], interpolation='nearest')
+    axis = fig.add_subplot(rows, columns, i + 1)
+    axis.imshow(colours[..., i], interpolation='nearest')
+    axis.set_axis_off()
   title = f'{features} filters of {k}x{k} pixels'
   fig.suptitle(title, fontsize=10 if columns > 4 else 7)
   return fig
@@ -213,3 +201,10 @@ def figure(
 ) -> mpl_figure.Figure:
   """A figure (inches) without pyplot: no window, no global state."""
   return mpl_figure.Figure((width, height), dpi=150, layout=layout)
+
+
+def label(axis, title: str, below: str = '') -> None:
+  """Names what a chart shows; it has no frame at the top and the right."""
+  axis.set_title(title, fontsize=10)
+  axis.set_xlabel(below)
+  axis.spines[['top', 'right']].set_visible(False)

@@ -5,9 +5,9 @@ main.py, the benchmarks, reproduce.py and the tests read them here.
 
 import difflib
 import functools
-import importlib.util
 import pathlib
 import re
+import runpy
 import sys
 import traceback
 
@@ -21,37 +21,26 @@ from selfie_jax import errors
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 _PATHS = ('init_from', 'dataset.path', 'dataset.data_dir')
-_KINDS = {
-  'int': 'a whole number',
-  'float': 'a number',
-  'bool': 'True or False',
-}
+_KINDS = {'int': 'a whole number', 'float': 'a number', 'bool': 'True or False'}
 
 
 def define(
   values: flags.FlagValues = flags.FLAGS, argv: list[str] | None = None
 ) -> None:
   """Defines --config; argv is what will be parsed, sys.argv if not given."""
-  config_flags.DEFINE_config_file(
-    'config',
-    None,
+  says = (
     'The job, such as configs/cifar_pretrain.py or, with a variant, '
-    'configs/cifar_pretrain.py:small.',
-    flag_values=values,
-    sys_argv=argv,
-    lock_config=True,
+    'configs/cifar_pretrain.py:small.'
+  )
+  config_flags.DEFINE_config_file(
+    'config', None, says, flag_values=values, sys_argv=argv, lock_config=True
   )
 
 
 def parse(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
   """Parses flags, for absl's app.run, and checks the job.
 
-  Args:
-    argv: the program's name, then the flags.
-    values: where `define` has put --config, and others their flags.
-
-  Returns:
-    The program's name.
+  Takes the program's name and the flags, and returns the name.
 
   Raises:
     UserError: there is no such flag, job, field or value.
@@ -61,11 +50,8 @@ def parse(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
     _check_fields(argv, _load(name))
   try:
     rest = values(argv)
-  except flags.IllegalFlagValueError as error:
-    raise errors.UserError(_explain(str(error), values)) from error
   except (flags.Error, TypeError, ValueError) as error:
-    text = errors.in_one_line(error).rstrip('.')
-    raise errors.UserError(f'{text}; --help has all flags') from error
+    raise errors.UserError(_explain(error, values)) from error
   if rest[1:]:
     raise errors.UserError(
       f'{rest[1]!r} is no flag: type --config.FIELD=VALUE or --workdir=DIR'
@@ -74,21 +60,15 @@ def parse(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
     raise errors.UserError(f'no job given: {_what_to_type()}')
   from selfie_jax import config as config_lib  # JAX takes seconds to load
 
-  for field, value in config_lib.flatten(values.config).items():
-    if field in _PATHS:
-      values.config.update_from_flattened_dict(
-        {field: command_line.path(value)}
-      )
+  flat = config_lib.flatten(values.config)
+  paths = {f: command_line.path(flat[f]) for f in _PATHS if f in flat}
+  values.config.update_from_flattened_dict(paths)
   config_lib.check(values.config, num_devices=1)
   return rest
 
 
 def read(given: list[str]) -> ml_collections.ConfigDict:
-  """The config that main.py makes of such flags.
-
-  Raises:
-    UserError: as `parse`.
-  """
+  """The config that main.py makes of such flags; UserError as in `parse`."""
   argv = ['main.py', *given]
   values = flags.FlagValues()
   define(values, argv)
@@ -111,8 +91,7 @@ def default_workdir(values: flags.FlagValues = flags.FLAGS) -> str:
   """runs/cifar_pretrain, or runs/cifar_pretrain_small for a variant."""
   name = config_flags.get_config_filename(values['config'])
   path, _, variant = name.partition(':')
-  stem = pathlib.Path(path).stem
-  return f'runs/{stem}_{variant}' if variant else f'runs/{stem}'
+  return f'runs/{pathlib.Path(path).stem}_{variant}'.removesuffix('_')
 
 
 def _find_job(argv: list[str]) -> str | None:
@@ -132,11 +111,8 @@ def _load(name: str) -> ml_collections.ConfigDict:
     raise errors.UserError(f'{path!r} is not a job: {_what_to_type()}')
   if str(ROOT) not in sys.path:  # for `from configs import common`
     sys.path.insert(0, str(ROOT))
-  spec = importlib.util.spec_from_file_location('job', file)
-  module = importlib.util.module_from_spec(spec)
   try:
-    spec.loader.exec_module(module)
-    make = getattr(module, 'get_config', lambda: None)
+    make = runpy.run_path(str(file)).get('get_config', lambda: None)
     config = make(*([variant] if ':' in name else []))
   except errors.UserError:
     raise
@@ -167,11 +143,10 @@ def _check_fields(argv: list[str], config: ml_collections.ConfigDict) -> None:
   from selfie_jax import config as config_lib  # JAX takes seconds to load
 
   known = sorted(config_lib.flatten(config))
-  for word in argv:
-    match = re.match(r'--?(?:no)?config\.([^=]*)', word)
-    if not match or match[1] in known:
+  given = [re.match(r'--?(?:no)?config\.([^=]*)', word) for word in argv]
+  for field in [match[1] for match in given if match]:
+    if field in known:
       continue
-    field = match[1]
     name = field.rpartition('.')[2]
     similar = [other for other in known if name in other.split('.')]
     similar = similar or difflib.get_close_matches(field, known)
@@ -187,8 +162,11 @@ def _check_fields(argv: list[str], config: ml_collections.ConfigDict) -> None:
     )
 
 
-def _explain(text: str, values: flags.FlagValues) -> str:
+def _explain(error: Exception, values: flags.FlagValues) -> str:
   """absl's 'flag --NAME=VALUE: ...' with what is valid in place of the end."""
+  text = errors.in_one_line(error)
+  if not isinstance(error, flags.IllegalFlagValueError):
+    return f'{text.rstrip(".")}; --help has all flags'
   flag = text.removeprefix('flag ').partition(': ')[0]
   name = flag.removeprefix('--').partition('=')[0]
   valid = ''
@@ -200,6 +178,4 @@ def _explain(text: str, values: flags.FlagValues) -> str:
   kind = _KINDS.get(values[name].flag_type(), '') if name in values else ''
   if kind and (not valid or valid.startswith('in ')):
     valid = f'{kind} {valid}'.strip()
-  if not valid:
-    return ' '.join(text.split())
-  return f'{flag} is not valid; it must be {valid}'
+  return f'{flag} is not valid; it must be {valid}' if valid else text

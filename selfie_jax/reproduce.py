@@ -75,28 +75,24 @@ def parse() -> tuple[argparse.Namespace, plan_lib.Plan]:
   spec = plan_lib.EXPERIMENTS[flags.experiment]
   fractions = tuple(dict.fromkeys(flags.fractions or spec.fractions))
   if max(fractions) > 1:
-    raise errors.UserError(
-      f'--fractions={max(fractions):g} is not valid: above 1'
-    )
+    errors.invalid(f'--fractions={max(fractions):g}', 'at most 1')
   for name in ('parallel', 'pretrain_seeds'):
     if vars(flags)[name] < 1:
-      raise errors.UserError(
-        f'--{name}={vars(flags)[name]} is not valid; it must be at least 1'
-      )
+      errors.invalid(f'--{name}={vars(flags)[name]}', 'at least 1')
   # One for all experiments on the same data, which share runs.
   folder = f'runs/reproduce/{spec.data}_{flags.variant}'.rstrip('_')
   return flags, plan_lib.Plan(
     flags.experiment,
     flags.variant,
     fractions,
-    _counts('--seeds', flags.seeds, len(fractions)),
-    _counts('--tune_seeds', flags.tune_seeds, len(fractions)),
-    tuple(dict.fromkeys(flags.grid)) if flags.tune else (),
-    tuple(flags.set),
-    tuple(flags.pretrain_set),
-    flags.workdir or folder,
-    flags.pretrained,
-    flags.pretrain_seeds,
+    seeds=_counts('--seeds', flags.seeds, len(fractions)),
+    tune_seeds=_counts('--tune_seeds', flags.tune_seeds, len(fractions)),
+    grid=tuple(dict.fromkeys(flags.grid)) if flags.tune else (),
+    fields=tuple(flags.set),
+    pretrain_fields=tuple(flags.pretrain_set),
+    workdir=flags.workdir or folder,
+    pretrained=flags.pretrained,
+    pretrain_seeds=flags.pretrain_seeds,
   )
 
 
@@ -104,9 +100,9 @@ def _counts(flag: str, numbers: tuple[float, ...], fractions: int) -> tuple:
   """A whole number for each fraction."""
   each = tuple(map(int, numbers)) * (fractions if len(numbers) == 1 else 1)
   if len(each) != fractions or any(n % 1 for n in numbers):
-    raise errors.UserError(
-      f'{flag}={",".join(map("{:g}".format, numbers))} is not valid; it must '
-      f'be a whole number, or one for each of the {fractions} label fractions'
+    errors.invalid(
+      f'{flag}={",".join(map("{:g}".format, numbers))}',
+      f'a whole number, or one for each of the {fractions} label fractions',
     )
   return each
 

@@ -60,19 +60,17 @@ def draw_run(
 
   Args:
     checkpoint: the run's folder.
-    images: a folder of images; None for the run's test images.
+    images: a folder; None for the run's test images.
     out: where to write; None for RUN/figures.
     count: how many images are shown.
-    layer: of the embeddings, see model_lib.Model.embed.
+    layer: see model_lib.Model.embed.
 
   Raises:
     UserError: an argument is not valid, no image can be read or `out` cannot be
       written.
   """
   if not 1 <= count <= MOST:
-    raise errors.UserError(
-      f'count={count} is not valid; it must be in 1 to {MOST}: --count=6'
-    )
+    errors.invalid(f'count={count}', f'in 1 to {MOST}: --count=6')
   model = model_lib.load(checkpoint)
   layer = model.check_layer(layer)
   folder = workdir_lib.run_path(out or os.path.join(checkpoint, 'figures'))
@@ -103,11 +101,7 @@ def draw(
 ) -> tuple[dict[str, mpl_figure.Figure], dict[str, str]]:
   """Draws all pictures that can be drawn.
 
-  Args:
-    model: of the run.
-    pool: the images that neighbours and map are of.
-    count: how many of them are shown.
-    layer: of the embeddings.
+  Neighbours and map are of all images of `pool`; `count` of them are shown.
 
   Returns:
     Figures by name, and by the names of the missing ones the reasons.
@@ -124,10 +118,10 @@ def draw(
   else:
     missing['patches'] = 'only pretraining runs solve puzzles'
     best = model.predict(images).argmax(axis=-1)
+    labels = [pool.labels[i] for i in shown]
+    names = [model.class_names[i] for i in best]
     figures['predictions'] = embedding_figures.predictions(
-      images,
-      [pool.labels[i] for i in shown],
-      [model.class_names[i] for i in best],
+      images, labels, names
     )
   if 'attention' in model.layers:
     weights = model.attention_weights(images)
@@ -136,12 +130,12 @@ def draw(
     missing['attention'] = f'{model.config.model.name} has no attention pooling'
   if len(pool.images) >= FEWEST:
     size = model.batch_size
-    batches = range(0, len(pool.images), size)
-    bar = tqdm.tqdm(batches, unit='batch', dynamic_ncols=True, disable=None)
-    rows = [
-      model.compute_batch(pool.images[i : i + size], [layer]) for i in bar
-    ]
-    vectors = np.concatenate([row[layer] for row in rows])
+    starts = tqdm.trange(
+      0, len(pool.images), size, unit='batch', dynamic_ncols=True, disable=None
+    )
+    batches = (pool.images[i : i + size] for i in starts)
+    rows = [model.compute_batch(batch, [layer])[layer] for batch in batches]
+    vectors = np.concatenate(rows)
     nearest = vectors_lib.nearest(vectors)
     figures['neighbours'] = embedding_figures.neighbours(
       pool.images, shown, nearest, pool.labels
@@ -164,17 +158,12 @@ def predict(
   model: model_lib.Model, images: np.ndarray, index: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
   """The masked positions of images, and the targets chosen for them [n, m]."""
+  apply = build.selfie(model.config).apply
   state = train_state.TrainState(
-    step=0,
-    apply_fn=build.selfie(model.config).apply,
-    params=model.variables['params'],
-    batch_stats=model.variables['batch_stats'],
-    tx=None,
-    opt_state=None,
+    step=0, apply_fn=apply, tx=None, opt_state=None, **model.variables
   )
-  logits, _, targets = jax.jit(
-    functools.partial(pretrain.predict, config=model.config)
-  )(state, {'image': images, 'index': index})
+  score = jax.jit(functools.partial(pretrain.predict, config=model.config))
+  logits, _, targets = score(state, {'image': images, 'index': index})
   return np.asarray(targets), np.asarray(logits.argmax(axis=-1))
 
 

@@ -151,7 +151,7 @@ class Plan:
     if self.pretrain_seeds > 1 and self.spec.is_ablation:
       raise errors.UserError(
         '--pretrain_seeds is not for an ablation, which has one pretraining '
-        'for each choice; leave it away'
+        'for each choice; leave it out'
       )
     config = job_flags.read_flat(self._file('finetune'), self.fields)
     if self.grid and not config['validation_fraction']:

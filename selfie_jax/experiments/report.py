@@ -22,12 +22,16 @@ def write(
     with (folder / f'{name}.png').open('wb') as file:
       figure.savefig(file, format='png', metadata={'Software': None})
   variant = f':{plan.variant}' if plan.variant else "the paper's setting"
+  starts = (
+    f', from Selfie over {plan.pretrain_seeds} pretrainings with different '
+    'seeds, of each the mean of its runs'
+  )
   sections = [
     f'# {plan.experiment}, {variant}',
     _describe_state(runs),
     '## Results',
     'Test accuracy in %, mean ± standard deviation over seeds'
-    f'{_describe_starts(plan)}; the difference '
+    f'{starts if plan.pretrain_seeds > 1 else ""}; the difference '
     f"to {compared.kind[0]} in points with Welch's 95 % interval, bold if it "
     'excludes zero. Patch accuracy is on test images.',
     comparison(compared),
@@ -79,16 +83,6 @@ def _describe_state(runs: pd.DataFrame) -> str:
     # As code, since it may have characters that mean something in Markdown.
     lines.append(f'- {", ".join(names)}: `{why[:300].replace("`", chr(39))}`')
   return '\n'.join(lines)
-
-
-def _describe_starts(plan: plan_lib.Plan) -> str:
-  """What the numbers from Selfie are over, with several pretrainings."""
-  if plan.pretrain_seeds == 1:
-    return ''
-  return (
-    f', from Selfie over {plan.pretrain_seeds} pretrainings with different '
-    'seeds, of each the mean of its runs'
-  )
 
 
 def _describe_rates(plan: plan_lib.Plan, runs: pd.DataFrame) -> list[str]:

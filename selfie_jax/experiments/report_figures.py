@@ -50,7 +50,7 @@ def accuracy(plan: plan_lib.Plan, compared: pd.DataFrame) -> mpl_figure.Figure:
     if mean == 'ahead':
       axis.axvline(0, color=figures_lib.CHANCE, linewidth=0.8)
     axis.grid(axis='y', color='#eeeeee')
-    _finish(axis, title, '')
+    figures_lib.label(axis, title)
   axes[0].set_yticks(range(len(rows)), rows, fontsize=8)
   axes[0].set_ylim(len(rows) - 0.3, -0.5)
   _add_legend(fig)
@@ -69,14 +69,15 @@ def curves(plan: plan_lib.Plan, runs: pd.DataFrame) -> mpl_figure.Figure:
     _draw_lines(first, found, 'test', 'patch_accuracy', colour)
   for chance in runs.chance.dropna().unique():
     first.axhline(100 * chance, color=figures_lib.CHANCE, linestyle=':')
-  _finish(first, 'patch accuracy, %')
+  figures_lib.label(first, 'patch accuracy, %', 'step')
   cells = statistics.group_cells(runs)
   for axis, fraction in zip(others, plan.fractions, strict=True):
     kinds = itertools.product(plan.spec.groups.items(), choices)
     for ((group, name), choice), colour in zip(kinds, COLOURS, strict=False):
       found = cells.get((*group, fraction, choice), runs[:0])
       _draw_lines(axis, found, 'validation', 'accuracy', colour, choice or name)
-    _finish(axis, f'validation, {100 * fraction:g} % of labels')
+    title = f'validation, {100 * fraction:g} % of labels'
+    figures_lib.label(axis, title, 'step')
   _add_legend(fig)
   return fig
 
@@ -91,12 +92,6 @@ def _draw_lines(axis, runs, split, metric, colour, name=None) -> None:
     axis.plot(frame, color=colour, linewidth=0.7, alpha=0.5)
     mean = frame.mean(axis=1, skipna=False)
     axis.plot(mean, 'o-', color=colour, label=name, markersize=2)
-
-
-def _finish(axis, title: str, label: str = 'step') -> None:
-  axis.set_title(title, fontsize=10)
-  axis.set_xlabel(label)
-  axis.spines[['top', 'right']].set_visible(False)
 
 
 def _add_legend(fig) -> None:

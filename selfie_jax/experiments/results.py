@@ -39,11 +39,8 @@ def read(plan: plan_lib.Plan, path: epath.Path | None = None) -> pd.DataFrame:
   """A row for each job of the plan: its fields, metrics and state.
 
   `finished` runs have metrics; `ended` also are rates that diverged. `row` is
-  what runs.jsonl has of a run, `failure` the last line of a failed attempt.
-
-  Args:
-    plan: see there.
-    path: of runs.jsonl; None without --results.
+  what runs.jsonl, at `path` with --results, has of a run, `failure` the last
+  line of a failed attempt.
 
   Raises:
     UserError: a run has another config or another pretraining than the plan,
@@ -98,13 +95,6 @@ def pending(runs: pd.DataFrame, stage: str = 'all') -> list[plan_lib.Job]:
   lost = [job for job in starts if not fingerprint(job.folder)]
   jobs = [job for job in runs.job if job in left + lost]
   return [job for job in jobs if stage in ('all', job.stage)]
-
-
-def begin(job: plan_lib.Job) -> None:
-  """Makes the folder of a run that is about to be started."""
-  folder = epath.Path(job.folder)
-  folder.mkdir(parents=True, exist_ok=True)
-  (folder / FAILURE).unlink(missing_ok=True)
 
 
 def fail(job: plan_lib.Job, code: int, line: str) -> None:

@@ -93,7 +93,9 @@ class Runner:
           self._start(job)
 
   def _start(self, job: plan_lib.Job) -> None:
-    results_lib.begin(job)
+    folder = epath.Path(job.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / results_lib.FAILURE).unlink(missing_ok=True)
     self._attempts[job.name] += 1
     if '://' in job.folder:  # files in buckets cannot be added to
       log = tempfile.TemporaryFile('w+', errors='replace')
@@ -123,8 +125,8 @@ class Runner:
       lines = [line.strip() for line in log if line.strip()]
     if self.signal or code in _STOPPED:
       raise errors.Preempted
-    may_pass = code == errors.MayPass.exit_code
-    if not may_pass or self._attempts[job.name] == _ATTEMPTS:
+    is_last = self._attempts[job.name] == _ATTEMPTS
+    if code != errors.MayPass.exit_code or is_last:
       self._over.add(job.name)
     if code:
       reasons = [line for line in lines if _ERROR.match(line)] or lines

@@ -30,8 +30,6 @@ def choose_rates(
   Returns:
     {(arm, network, fraction): rate} where all rates of the grid have ended.
   """
-  if not plan.grid:
-    return {}
   return {
     key: tried.droplevel(_GROUP).sort_index().idxmax()
     for key, tried in tuning_accuracies(runs).groupby(level=_GROUP)

@@ -34,21 +34,16 @@ def neighbours(
     nearest: indices of those nearest to each image, the nearest first [n, k].
     labels: the class of each image [n], '' where unknown.
   """
-  k = nearest.shape[1]
-  size = figures_lib.TILE
+  k, size = nearest.shape[1], figures_lib.TILE
   height = size + 0.2 if any(labels) else size
   fig = figures_lib.figure(size * (k + 1.2), height * len(shown) + 0.5)
   # The narrow column stands between the image and its neighbours.
   grid = fig.add_gridspec(len(shown), k + 2, width_ratios=[1, 0.2] + [1] * k)
   for row, query in enumerate(shown):
-    _show(fig.add_subplot(grid[row, 0]), images[query], labels[query], None)
+    _show(fig.add_subplot(grid[row, 0]), images[query], labels[query])
     for column, i in enumerate(nearest[query], start=2):
-      colour = None
-      if labels[query] and labels[i]:
-        same = labels[query] == labels[i]
-        colour = figures_lib.RIGHT if same else figures_lib.WRONG
       axis = fig.add_subplot(grid[row, column])
-      _show(axis, images[i], labels[i], colour)
+      _show(axis, images[i], labels[i], labels[query])
   title = f'Left: the image. Right: the {k} nearest to it'
   shares = vectors_lib.agreement(nearest, np.asarray(labels))
   if shares:
@@ -68,14 +63,10 @@ def predictions(
   columns = min(len(images), 8)
   rows = -(-len(images) // columns)
   fig = figures_lib.figure(columns * figures_lib.TILE, 1.25 * rows + 0.3)
-  axes = fig.subplots(rows, columns, squeeze=False).flat
-  for axis, image, label, name in zip(
-    axes, images, labels, predicted, strict=False
-  ):
-    colour = figures_lib.RIGHT if name == label else figures_lib.WRONG
-    _show(axis, image, name, colour if label else None)
-  for axis in list(axes):
-    axis.set_axis_off()
+  shown = zip(images, labels, predicted, strict=True)
+  for i, (image, label, name) in enumerate(shown):
+    axis = fig.add_subplot(rows, columns, i + 1)
+    _show(axis, image, name, label)
   return fig
 
 
@@ -94,8 +85,7 @@ def plane(
     title: of the figure.
   """
   names = sorted(set(labels) - {''})
-  if len(names) > len(COLOURS):
-    names = []
+  names = names if len(names) <= len(COLOURS) else []
   colours = dict(zip(names, COLOURS, strict=False))
   of_points = [colours.get(label, NEUTRAL) for label in labels]
   fig = figures_lib.figure(7.4 if names else 6, 6)
@@ -108,9 +98,8 @@ def plane(
     axis.add_artist(box)
   if names:
     handles = [axis.scatter([], [], color=colours[name]) for name in names]
-    legend = fig.legend(
-      handles, names, loc='outside right center', frameon=False, fontsize=9
-    )
+    place = {'loc': 'outside right center', 'frameon': False, 'fontsize': 9}
+    legend = fig.legend(handles, names, **place)
     for text in legend.get_texts():
       text.set_parse_math(False)  # a class may have a $ in its name
   axis.set_aspect('equal', 'datalim')
@@ -129,10 +118,11 @@ def _apart(points: np.ndarray, side: float) -> list[int]:
   return chosen
 
 
-def _show(axis, image, label, colour) -> None:
+def _show(axis, image: np.ndarray, name: str, label: str = '') -> None:
+  """An image above its name; green or red if the label is known too."""
   axis.imshow(image)
   axis.set(xticks=[], yticks=[])
-  axis.set_xlabel(label[:14], fontsize=7, labelpad=2, parse_math=False)
-  axis.spines[:].set_visible(colour is not None)
-  if colour:
-    axis.spines[:].set(color=colour, linewidth=2)
+  axis.set_xlabel(name[:14], fontsize=7, labelpad=2, parse_math=False)
+  axis.spines[:].set_visible(bool(name and label))
+  colour = figures_lib.RIGHT if name == label else figures_lib.WRONG
+  axis.spines[:].set(color=colour, linewidth=2)

@@ -30,15 +30,13 @@ def find(folder: str | os.PathLike[str]) -> list[str]:
     raise errors.UserError(
       f'there is no folder {folder}; give one with images: --images=DIR'
     )
-  files = {
-    file: real
-    for file, real in files_lib.walk(folder).items()
-    if file.lower().endswith(images_lib.SUFFIXES)
-  }
+  files = files_lib.walk(folder)
+  suffixes = images_lib.SUFFIXES
+  files = {k: v for k, v in files.items() if k.lower().endswith(suffixes)}
   if not files:
     raise errors.UserError(
       f'there is no image in {folder}; looked for files that end in '
-      + ', '.join(images_lib.SUFFIXES)
+      f'{", ".join(suffixes)}'
     )
   return sorted(files_lib.distinct(files))
 
@@ -61,21 +59,11 @@ def read(path: str | os.PathLike[str], config) -> np.ndarray:
     raise DecodeError(f'{path} cannot be read as an image ({why})') from error
 
 
-def read_or_none(path: str | os.PathLike[str], config) -> np.ndarray | None:
-  """The same; None for a file that cannot be decoded."""
-  try:
-    return read(path, config)
-  except DecodeError:
-    return None
-
-
 def each(images: Any, config) -> Iterator[np.ndarray]:
   """Images of any kind and size, one by one: uint8 [s, s, 3].
 
-  Args:
-    images: uint8 [n, h, w, 3] or [h, w, 3], a path, a PIL image, or any number
-      of the latter three, in a list, a generator, a 1-D array or a Series.
-    config: the run's.
+  `images` are what model.Model.embed takes; paths also in a 1-D array or a
+  Series.
 
   Raises:
     UserError: an image is of another kind, dtype or shape, or a file cannot

@@ -23,9 +23,7 @@ BATCH_SIZE = 64
 
 # Compiled once for all models of a config.
 _outputs = jax.jit(features.outputs, static_argnames=('config', 'names'))
-_attention_weights = jax.jit(
-  features.attention_weights, static_argnames='config'
-)
+_attention_weights = jax.jit(features.attention_weights, static_argnums=0)
 
 
 class Model:
@@ -52,9 +50,7 @@ class Model:
     step: int = 0,
   ):
     if batch_size < 1:
-      raise errors.UserError(
-        f'batch_size={batch_size} is not valid; it must be at least 1'
-      )
+      errors.invalid(f'batch_size={batch_size}', 'at least 1')
     self.config = config.copy_and_resolve_references()
     self.config.dtype = 'float32'
     self.variables = variables
@@ -116,9 +112,8 @@ class Model:
         f'model.name={self.config.model.name} has no attention pooling; give a '
         'pretraining run, or one with --config.model.name=resnet36_attention'
       )
-    return np.asarray(
-      _attention_weights(self._static_config, self.variables, images)
-    )
+    weights = _attention_weights(self._static_config, self.variables, images)
+    return np.asarray(weights)
 
   def compute(self, images: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Several of the layers, 'logits' and 'probabilities' in one pass."""
@@ -137,24 +132,18 @@ class Model:
     side = self.config.image_size
     batch = np.zeros((self.batch_size, side, side, 3), np.uint8)
     batch[: len(images)] = images
+    batch = jax.device_put(batch, self._split)
     outputs = _outputs(
-      self._static_config,
-      self._variables,
-      jax.device_put(batch, self._split),
-      tuple(names),
+      self._static_config, self._variables, batch, tuple(names)
     )
     return {k: np.asarray(v)[: len(images)] for k, v in outputs.items()}
 
   def check_layer(self, layer: str | None) -> str:
     """The layer's name, the default's for None; UserError if there is none."""
-    if layer is None:
-      return self.layers[0]
-    if layer not in self.layers:
-      raise errors.UserError(
-        f'layer {layer!r} is not valid for model.name={self.config.model.name};'
-        f' it must be one of {", ".join(self.layers)}'
-      )
-    return layer
+    if layer not in (None, *self.layers):
+      of = f' of model.name={self.config.model.name}'
+      errors.invalid(f'layer={layer!r}{of}', f'one of {", ".join(self.layers)}')
+    return layer or self.layers[0]
 
   def check_predicts(self) -> None:
     """Raises UserError for a pretraining run."""
@@ -171,11 +160,11 @@ def load(
   """Opens a run of pretraining or finetuning.
 
   Args:
-    run: the run's folder.
+    run: its folder.
     batch_size: images that go through the network at a time, rounded up to a
       multiple of the local devices.
-    step: of the checkpoint; -1 for the one that the results of the run are of;
-      before its end, the newest.
+    step: of the checkpoint; -1 for that of the run's results, or the newest
+      before its end.
 
   Raises:
     UserError: `run` is not a run, or has no checkpoint (of that step) that can

@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from collections.abc import Sequence
 from concurrent import futures
+import contextlib
 import dataclasses
 import itertools
 import os
 import pathlib
 
 import numpy as np
+import pandas as pd
 
 from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
@@ -21,19 +23,12 @@ _NAMED = 3  # most unreadable files that are named
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-  """Images of the run's size.
+  """Images of the run's size."""
 
-  Attributes:
-    images: uint8 [n, s, s, 3].
-    labels: their classes [n], '' where unknown.
-    index: int32 [n], which decides each image's masks.
-    skipped: unreadable files.
-  """
-
-  images: np.ndarray
-  labels: list[str]
-  index: np.ndarray
-  skipped: list[str] = dataclasses.field(default_factory=list)
+  images: np.ndarray  # uint8 [n, s, s, 3]
+  labels: list[str]  # their classes [n], '' where unknown
+  index: np.ndarray  # int32 [n], which decides each image's masks
+  skipped: Sequence[str] = ()  # unreadable files
 
 
 def read_test(config) -> Samples:
@@ -52,11 +47,9 @@ def read_test(config) -> Samples:
       f"the run's own test images cannot be read ({mistake}); show it others: "
       '--images=DIR'
     ) from mistake
-  names = source.class_names
+  names = [*source.class_names, '']  # the last for unlabelled ones, -1
   return Samples(
-    images,
-    [names[label] if label >= 0 else '' for label in labels],
-    index.astype(np.int32),
+    images, [names[label] for label in labels], index.astype(np.int32)
   )
 
 
@@ -92,7 +85,8 @@ def read_batches(
   """
 
   def read(file: str) -> np.ndarray | None:
-    return images_lib.read_or_none(pathlib.Path(folder, file), config)
+    with contextlib.suppress(images_lib.DecodeError):
+      return images_lib.read(pathlib.Path(folder, file), config)
 
   is_empty = True
   with futures.ThreadPoolExecutor(os.cpu_count(), 'decode') as threads:
@@ -128,11 +122,8 @@ def folder_labels(files: list[str]) -> dict[str, str]:
 
 def choose(labels: list[str], count: int) -> np.ndarray:
   """Positions of `count` images, in turn of every class."""
-  turn, seen = [], {}
-  for label in labels:
-    turn.append(seen.get(label, 0))
-    seen[label] = turn[-1] + 1
-  return np.argsort(turn, kind='stable')[:count]
+  turn = pd.Series(labels).groupby(labels).cumcount()
+  return np.argsort(turn.to_numpy(), kind='stable')[:count]
 
 
 def _sample(total: int) -> np.ndarray:

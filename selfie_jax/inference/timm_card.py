@@ -68,7 +68,11 @@ model.stem.pool = torch.nn.Identity()
 """
   if config.mode == 'pretrain' and not config.model.closing_norm:
     changes += 'model.norm = torch.nn.Identity()\n'
-  text = f"""\
+  from_folder = """
+`timm.create_model('local-dir:DIR', pretrained=True)` with this folder as DIR
+makes the same network.
+"""
+  return f"""\
 `model.safetensors` has the weights of
 [timm](https://github.com/huggingface/pytorch-image-models)'s `resnetv2_50`,
 `config.json` its settings. With `pip install timm safetensors`, in this folder:
@@ -91,10 +95,4 @@ def run(images):  # uint8 [n, {size}, {size}, 3], as a torch.Tensor
   with torch.no_grad():
     return model((x - mean[:, None, None]) / std[:, None, None])
 ```
-"""
-  if not changes:
-    text += """
-`timm.create_model('local-dir:DIR', pretrained=True)` with this folder as DIR
-makes the same network.
-"""
-  return text
+{'' if changes else from_folder}"""

@@ -51,21 +51,17 @@ def write(path: str, columns: Columns, layer: str) -> None:
     if file.suffix == '.npz':
       np.savez(whole, **columns, layer=layer)
     else:
-      _write_parquet(whole, columns, layer)
+      import pyarrow
+      from pyarrow import parquet
+
+      for name, values in columns.items():
+        if isinstance(values, np.ndarray):
+          columns[name] = pyarrow.FixedSizeListArray.from_arrays(
+            values.reshape(-1), values.shape[1]
+          )
+      table = pyarrow.table(columns, metadata={'layer': layer})
+      parquet.write_table(table, whole)
     os.replace(whole, path)
-
-
-def _write_parquet(path: str, columns: Columns, layer: str) -> None:
-  import pyarrow
-  from pyarrow import parquet
-
-  arrays = dict(columns)
-  for name, values in columns.items():
-    if isinstance(values, np.ndarray):
-      arrays[name] = pyarrow.FixedSizeListArray.from_arrays(
-        values.reshape(-1), values.shape[1]
-      )
-  parquet.write_table(pyarrow.table(arrays, metadata={'layer': layer}), path)
 
 
 def nearest(vectors: np.ndarray) -> np.ndarray:

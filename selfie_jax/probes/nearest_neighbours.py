@@ -11,44 +11,25 @@ def accuracy(
   count: int,
   temperature: float,
 ) -> float:
-  """Share of the queries that `classify` gives their label.
-
-  `bank` and `queries` are features float [n, dim] and labels int [n].
-  """
-  classes = classify(*bank, queries[0], count, temperature)
-  return float((classes == queries[1]).mean())
-
-
-def classify(
-  features: np.ndarray,
-  labels: np.ndarray,
-  queries: np.ndarray,
-  count: int,
-  temperature: float,
-) -> np.ndarray:
-  """The labels that the neighbours of each query vote for.
+  """Share of the queries that get their label by a vote of their neighbours.
 
   As in Wu et al., "Unsupervised Feature Learning via Non-Parametric Instance
   Discrimination" (2018): the nearest `count` by cosine vote (all, if there are
-  no more), each with the weight exp(cosine / temperature).
+  no more), each with the weight exp(cosine / temperature). Of labels with equal
+  votes the lowest wins.
 
   Args:
-    features: of the images that vote, float [n, dim].
-    labels: theirs, int [n], not negative.
-    queries: features of the images to classify, float [m, dim].
-
-  Returns:
-    int [m]; of labels with equal votes the lowest.
+    bank: of the images that vote, features float [n, dim] and labels int [n].
+    queries: likewise of the images to classify.
   """
   # The nearest unit vectors have the largest cosine: |a - b|^2 = 2 - 2 cos.
   index = neighbors.NearestNeighbors(
-    n_neighbors=min(count, len(features)), algorithm='brute'
-  ).fit(preprocessing.normalize(features))
-  distances, nearest = index.kneighbors(preprocessing.normalize(queries))
+    n_neighbors=min(count, len(bank[0])), algorithm='brute'
+  ).fit(preprocessing.normalize(bank[0]))
+  distances, nearest = index.kneighbors(preprocessing.normalize(queries[0]))
   # Only the ratios of the votes matter; relative to the best, none overflows.
   below_best = (distances[:, :1] ** 2 - distances**2) / 2
-  weights = np.exp(below_best / temperature)
-  votes = np.zeros((len(queries), labels.max() + 1))
-  rows = np.arange(len(queries))[:, None]
-  np.add.at(votes, (rows, labels[nearest]), weights)
-  return votes.argmax(axis=1)
+  votes = np.zeros((len(nearest), bank[1].max() + 1))
+  rows = np.arange(len(nearest))[:, None]
+  np.add.at(votes, (rows, bank[1][nearest]), np.exp(below_best / temperature))
+  return float((votes.argmax(axis=1) == queries[1]).mean())

@@ -23,35 +23,28 @@ def initial(model: model_lib.Model, images: np.ndarray) -> model_lib.Model:
 
   BatchNorm's initial statistics, 0 and 1, fit no layer but the first. The
   network gets the means of the statistics of batches in training mode: of
-  patches for a pretraining run, of whole images for the others.
-
-  Args:
-    model: of a run.
-    images: some of its training images, uint8 [n, s, s, 3]; IMAGES at most are
-      used, in batches of BATCH (one, if there are fewer).
+  patches for a pretraining run, of whole images for the others. `images` are
+  some of its training images, uint8 [n, s, s, 3]; IMAGES at most are used, in
+  batches of BATCH (one, if there are fewer).
   """
   config = model.config.copy_and_resolve_references()
   config.model.sync_batch_norm = False  # it runs on one device
   config.model.norm_momentum = 0.0  # a batch's statistics are its own
   if config.mode == 'pretrain':
-    variables = pretrain.create_state(config, 0).variables
+    state = pretrain.create_state(config, 0)
   else:
     config.init_from = ''
-    num_classes = len(model.class_names)
-    variables = finetune.create_state(config, num_classes).variables
+    state = finetune.create_state(config, len(model.class_names))
   frozen = ml_collections.FrozenConfigDict(config)
   used = min(len(images), IMAGES) // BATCH * BATCH
   each = [
-    _batch_statistics(frozen, variables, images[i : i + BATCH])
+    _batch_statistics(frozen, state.variables, images[i : i + BATCH])
     for i in range(0, max(used, 1), BATCH)
   ]
   means = jax.tree.map(lambda *values: jnp.stack(values).mean(axis=0), *each)
+  variables = state.variables | {'batch_stats': means}
   return model_lib.Model(
-    model.config,
-    variables | {'batch_stats': means},
-    model.class_names,
-    model.batch_size,
-    model.step,
+    model.config, variables, model.class_names, model.batch_size, model.step
   )
 
 

@@ -49,14 +49,12 @@ def create(
       f'knn.every={config.knn.every} needs labelled images, of which the '
       f'training split has {len(labelled)}; turn it off: --config.knn.every=0'
     )
-  order = np.random.default_rng(train_state.EVALUATION_SEED).permutation(
-    labelled
-  )
-  chosen = order[: config.knn.images]
+  rng = np.random.default_rng(train_state.EVALUATION_SEED)
+  chosen = rng.permutation(labelled)[: config.knn.images]
+  asked = np.arange(len(chosen)) % QUERIES == 0
   split = distributed.local_sharding(train_state.AXIS)
-  outputs = jax.jit(
-    functools.partial(features_lib.outputs, config, names=(LAYER,))
-  )
+  compute = functools.partial(features_lib.outputs, config, names=(LAYER,))
+  outputs = jax.jit(compute)
 
   def evaluate(
     state: train_state.TrainState,
@@ -74,7 +72,6 @@ def create(
     if not np.isfinite(features).all():
       return {'knn_accuracy': float('nan')}
     labels = source.labels[chosen]
-    asked = np.arange(len(chosen)) % QUERIES == 0
     accuracy = nearest_neighbours.accuracy(
       (features[~asked], labels[~asked]),
       (features[asked], labels[asked]),

@@ -16,6 +16,7 @@ from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax import figures as figures_lib
 from selfie_jax.data import batches as batches_lib
+from selfie_jax.data import sources
 from selfie_jax.inference import model as model_lib
 from selfie_jax.probes import linear_probe
 from selfie_jax.probes import nearest_neighbours
@@ -99,9 +100,8 @@ def draw(results: dict[str, Any]) -> mpl_figure.Figure:
     )
     axis.bar_label(bars, fmt='%.1f', fontsize=8, padding=2)
     axis.axvline(chance, color=figures_lib.CHANCE, linestyle=':')
-    axis.set_title(PROBES[probe], fontsize=10)
-    axis.set_xlabel('test accuracy (%); dotted: chance')
-    axis.spines[['top', 'right']].set_visible(False)
+    below = 'test accuracy (%); dotted: chance'
+    figures_lib.label(axis, PROBES[probe], below)
   axis.invert_yaxis()  # of both
   share = f'{100 * results["label_fraction"]:.4g} %'
   title = f'Frozen features, {share} of the labels of {results["dataset"]}'
@@ -157,61 +157,61 @@ def _probe_all(
     networks = [(trained, model.step, model) for model in models]
     for weights, step, model in [*networks, ('random', None, random)]:
       compute = functools.partial(model.compute_batch, names=layers)
-      probed.append((weights, step, compute))
+      probed.append((weights, step, layers, compute))
   if PIXELS in wanted:
     compute = functools.partial(networks_lib.pixels, newest.config)
-    probed.append((None, None, compute))
+    probed.append((None, None, [PIXELS], compute))
   rows = []
-  for weights, step, compute in probed:
-    features = _compute(compute, splits, newest.batch_size, weights or PIXELS)
-    for name in sorted(features, key=[*layers, PIXELS].index):
+  for weights, step, names, compute in probed:
+    title = weights or PIXELS
+    features = {
+      split: _compute(compute, *which, newest.batch_size, f'{title}, {split}')
+      for split, which in splits.items()
+    }
+    for name in names:
       row = {'weights': weights, 'checkpoint': step, 'features': name}
-      rows += _probe(config, row, features[name], splits)
+      examples = {
+        split: (features[split][name], source.labels[indices])
+        for split, (source, indices) in splits.items()
+      }
+      rows += _probe(config.probe, row, examples)
   return rows
 
 
 def _compute(
   compute: Callable[[np.ndarray], dict[str, np.ndarray]],
-  splits: evaluation.Splits,
+  source: sources.Source,
+  indices: np.ndarray,
   batch_size: int,
   title: str,
-) -> dict[str, dict[str, np.ndarray]]:
-  """Features of all images by name, by split: float32 [n, dim]."""
-  features: dict[str, dict[str, np.ndarray]] = {}
-  for split, (source, indices) in splits.items():
-    batches = range(0, len(indices), batch_size)
-    bar = tqdm.tqdm(
-      source.eval_images(indices[i : i + batch_size] for i in batches),
-      desc=f'{title}, {split}',
-      total=len(batches),
-      dynamic_ncols=True,
-      disable=None if distributed.is_primary() else True,
-    )
-    rows = [compute(images) for images in bar]
-    for name in rows[0]:
-      values = np.concatenate([row[name] for row in rows])
-      if not np.isfinite(values).all():
-        raise errors.UserError(
-          f'the features {name} ({title}) are not finite; probe another '
-          'checkpoint: --config.init_steps=(STEP,)'
-        )
-      features.setdefault(name, {})[split] = values
+) -> dict[str, np.ndarray]:
+  """Features of these images by name: float32 [n, dim]."""
+  batches = range(0, len(indices), batch_size)
+  bar = tqdm.tqdm(
+    source.eval_images(indices[i : i + batch_size] for i in batches),
+    desc=title,
+    total=len(batches),
+    dynamic_ncols=True,
+    disable=None if distributed.is_primary() else True,
+  )
+  rows = [compute(images) for images in bar]
+  features = {k: np.concatenate([row[k] for row in rows]) for k in rows[0]}
+  for name, values in features.items():
+    if not np.isfinite(values).all():
+      raise errors.UserError(
+        f'the features {name} ({title}) are not finite; probe another '
+        'checkpoint: --config.init_steps=(STEP,)'
+      )
   return features
 
 
 def _probe(
-  config: ml_collections.ConfigDict,
+  settings: ml_collections.ConfigDict,
   row: dict[str, Any],
-  features: dict[str, np.ndarray],
-  splits: evaluation.Splits,
+  examples: dict[str, linear_probe.Examples],
 ) -> list[dict[str, Any]]:
   """The rows of both probes, each of which begins with `row`."""
-  settings = config.probe
-  examples = {
-    split: (features[split], source.labels[indices])
-    for split, (source, indices) in splits.items()
-  }
-  row |= {'dim': features['train'].shape[1]}
+  row |= {'dim': examples['train'][0].shape[1]}
   linear = {'probe': 'linear'} | linear_probe.evaluate(
     **examples, strengths=settings.strengths, max_iter=settings.max_iter
   )
