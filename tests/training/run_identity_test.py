@@ -152,6 +152,8 @@ def test_an_edited_config_or_data_json_is_refused(half_done):
 def test_results_of_another_job_are_refused(finished, tmp_path):
   folder = tmp_path / 'run'
   shutil.copytree(finished('finetune'), folder)
+  rate = {'optimizer.learning_rate': 0.3}
+  refuses('another config: .*learning_rate', folder, 'finetune', **rate)
   for name in ('config.json', 'run.json'):
     (folder / name).unlink()
   refuses('results.json is of a run with another config', folder)
