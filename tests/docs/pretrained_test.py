@@ -1,5 +1,6 @@
 """The network of docs/pretrained, for whoever starts from it."""
 
+import collections
 import json
 
 import numpy as np
@@ -21,8 +22,19 @@ def test_weights_are_those_that_its_table_is_of():
   digest = checksums.digest(stored)
   assert digest == json.loads((RUN / 'results.json').read_text())['weights']
   rows = map(json.loads, (TABLE / 'runs.jsonl').read_text().splitlines())
-  starts = {row['pretraining'] for row in rows if row['arm'] == 'selfie'}
-  assert starts == {digest}
+  accuracies = collections.defaultdict(list)
+  for row in rows:
+    if row['stage'] == 'cell' and row.get('pretraining') in (None, digest):
+      accuracy = 100 * row['metrics']['test_accuracy']
+      accuracies[row['fraction'], row['arm']].append(accuracy)
+  card = (RUN / 'README.md').read_text()
+  for fraction in (0.05, 0.08, 0.2):
+    cells = [f'{100 * fraction:g} %']
+    for arm in ('supervised', 'selfie'):
+      values = accuracies[fraction, arm]
+      assert len(values) == 5
+      cells.append(f'{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}')
+    assert f'| {" | ".join(cells)} |' in card
 
 
 def test_finetuning_starts_from_it():
