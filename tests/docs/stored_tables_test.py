@@ -9,6 +9,7 @@ import pytest
 from selfie_jax.experiments import plan as plan_lib
 from selfie_jax.experiments import results as results_lib
 from selfie_jax.experiments import statistics
+from selfie_jax.models import features
 
 DOCS = plan_lib.ROOT / 'docs'
 STORED = DOCS / 'results'
@@ -112,17 +113,33 @@ def test_probes_are_those_that_are_stored():
   """A row of results.md for each of the features: linear, neighbours."""
   text = (DOCS / 'results.md').read_text()
   stored = STORED / 'cifar_probes_small' / 'results.json'
-  features = {}
+  probed = {}
   for row in json.loads(stored.read_text())['probes']:
-    found = features.setdefault(row['features'], {})
+    found = probed.setdefault(row['features'], {})
     accuracy = f' {100 * row["test_accuracy"]:.1f} '
     found[row['probe'], row['weights'] or 'pretrained'] = accuracy
-  features.pop('block3_adapted')
-  assert len(features) == 5
+  assert len(probed) == 5
   columns = [*itertools.product(('linear', 'knn'), ('pretrained', 'random'))]
-  for found in features.values():
+  for found in probed.values():
     row = '|'.join(found.get(column, ' ') for column in columns)
     assert f' |{row}|\n' in text
+
+
+def test_the_default_embedding_probes_best_on_held_out_training_images():
+  """Of the run whose accuracies on test images chose nothing."""
+  text = (DOCS / 'results.md').read_text()
+  stored = STORED / 'cifar_probes_small' / 'choice.json'
+  linear = {
+    row['features']: 100 * row['validation_accuracy']
+    for row in json.loads(stored.read_text())['probes']
+    if row['weights'] == 'pretrained' and row['probe'] == 'linear'
+  }
+  default, *others = features.LAYERS['selfie']
+  best = linear.pop(default)
+  assert sorted(linear) == sorted(others)
+  low, high = min(linear.values()), max(linear.values())
+  assert f'{best:.1f}, the others {low:.1f} to {high:.1f}\n' in text
+  assert best > high
 
 
 def test_shapes_are_those_of_the_stored_runs():
