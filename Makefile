@@ -43,7 +43,7 @@ demo: $(VENV)/.run
 	$(BIN)/python -m selfie_jax.compare $(RUNS)/digits_pretrain \
 	  $(RUNS)/digits_finetune $(RUNS)/digits_supervised
 	@echo
-	@echo 'Digits are too easy for a difference; on CIFAR-10 there is one: make demo-cifar'
+	@echo 'Digits are too easy to show a gain. CIFAR-10 shows one: make demo-cifar'
 
 # No other runs go with make clean.
 DEMO_RUNS := $(addprefix $(RUNS)/,digits_pretrain digits_finetune \
