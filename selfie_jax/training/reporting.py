@@ -48,6 +48,7 @@ class Reporter:
     self._writer: futures.Future | None = None
     self._bar: tqdm.tqdm | None = None
     self._trace_after = 0  # this step
+    self._trace = contextlib.ExitStack()  # ends with the steps at the latest
 
   def __enter__(self) -> 'Reporter':
     return self
@@ -95,7 +96,7 @@ class Reporter:
     if not self._bar.disable:
       loggers = [logging.getLogger('selfie_jax')]
       redirect = tqdm_logging.logging_redirect_tqdm(loggers)
-    with self._bar, redirect:
+    with self._bar, redirect, self._trace:
       yield
 
   def step(self, step: int, metrics: dict[str, jax.Array]) -> None:
@@ -103,7 +104,7 @@ class Reporter:
     self._window.append({'step': step} | metrics)
     self._open_writer()
     self._bar.update()
-    self._trace(step)
+    self._trace_if_due(step)
 
   def train_row(self, step: int) -> None:
     """Makes a row of the means over the steps since the last such row."""
@@ -174,16 +175,16 @@ class Reporter:
       pool.shutdown(wait=False)
     return self._writer
 
-  def _trace(self, step: int) -> None:
+  def _trace_if_due(self, step: int) -> None:
     """Traces config.profile_steps steps, if so many are left."""
     count = self._config.profile_steps
     end = self._trace_after + count
     if not count or end > self._config.total_steps:
       return
     if step == self._trace_after:
-      jax.profiler.start_trace(self._workdir)
+      self._trace.enter_context(jax.profiler.trace(self._workdir))
     elif step == end:
-      jax.profiler.stop_trace()
+      self._trace.close()
 
   def _fetch_window(self) -> None:
     """Waits for the metrics of the window's steps, which must be finite."""

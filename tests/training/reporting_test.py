@@ -27,6 +27,18 @@ def test_history_is_there_while_the_run_goes_on(pretrain_config, tmp_path):
       assert reporter.history[-1]['step'] == step
 
 
+def test_a_trace_ends_with_the_steps(pretrain_config, tmp_path, monkeypatch):
+  """Those that are cut short too: jax can trace one thing at a time."""
+  monkeypatch.setattr(reporting, 'TRACE_AFTER', 1)
+  pretrain_config.profile_steps = 2
+  with reporting.Reporter(pretrain_config, epath.Path(tmp_path)) as reporter:
+    for _ in range(2):
+      with pytest.raises(KeyboardInterrupt), reporter.follow_steps(0):
+        reporter.step(1, {})
+        raise KeyboardInterrupt
+  assert list(tmp_path.glob('plugins/profile/*/*.xplane.pb'))
+
+
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
 def test_a_row_that_is_not_finite_is_never_kept(
   pretrain_config, tmp_path, value
