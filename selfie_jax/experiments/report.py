@@ -23,8 +23,8 @@ def write(
       figure.savefig(file, format='png', metadata={'Software': None})
   variant = f':{plan.variant}' if plan.variant else "the paper's setting"
   starts = (
-    f', from Selfie over {plan.pretrain_seeds} pretrainings with different '
-    'seeds, of each the mean of its runs'
+    f' (Selfie: over {plan.pretrain_seeds} pretrainings with different seeds, '
+    'each of them the mean of its runs)'
   )
   sections = [
     f'# {plan.experiment}, {variant}',
