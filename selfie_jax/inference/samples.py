@@ -1,5 +1,6 @@
 """Images to show a run: its own test images, or those of any folder."""
 
+import collections
 from collections.abc import Iterator
 from collections.abc import Sequence
 from concurrent import futures
@@ -10,7 +11,6 @@ import os
 import pathlib
 
 import numpy as np
-import pandas as pd
 
 from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
@@ -122,8 +122,12 @@ def folder_labels(files: list[str]) -> dict[str, str]:
 
 def choose(labels: list[str], count: int) -> np.ndarray:
   """Positions of `count` images, in turn of every class."""
-  turn = pd.Series(labels).groupby(labels).cumcount()
-  return np.argsort(turn.to_numpy(), kind='stable')[:count]
+  seen: collections.Counter[str] = collections.Counter()
+  turns = []
+  for label in labels:
+    turns.append(seen[label])
+    seen[label] += 1
+  return np.argsort(turns, kind='stable')[:count]
 
 
 def _sample(total: int) -> np.ndarray:
