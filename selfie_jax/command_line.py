@@ -36,6 +36,21 @@ def path(text: str) -> str:
   return os.path.expanduser(text)
 
 
+def check_output(flag: str, path: str, endings: tuple[str, ...]) -> None:
+  """Raises UserError for a file of a flag that could not be written."""
+  if not path.endswith(endings):
+    raise errors.UserError(
+      f'{path} has an unknown ending; give {flag}=FILE with one of '
+      + ', '.join(endings)
+    )
+  folder = os.path.dirname(os.path.abspath(path))
+  if not os.access(folder, os.W_OK) or os.path.isdir(path):
+    raise errors.UserError(
+      f'{path} cannot be written; give {flag}=FILE in a folder that exists and '
+      'can be written to'
+    )
+
+
 @contextlib.contextmanager
 def exit_cleanly(
   stopped: str = 'stopped; nothing was written',

@@ -38,7 +38,7 @@ def compare(runs: list[str], picture: str | None = None) -> None:
       cannot be written.
   """
   if picture:
-    workdir_lib.check_output('--picture', picture, ('.png',))
+    command_line.check_output('--picture', picture, ('.png',))
   finished = {run: read_results(run) for run in runs}
   pictures = []
   for run, results in finished.items():

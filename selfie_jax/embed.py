@@ -69,6 +69,7 @@ def embed_folder(
   from selfie_jax.inference import samples
   from selfie_jax.inference import vectors as vectors_lib
 
+  command_line.check_output('--out', out, vectors_lib.SUFFIXES)
   vectors_lib.check_path(out)
   files = images_lib.find(images)
   model = model_lib.load(checkpoint, batch_size)

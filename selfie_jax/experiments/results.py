@@ -22,8 +22,7 @@ from selfie_jax.storage import run_metadata
 from selfie_jax.storage import workdir as workdir_lib
 
 FAILURE = 'failure.json'  # of a run's last attempt: {'code', 'line'}
-# Where things are on one machine; no number depends on them.
-MACHINE_FIELDS = ('init_from', 'dataset.data_dir', 'dataset.path')
+MACHINE = run_metadata.MACHINE_FIELDS
 
 _OF_JOB = ('name', 'stage', 'arm', 'network', 'fraction', 'seed', 'choice')
 _OF_RUN = (
@@ -105,7 +104,7 @@ def fail(job: plan_lib.Job, code: int, line: str) -> None:
 
 def fingerprint(folder: str) -> str | None:
   """Checksum of a pretraining's weights; None if none is finished there."""
-  is_run = (epath.Path(folder) / 'config.json').exists()
+  is_run = workdir_lib.exists(epath.Path(folder) / 'config.json')
   results = is_run and _read(folder, 'results.json') or {}
   return results.get('weights') if results.get('mode') == 'pretrain' else None
 
@@ -138,7 +137,7 @@ def _read_run(job: plan_lib.Job) -> Row:
   row = {name: vars(job)[name] for name in _OF_JOB}
   if config is not None:
     flat = config_lib.flatten(config)
-    row['config'] = {f: v for f, v in flat.items() if f not in MACHINE_FIELDS}
+    row['config'] = {f: v for f, v in flat.items() if f not in MACHINE}
     if job.start:
       start = (_read(job.folder, identity.FILE) or {}).get('start', '')
       row['pretraining'] = (
@@ -162,7 +161,7 @@ def _check(plan: plan_lib.Plan, job: plan_lib.Job, row: Row, place: str):
   changed = {}
   if job.folder != plan.pretrained:  # that one may be of any recipe
     expected = job_flags.read_flat(job.file, job.fields)
-    changed = run_metadata.differences(row['config'], expected, MACHINE_FIELDS)
+    changed = run_metadata.differences(row['config'], expected, MACHINE)
   weights = row['pretraining'] if job.start else row.get('weights')
   ours = fingerprint((job.start or job).folder)
   if weights and ours and weights != ours:
@@ -185,7 +184,8 @@ def _read(folder: str, name: str) -> Any:
 
 def _read_stored(path: epath.Path | None) -> dict[str, Row]:
   try:
-    lines = path.read_text().splitlines() if path and path.exists() else []
+    text = workdir_lib.read_text(path) if path else None
+    lines = (text or '').splitlines()
     return {row['name']: row for row in map(json.loads, lines)}
   except (ValueError, KeyError) as error:
     raise errors.UserError(

@@ -14,7 +14,6 @@ import threadpoolctl
 
 from selfie_jax import errors
 from selfie_jax.data.photos import files as files_lib
-from selfie_jax.storage import workdir as workdir_lib
 
 SUFFIXES = ('.npz', '.parquet')
 NEAREST = 8  # neighbours of each image
@@ -25,8 +24,7 @@ Columns = dict[str, list[str] | np.ndarray]
 
 
 def check_path(path: str) -> None:
-  """Raises UserError for a file that `write` could not write."""
-  workdir_lib.check_output('--out', path, SUFFIXES)
+  """Raises UserError for a .parquet file without pyarrow."""
   if path.endswith('.parquet') and not importlib.util.find_spec('pyarrow'):
     raise errors.UserError(
       '.parquet needs pyarrow: type pip install pyarrow, or give --out=FILE.npz'

@@ -9,6 +9,8 @@ arrays of the host, so any number of processes can read them.
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
+import os
+import time
 from typing import Any
 
 from etils import epath
@@ -36,6 +38,7 @@ class Manager(ocp.CheckpointManager):
   def __init__(self, workdir: epath.Path, keep: int = 1):
     """Opens workdir/checkpoints, where so many of the newest steps stay."""
     options = ocp.CheckpointManagerOptions(cleanup_tmp_directories=True)
+    workdir_lib.exists(workdir / FOLDER)  # a file to orbax, if the disk fails
     super().__init__(workdir / FOLDER, options=options)
     self.keep = keep
     self.history: Sequence[dict[str, Any]] = ()
@@ -117,7 +120,7 @@ def saved_steps(folder: epath.Path) -> list[int]:
   Args:
     folder: workdir/checkpoints, which may be missing.
   """
-  if not folder.exists():
+  if not workdir_lib.exists(folder):
     return []
   for _ in workdir_lib.attempts():
     steps = _steps_on_disk(folder)
@@ -159,10 +162,25 @@ def _writing(manager: Manager) -> Iterator[None]:
     raise
   # What a full disk raises depends on which of several libraries meets it.
   except Exception as error:
-    workdir_lib.wait_until_idle(manager.directory)
+    wait_until_idle(manager.directory)
     good = max(_steps_on_disk(manager.directory), default=None)
     raise errors.disk_error(
       f'a checkpoint cannot be written to {manager.directory}',
       error,
       f'The one of step {good} is untouched. ' if good else '',
     ) from error
+
+
+def wait_until_idle(folder: epath.Path) -> None:
+  """Waits until no file has come for half a second, for half a minute at most.
+
+  When one file of a checkpoint cannot be written, threads of Orbax go on with
+  the others; what is tried next in this process must not meet them.
+  """
+  before: list[list[str]] | None = None
+  for _ in range(60):
+    files = [names for _, _, names in os.walk(folder)]
+    if files == before:
+      return
+    before = files
+    time.sleep(0.5)

@@ -16,6 +16,7 @@ import ml_collections
 from selfie_jax import config as config_lib
 from selfie_jax import errors
 from selfie_jax.storage import run_metadata
+from selfie_jax.storage import workdir as workdir_lib
 
 FILE = 'run.json'
 KEY = 'identity'  # in a checkpoint's progress, and in results.json
@@ -64,7 +65,7 @@ def check(
       is no config.json that does.
   """
   theirs = saved.get(KEY)
-  if theirs is None and not (workdir / 'config.json').exists():
+  if theirs is None and not workdir_lib.exists(workdir / 'config.json'):
     raise errors.UserError(
       f'{workdir / name} does not say of which run it is, and config.json is '
       f'missing; put back its copy, or {run_metadata.NEW_RUN}'

@@ -27,6 +27,9 @@ RUNTIME_FIELDS = (
   'knn.temperature',
 )  # fmt: skip
 
+# Where things are on one machine; no number depends on them.
+MACHINE_FIELDS = ('init_from', 'dataset.data_dir', 'dataset.path')
+
 # Fields that were added, with the value that does what runs did before.
 DEFAULTS_FOR_OLD_RUNS: dict[str, Any] = {
   'profile_steps': 0,

@@ -1,5 +1,6 @@
 """A run's folder: its address, its lock, and files that are whole or absent."""
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import fcntl
@@ -123,7 +124,8 @@ def check_in_place(workdir: epath.Path) -> None:
 
 def attempts() -> Iterator[None]:
   """Iterates over the attempts to read something, with pauses between them."""
-  for pause in (0.0, *PAUSES):
+  yield
+  for pause in PAUSES:
     time.sleep(pause)
     yield
 
@@ -134,14 +136,17 @@ def read_text(path: epath.Path) -> str | None:
   Raises:
     UserError: the disk cannot read it, several times.
   """
-  for _ in attempts():
-    try:
-      return path.read_bytes().decode(errors='replace')
-    except (FileNotFoundError, NotADirectoryError):
-      return None
-    except OSError as caught:
-      error = caught
-  raise errors.disk_error(f'{path} cannot be read', error) from error
+  content = _look(path, path.read_bytes)
+  return None if content is None else content.decode(errors='replace')
+
+
+def exists(path: epath.Path) -> bool:
+  """Whether something is there; epath's `exists` says no if the disk fails.
+
+  Raises:
+    UserError: the disk cannot tell, several times.
+  """
+  return _look(path, path.stat) is not None
 
 
 def read_json(path: epath.Path, remedy: str, kind: type = dict) -> Any:
@@ -182,21 +187,6 @@ def write_json(path: epath.Path, value: Any, indent: int | None = 2) -> None:
   write(path, text + '\n')
 
 
-def check_output(flag: str, path: str, endings: tuple[str, ...]) -> None:
-  """Raises UserError for a file of a flag that could not be written."""
-  if not path.endswith(endings):
-    raise errors.UserError(
-      f'{path} has an unknown ending; give {flag}=FILE with one of '
-      + ', '.join(endings)
-    )
-  folder = os.path.dirname(os.path.abspath(path))
-  if not os.access(folder, os.W_OK) or os.path.isdir(path):
-    raise errors.UserError(
-      f'{path} cannot be written; give {flag}=FILE in a folder that exists and '
-      'can be written to'
-    )
-
-
 @contextlib.contextmanager
 def writing(workdir: epath.Path) -> Iterator[None]:
   """Turns whatever keeps a file from being written into a UserError."""
@@ -209,19 +199,16 @@ def writing(workdir: epath.Path) -> Iterator[None]:
     raise errors.disk_error(f'cannot write to {workdir}', error) from error
 
 
-def wait_until_idle(folder: epath.Path) -> None:
-  """Waits until no file has come for half a second, for half a minute at most.
-
-  When one file of a checkpoint cannot be written, threads of Orbax go on with
-  the others; what is tried next in this process must not meet them.
-  """
-  before: list[list[str]] | None = None
-  for _ in range(60):
-    files = [names for _, _, names in os.walk(folder)]
-    if files == before:
-      return
-    before = files
-    time.sleep(0.5)
+def _look(path: epath.Path, function: Callable[[], Any]) -> Any:
+  """What it gives of a path, tried several times; None if nothing is there."""
+  for _ in attempts():
+    try:
+      return function()
+    except (FileNotFoundError, NotADirectoryError):
+      return None
+    except OSError as caught:
+      error = caught
+  raise errors.disk_error(f'{path} cannot be read', error) from error
 
 
 def _open_lock(workdir: epath.Path):

@@ -10,17 +10,16 @@ import ml_collections
 from selfie_jax import config as config_lib
 from selfie_jax import distributed
 from selfie_jax import errors
+from selfie_jax.storage import run_metadata
 from selfie_jax.storage import workdir as workdir_lib
-
-# Where things are on a machine; the processes of a job may differ in them.
-MACHINE_FIELDS = {'init_from', 'dataset.data_dir', 'dataset.path'}
 
 
 def check_same_config(config: ml_collections.ConfigDict) -> None:
   """Raises UserError, in all processes, if their configs differ."""
+  here = {*run_metadata.MACHINE_FIELDS}  # in which they may differ
   first, *others = distributed.gather(config_lib.flatten(config))
   for process, other in enumerate(others, 1):
-    fields = sorted((first.keys() | other.keys()) - MACHINE_FIELDS)
+    fields = sorted((first.keys() | other.keys()) - here)
     if first['mode'] != other['mode']:
       fields = ['mode']  # which says why others differ
     differing = [

@@ -1,7 +1,11 @@
 """Finished runs are known and stored; runs of another recipe are refused."""
 
+import builtins
+import contextlib
 import dataclasses
+import errno
 import json
+import os
 import pathlib
 import shutil
 
@@ -11,6 +15,7 @@ import pytest
 from selfie_jax import errors
 from selfie_jax.experiments import results as results_lib
 from selfie_jax.storage import run_metadata
+from selfie_jax.storage import workdir as workdir_lib
 
 
 @pytest.fixture
@@ -121,6 +126,26 @@ def test_given_pretraining_is_that_of_the_results(plan, jobs, path, tmp_path):
   for wrong in (str(tmp_path), jobs[1].folder):
     with pytest.raises(errors.UserError, match='--pretrained='):
       finished(dataclasses.replace(plan, pretrained=wrong))
+
+
+def test_stored_runs_stay_where_the_disk_fails(plan, jobs, path, monkeypatch):
+  """Those of other plans too, which are in no folder here."""
+  path.write_text(path.read_text() + '{"name": "of another plan"}\n')
+  monkeypatch.setattr(workdir_lib, 'PAUSES', ())
+  before, runs = path.read_text(), results_lib.read(plan)
+  runs.loc[0, 'name'] = 'new'
+  for name in ('stat', 'open'):
+    real = getattr(os, name) if name == 'stat' else open
+
+    def fail(place, *args, real=real, **kwargs):
+      if str(place).endswith('runs.jsonl'):
+        raise OSError(errno.ESTALE, 'Stale file handle', str(place))
+      return real(place, *args, **kwargs)
+
+    with monkeypatch.context() as patch, contextlib.suppress(errors.MayPass):
+      patch.setattr(os if name == 'stat' else builtins, name, fail)
+      results_lib.save(runs, path)
+    assert path.read_text().startswith(before)
 
 
 def test_damaged_results_are_named(plan, jobs, path):

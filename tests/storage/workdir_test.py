@@ -10,6 +10,7 @@ from etils import epath
 import pytest
 
 from selfie_jax import errors
+from selfie_jax.storage import checkpoints
 from selfie_jax.storage import workdir as workdir_lib
 
 HOLD = """
@@ -120,5 +121,5 @@ def test_what_is_still_being_written_is_waited_for(tmp_path, monkeypatch):
 
   (tmp_path / 'unfinished').mkdir()
   monkeypatch.setattr(workdir_lib.time, 'sleep', another_thread_writes)
-  workdir_lib.wait_until_idle(epath.Path(tmp_path))
+  checkpoints.wait_until_idle(epath.Path(tmp_path))
   assert (tmp_path / 'unfinished' / 'last').exists()
