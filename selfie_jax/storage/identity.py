@@ -1,9 +1,9 @@
 """Which run something is of: run.json, with a copy in all that the run saves.
 
-An identity has up to three entries: 'config', a digest of the fields that
-decide the run's numbers; 'data', one of data.json; and 'start', which weights
-it began with. Where one of two lacks an entry (earlier versions wrote none), it
-is not compared.
+An identity has up to four entries: 'config', a digest of the fields that decide
+the run's numbers; 'data', one of data.json; 'jax', the settings that jax trains
+with; and 'start', which weights the run began with. Where one of two lacks an
+entry (earlier versions wrote none), it is not compared.
 """
 
 import hashlib
@@ -28,6 +28,7 @@ def identify(
   config: ml_collections.ConfigDict,
   workdir: epath.Path,
   data: run_metadata.Data | None = None,
+  **more: str,
 ) -> Identity:
   """The identity of a job in its folder, as far as it is known so far.
 
@@ -35,12 +36,14 @@ def identify(
     config: the job's.
     workdir: its folder, which fits as far as config.json and data.json say.
     data: what data.json is to say; None before the data has been read.
+    **more: entries beside those that follow from these.
 
   Raises:
     UserError: run.json is damaged, or of another run.
   """
   identity = {
-    'config': _digest(run_metadata.deciding_fields(config_lib.flatten(config)))
+    'config': _digest(run_metadata.deciding_fields(config_lib.flatten(config))),
+    **more,
   }
   # What was written first counts: a later version may have more to say.
   if data := run_metadata.load(workdir, 'data.json') or data:
@@ -72,6 +75,13 @@ def check(
     )
   theirs = theirs or {}
   changed = [k for k in sorted(ours.keys() & theirs) if ours[k] != theirs[k]]
+  if changed == ['jax']:
+    there, here = ({*each['jax'].split()} for each in (theirs, ours))
+    raise errors.UserError(
+      f'{workdir / name} is of a run with {" ".join(sorted(there - here))}, '
+      f'and jax has {" ".join(sorted(here - there))} here. Change the '
+      f'environment variable of that name, or {run_metadata.NEW_RUN}'
+    )
   if changed:
     raise errors.UserError(
       f'{workdir / name} is of a run with another '

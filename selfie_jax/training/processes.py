@@ -13,11 +13,23 @@ from selfie_jax import errors
 from selfie_jax.storage import run_metadata
 from selfie_jax.storage import workdir as workdir_lib
 
+# Settings of jax that decide numbers; the environment can change them.
+_JAX_SETTINGS = (
+  'jax_default_matmul_precision', 'jax_default_prng_impl', 'jax_enable_x64',
+  'jax_random_seed_offset', 'jax_threefry_partitionable',
+)  # fmt: skip
+
+
+def jax_settings() -> str:
+  """The settings that jax trains with: 'jax_enable_x64=False ...'."""
+  return ' '.join(f'{s}={getattr(jax.config, s)}' for s in _JAX_SETTINGS)
+
 
 def check_same_config(config: ml_collections.ConfigDict) -> None:
-  """Raises UserError, in all processes, if their configs differ."""
+  """Raises UserError, in all processes, if their configs or jax's differ."""
   here = {*run_metadata.MACHINE_FIELDS}  # in which they may differ
-  first, *others = distributed.gather(config_lib.flatten(config))
+  flat = config_lib.flatten(config) | {'jax': jax_settings()}
+  first, *others = distributed.gather(flat)
   for process, other in enumerate(others, 1):
     fields = sorted((first.keys() | other.keys()) - here)
     if first['mode'] != other['mode']:

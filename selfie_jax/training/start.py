@@ -99,7 +99,9 @@ def identify(
   distributed.check_equal(data, 'images')
   run_metadata.check_data(data, workdir)
   return distributed.broadcast_from_primary(
-    lambda: identity_lib.identify(config, workdir, data)
+    lambda: identity_lib.identify(
+      config, workdir, data, jax=processes.jax_settings()
+    )
   )
 
 
@@ -166,7 +168,8 @@ def _find_results(
 def _check_identity(config, workdir: epath.Path, results, data) -> None:
   """Compares the job with all but its checkpoints, as far as known so far."""
   run_metadata.check_data(data, workdir)
-  identity = identity_lib.identify(config, workdir)
+  settings = processes.jax_settings()
+  identity = identity_lib.identify(config, workdir, jax=settings)
   if results:
     identity_lib.check(identity, results, workdir, 'results.json')
 

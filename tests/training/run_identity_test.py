@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 
+import jax
 import pytest
 import small_jobs
 
@@ -66,12 +67,30 @@ def refuses(says, folder, *args, **fields):
 def test_all_that_a_run_saves_has_its_identity(finished):
   folder = finished('finetune')
   identity = json.loads((folder / 'run.json').read_text())
-  assert identity.keys() == {'config', 'data', 'start'}
+  assert identity.keys() == {'config', 'data', 'jax', 'start'}
   assert identity['start'] == 'random'
   results = json.loads((folder / 'results.json').read_text())
   assert results['identity'] == identity
   for path in folder.glob('checkpoints/*/progress/metadata'):
     assert json.loads(path.read_text())['identity'] == identity
+
+
+@pytest.mark.parametrize(
+  'setting, value, says',
+  [
+    ('jax_default_prng_impl', 'rbg', 'impl=threefry2x32, and jax has .*=rbg'),
+    ('jax_enable_x64', True, 'jax_enable_x64=False, and jax has .*=True'),
+    ('jax_default_matmul_precision', 'bfloat16', '=None, and jax has .*=bf'),
+  ],
+)
+def test_other_settings_of_jax_are_refused(half_done, setting, value, says):
+  before = getattr(jax.config, setting)
+  jax.config.update(setting, value)
+  try:
+    refuses(says, half_done)
+  finally:
+    jax.config.update(setting, before)
+  begins(half_done)
 
 
 def test_a_tfds_set_of_the_same_size_in_another_order_is_refused(
