@@ -56,6 +56,16 @@ def keep_memory_of_steps() -> None:
     _set(_ARRAYS | _STEPS)
 
 
+def release_memory() -> None:
+  """Gives memory that nothing uses back to the system, where glibc is.
+
+  Steps leave gaps in the heap that the next steps do not fill: without this
+  finetuning at :small has been seen to hold 5.5 GB, with it 3.
+  """
+  if trim := getattr(ctypes.CDLL(None), 'malloc_trim', None):
+    trim(0)
+
+
 def _set(values: dict[int, int]) -> None:
   mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
   for parameter, value in values.items() if mallopt else ():

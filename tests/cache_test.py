@@ -1,6 +1,7 @@
 """What is kept is used again, and a broken file of it does no harm."""
 
 import os
+import pathlib
 import platform
 import subprocess
 import sys
@@ -80,10 +81,25 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 20)
 """
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(
+needs_glibc = pytest.mark.skipif(
   'glibc' not in platform.libc_ver(), reason="mallopt's effect is glibc's"
 )
+
+
+@needs_glibc
+def test_memory_that_nothing_uses_is_given_back():
+  def held():
+    return int(pathlib.Path('/proc/self/statm').read_text().split()[1]) * 4096
+
+  blocks = [bytearray(100_000) for _ in range(2000)]
+  del blocks[:-1]  # the last one lies behind the gap
+  before = held()
+  cache.release_memory()
+  assert before - held() > 100e6
+
+
+@pytest.mark.slow
+@needs_glibc
 def test_a_step_on_the_cpu_asks_for_no_new_memory():
   """Of 64 MiB for what it holds meanwhile, which are 16,384 pages."""
   env = os.environ | {'JAX_PLATFORMS': 'cpu'}

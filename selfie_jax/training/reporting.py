@@ -16,6 +16,7 @@ import numpy as np
 import tqdm
 from tqdm.contrib import logging as tqdm_logging
 
+from selfie_jax import cache
 from selfie_jax import data
 from selfie_jax import distributed
 from selfie_jax import errors
@@ -117,6 +118,8 @@ class Reporter:
     }
     with self.throughput.paused():
       self.row(step, 'train', values, **self.throughput.measure())
+      if jax.local_devices()[0].platform == 'cpu':
+        cache.release_memory()
 
   def row(
     self, step: int, split: str, values: dict[str, float], **timing: float

@@ -15,6 +15,7 @@ from flax.training import train_state
 import jax
 import ml_collections
 
+from selfie_jax import cache
 from selfie_jax import config as config_lib
 from selfie_jax import distributed
 from selfie_jax import errors
@@ -83,6 +84,7 @@ def open_workdir(
       distributed.log_devices()
       # A program takes about a thousand memory maps, of which Linux gives a
       # process 65,530: else some forty jobs in one process would crash it.
+      stack.callback(cache.release_memory)
       stack.callback(jax.clear_caches)
     yield folder, results
 
