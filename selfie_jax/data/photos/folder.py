@@ -57,7 +57,7 @@ class Folder:
 
   @functools.cached_property
   def metadata(self) -> dict[str, object]:
-    sizes = [size for _, size, _ in self.fingerprint]
+    sizes = [size for _, size, *_ in self.fingerprint]
     return {
       'images': self.size,
       'classes': self.class_names,
