@@ -86,6 +86,10 @@ class Folder:
     """Which file an image is."""
     return self._files[position]
 
+  def count_shared(self, other) -> int:
+    """How many of the images are in another split too."""
+    return len(set(self._paths) & set(other._paths))
+
   def decode_error(self, content: bytes) -> str:
     """Why a file cannot be decoded; '' if it can."""
     return images.decode_error(content)

@@ -223,5 +223,7 @@ def test_splits_of_a_folder_by_other_names(photos):
   assert [source.size for source in sources] == [10, 60]
   with pytest.raises(errors.UserError, match="valid are 'val', 'train'"):
     batches_lib.open_source(own_photos.make_config(photos, **names), 'test')
+  with pytest.raises(errors.UserError, match='are the same'):
+    own_photos.open_sources(photos, **{'dataset.test_split': 'train'})
   with pytest.raises(errors.UserError, match='for tfds sets only'):
     own_photos.open_sources(photos, **{'dataset.train_split': 'train[:10%]'})
