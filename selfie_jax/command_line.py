@@ -105,10 +105,13 @@ def start_jax() -> None:
   """Starts jax's backend, and says in a line if it has no device.
 
   Raises:
-    UserError: there is no such device as JAX_PLATFORMS asks for.
+    UserError: there is no such device as JAX_PLATFORMS asks for, or jax is not
+      to compile.
   """
   import jax
 
+  if jax.config.jax_disable_jit:
+    raise errors.UserError('unset JAX_DISABLE_JIT: training has to be compiled')
   cache.keep_compiled()
   cache.keep_memory_of_steps()
   try:

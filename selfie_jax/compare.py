@@ -11,6 +11,7 @@ import ml_collections
 from selfie_jax import command_line
 from selfie_jax import config as config_lib
 from selfie_jax import errors
+from selfie_jax.storage import identity
 from selfie_jax.storage import run_metadata
 from selfie_jax.storage import workdir as workdir_lib
 
@@ -78,7 +79,8 @@ def describe(results: dict) -> list[str]:
   """Lines about one run from what its results.json holds."""
   metrics, start = results['metrics'], results['initialised_from']
   data, time = results['dataset'], f'{results["wall_seconds"]:.0f} s'
-  labels = f'{results["label_fraction"]:.0%} of the labels of {data}'
+  share = f'{100 * results["label_fraction"]:.4g}%'
+  labels = f'{share} of the labels of {data}'
   if results['mode'] == 'probe':
     step = results['checkpoint']
     return [
@@ -100,9 +102,20 @@ def describe(results: dict) -> list[str]:
 
 
 def changes(run: str, other: str) -> dict[str, tuple[object, object]]:
-  """{field: (value in `run`, in `other`)} where they make other numbers."""
+  """{field: (value in `run`, in `other`)} where they make other numbers.
+
+  The images and the initial weights too, by what the runs say of them.
+  """
+  folders = [epath.Path(each) for each in (run, other)]
   one, two = (config_lib.flatten(read_config(each)) for each in (run, other))
-  return run_metadata.differences(one, two)
+  changed = run_metadata.differences(one, two)
+  old, new = (run_metadata.load(each, 'data.json') or {} for each in folders)
+  changed |= run_metadata.data_differences(old, new)
+  old, new = (run_metadata.load(each, identity.FILE) or {} for each in folders)
+  starts = old.get('start'), new.get('start')
+  if 'init_from' not in changed and None not in starts and len({*starts}) > 1:
+    changed['initial weights'] = starts
+  return changed
 
 
 def read_config(run: str) -> ml_collections.ConfigDict:

@@ -98,11 +98,14 @@ FIELDS: dict[str, Rule] = {
   'knn.temperature': _within('()', 0),
   'probe.temperature': _within('()', 0),
   'probe.strengths': Rule(
-    'one number or more, each above 0', lambda v: len(v) > 0 and min(v) > 0
+    'one number or more, each above 0, none infinite',
+    lambda v: len(v) > 0 and min(v) > 0 and max(v) < math.inf,
   ),
   'init_steps': Rule(
     'steps of the run, each above 0 and once',
-    lambda v: len(set(v)) == len(v) and all(step >= 1 for step in v),
+    lambda v: (
+      len(set(v)) == len(v) and all(type(n) is int and n >= 1 for n in v)
+    ),
   ),
   'normalise.mean': Rule('three numbers', _are_three),
   'normalise.std': Rule(
@@ -190,6 +193,10 @@ def _apply_rules(
   warmup, steps = config.optimizer.warmup_steps, config.total_steps
   valid = f'less than total_steps={steps}'
   yield 'optimizer.warmup_steps', warmup < steps, valid
+  kernel, _, padding = resnet.STEMS[config.model.stem]
+  field = 'image_size' if config.model.name == 'resnet50' else 'patch_size'
+  is_seen = config[field] + 2 * padding >= kernel
+  yield field, is_seen, f'at least {kernel} with model.stem={config.model.stem}'
   side, augment = config.image_size, config.augment
   is_mirrored = augment.border == 'reflect'
   valid = f'below image_size={side} with augment.border=reflect'

@@ -77,7 +77,7 @@ def draw_run(
   if images:
     shown = samples.read_folder(images, model.config)
   else:
-    shown = samples.read_test(model.config)
+    shown = samples.read_test(model.config, checkpoint)
   try:
     folder.mkdir(parents=True, exist_ok=True)
     figures, missing = draw(model, shown, count, layer)

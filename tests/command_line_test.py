@@ -6,6 +6,7 @@ import os
 import sys
 from unittest import mock
 
+import jax
 import pytest
 
 from selfie_jax import command_line
@@ -52,6 +53,11 @@ def test_a_tilde_is_the_home_folder_in_every_path(monkeypatch):
   parsed, plan = reproduce.parse()
   found = plan.workdir, parsed.results, plan.pretrained
   assert found == ('/home/me/a', '/home/me/b', '/home/me/c')
+
+
+def test_jax_that_does_not_compile_is_refused():
+  with jax.disable_jit(), pytest.raises(errors.UserError, match='^unset JAX_'):
+    command_line.start_jax()
 
 
 def test_a_reader_that_ends_is_no_fault(monkeypatch, capsys):

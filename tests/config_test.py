@@ -76,6 +76,7 @@ WRONG = {
     ('masked_fraction', 0.99, 'valid: 2 to 15 patches'),
     ('patch_size', 7, 'patch sizes that fit: 2, 4, 8, 16'),
     ('patch_size', 32, 'too few to mask two'),
+    ('patch_size', 2, 'at least 4 with model.stem=patch4'),
     ('normalise.std', (0.2, 0.0, 0.2), 'three numbers above 0'),
     ('normalise.mean', (0.5, float('nan'), 0.5), 'three numbers'),
     ('normalise.mean', (0.5,), 'three numbers'),
@@ -93,14 +94,17 @@ WRONG = {
     ('optimizer.warmup_steps', 12, 'less than total_steps=12'),
     ('augment.padding', 32, 'below image_size=32'),  # of a reflected border
   ],
+  'digits_finetune': [('image_size', 2, 'at least 4 with model.stem=patch4')],
   'photos_pretrain': [('dataset.shuffle_block', 2, '1 with .*name=folder')],
   'cifar_probe': [
     ('init_from', '', 'runs/cifar_pretrain'),
     ('init_steps', (0,), 'each above 0'),
     ('init_steps', (5, 5), 'each above 0 and once'),
+    ('init_steps', (5.0,), 'steps of the run'),
     ('validation_fraction', 0.0, 'C is chosen on'),
     ('probe.strengths', (), 'one number or more'),
     ('probe.strengths', (0.1, 0.0), 'each above 0'),
+    ('probe.strengths', (float('inf'),), 'each above 0, none infinite'),
   ],
 }
 

@@ -58,12 +58,22 @@ def test_pretrain_then_finetune_then_compare(tmp_path, monkeypatch, capsys):
   config = json.loads(pathlib.Path('rate=[0.3]/config.json').read_text())
   config['optimizer']['learning_rate'] = 0.3
   pathlib.Path('rate=[0.3]/config.json').write_text(json.dumps(config))
+  for name, change in (
+    ('data', lambda x: x['train'].update(images=1)),
+    ('run', lambda x: x.update(start='step 1, weights 0')),
+    ('results', lambda x: x.update(label_fraction=0.004)),
+  ):
+    path = pathlib.Path(f'rate=[0.3]/{name}.json')
+    change(content := json.loads(path.read_text()))
+    path.write_text(json.dumps(content))
   compare.compare([str(run), 'tuned', 'rate=[0.3]'], 'both.png')
   compared = capsys.readouterr().out
   assert 'rate=[0.3] differs from tuned in\n' in compared
   assert '  rate=[0.3]/figures/curves.png\n' in compared
-  changed = '  optimizer.learning_rate: 0.3 in place of 0.1\n'
-  assert changed in compared
+  assert '  optimizer.learning_rate: 0.3 in place of 0.1\n' in compared
+  assert '  train images: 1 in place of 1497\n' in compared
+  assert "  initial weights: 'step 1, weights 0' in place of 's" in compared
+  assert 'finetuned on 0.4% of the labels of digits' in compared
   assert image_lib.imread('both.png').ndim == 3
   assert 'chance 25.0%' in compared and 'patches.png' in compared
   assert f'{results["metrics"]["test_accuracy"]:.1%}' in compared

@@ -1,5 +1,6 @@
 """The command that draws a trained run."""
 
+import json
 import shutil
 import sys
 
@@ -81,20 +82,24 @@ def test_puzzles_are_those_of_the_evaluation(finished, batch):
   np.testing.assert_array_equal(predictions, logits.argmax(axis=-1))
 
 
-def test_test_images_keep_their_labels_and_puzzles(pretrain_config):
-  shown = samples.read_test(pretrain_config)
+def test_test_images_keep_their_labels_and_puzzles(pretrain_config, tmp_path):
+  shown = samples.read_test(pretrain_config, str(tmp_path))
   source = batches_lib.open_source(pretrain_config, 'test')
   assert len(set(shown.index.tolist())) == samples.LIMIT < source.size
   images = next(source.eval_images([shown.index]))
   np.testing.assert_array_equal(shown.images, images)
   labels = [int(label) for label in shown.labels]
   np.testing.assert_array_equal(labels, source.labels[shown.index])
-  again = samples.read_test(pretrain_config)
+  again = samples.read_test(pretrain_config, str(tmp_path))
   np.testing.assert_array_equal(shown.index, again.index)
+  data = {'test': {'images': source.size, 'classes': ['a', 'b']}}
+  (tmp_path / 'data.json').write_text(json.dumps(data))
+  with pytest.raises(errors.UserError, match='other data: test classes'):
+    samples.read_test(pretrain_config, str(tmp_path))
   pretrain_config.dataset.name = 'folder'
   pretrain_config.dataset.path = 'nowhere'
   with pytest.raises(errors.UserError, match='test images.*--images=DIR'):
-    samples.read_test(pretrain_config)
+    samples.read_test(pretrain_config, str(tmp_path))
 
 
 def test_classes_take_turns():

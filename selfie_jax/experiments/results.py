@@ -7,6 +7,7 @@ counts as finished from then on.
 
 from collections.abc import Iterable
 import json
+import pathlib
 from typing import Any
 
 from etils import epath
@@ -21,13 +22,12 @@ from selfie_jax.storage import identity
 from selfie_jax.storage import run_metadata
 from selfie_jax.storage import workdir as workdir_lib
 
-FAILURE = 'failure.json'  # of a run's last attempt: {'code', 'line'}
 MACHINE = run_metadata.MACHINE_FIELDS
 
 _OF_JOB = ('name', 'stage', 'arm', 'network', 'fraction', 'seed', 'choice')
 _OF_RUN = (
-  'checkpoint', 'images_per_second', 'wall_seconds', 'devices', 'versions',
-  'weights', 'metrics',
+  'dataset', 'checkpoint', 'images_per_second', 'wall_seconds', 'devices',
+  'versions', 'weights', 'metrics',
 )  # fmt: skip
 _METRICS = ('patch_accuracy', 'chance', 'validation_accuracy', 'test_accuracy')
 
@@ -44,7 +44,7 @@ def read(plan: plan_lib.Plan, path: epath.Path | None = None) -> pd.DataFrame:
   Raises:
     UserError: a run has another config or another pretraining than the plan,
       plan.pretrained is no finished pretraining, two pretrainings are the same,
-      or runs.jsonl is damaged.
+      two runs are on other images, or runs.jsonl is damaged.
   """
   if plan.pretrained and not fingerprint(plan.pretrained):
     raise errors.UserError(
@@ -61,6 +61,7 @@ def read(plan: plan_lib.Plan, path: epath.Path | None = None) -> pd.DataFrame:
       place = f'{path}: {job.name}' if is_stored else job.folder
       _check(plan, job, row, place)
       rows.append(_describe(job, row))
+    _check_same_data(rows)
     return pd.DataFrame(rows).astype(dict.fromkeys(_METRICS, float))
 
   starts = extended(plan.pretrainings()).dropna(subset='weights')
@@ -96,12 +97,6 @@ def pending(runs: pd.DataFrame, stage: str = 'all') -> list[plan_lib.Job]:
   return [job for job in jobs if stage in ('all', job.stage)]
 
 
-def fail(job: plan_lib.Job, code: int, line: str) -> None:
-  """Notes with which exit code a run has failed, and why."""
-  path = epath.Path(job.folder) / FAILURE
-  _write_lines(path, [{'code': code, 'line': line}])
-
-
 def fingerprint(folder: str) -> str | None:
   """Checksum of a pretraining's weights; None if none is finished there."""
   is_run = workdir_lib.exists(epath.Path(folder) / 'config.json')
@@ -131,13 +126,18 @@ def _read_run(job: plan_lib.Job) -> Row:
   a flat 'config' unless it failed before there was one.
   """
   config = run_metadata.load_config(epath.Path(job.folder))
-  failure = _read(job.folder, FAILURE)
+  failure = _read(job.folder, run_metadata.FAILURE)
   if config is None and failure is None:
     return {}
   row = {name: vars(job)[name] for name in _OF_JOB}
   if config is not None:
     flat = config_lib.flatten(config)
     row['config'] = {f: v for f, v in flat.items() if f not in MACHINE}
+    data = run_metadata.load(epath.Path(job.folder), 'data.json') or {}
+    row['data'] = {
+      split: {name: identity.digest(value) for name, value in each.items()}
+      for split, each in data.items()
+    }
     if job.start:
       start = (_read(job.folder, identity.FILE) or {}).get('start', '')
       row['pretraining'] = (
@@ -162,6 +162,10 @@ def _check(plan: plan_lib.Plan, job: plan_lib.Job, row: Row, place: str):
   if job.folder != plan.pretrained:  # that one may be of any recipe
     expected = job_flags.read_flat(job.file, job.fields)
     changed = run_metadata.differences(row['config'], expected, MACHINE)
+    own = pathlib.PurePath(str(expected['dataset.path'])).name
+    data = own or expected['dataset.name']
+    if row.get('dataset', data) != data:
+      changed['images'] = row['dataset'], data
   weights = row['pretraining'] if job.start else row.get('weights')
   ours = fingerprint((job.start or job).folder)
   if weights and ours and weights != ours:
@@ -173,6 +177,20 @@ def _check(plan: plan_lib.Plan, job: plan_lib.Job, row: Row, place: str):
       'flags it was begun with (--pretrained=DIR for its own pretraining), '
       'remove it, or give another --workdir and --results'
     )
+
+
+def _check_same_data(rows: list[Row]) -> None:
+  """Raises UserError if two pretrainings, or two others, have other images."""
+  first: dict[bool, Row] = {}
+  for row in rows:
+    if data := row.get('data'):
+      start = first.setdefault(row['stage'] == 'pretrain', row)
+      if changed := run_metadata.data_differences(start['data'], data):
+        raise errors.UserError(
+          f'{start["name"]} and {row["name"]} are runs on other images '
+          f'({", ".join(changed)} differ), and cannot be in one table. Remove '
+          'one of them, or give another --workdir and --results'
+        )
 
 
 def _read(folder: str, name: str) -> Any:

@@ -15,6 +15,7 @@ from etils import epath
 from selfie_jax import errors
 from selfie_jax.experiments import plan as plan_lib
 from selfie_jax.experiments import results as results_lib
+from selfie_jax.storage import run_metadata
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ class Runner:
   def _start(self, job: plan_lib.Job) -> None:
     folder = epath.Path(job.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / results_lib.FAILURE).unlink(missing_ok=True)
+    (folder / run_metadata.FAILURE).unlink(missing_ok=True)
     self._attempts[job.name] += 1
     if '://' in job.folder:  # files in buckets cannot be added to
       log = tempfile.TemporaryFile('w+', errors='replace')
@@ -136,7 +137,7 @@ class Runner:
 
   def _fail(self, job: plan_lib.Job, code: int, line: str) -> None:
     logger.warning('%s failed: %s', job.name, line)
-    results_lib.fail(job, code, line)
+    run_metadata.note_failure(job.folder, code, line)
     # A learning rate that diverges only loses the choice.
     if job.stage != 'tune' or code != errors.Diverged.exit_code:
       self.failures[job.name] = line

@@ -16,6 +16,8 @@ from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
 from selfie_jax.data.photos import files as files_lib
 from selfie_jax.inference import images as images_lib
+from selfie_jax.storage import run_metadata
+from selfie_jax.storage import workdir as workdir_lib
 
 LIMIT = 2000  # most images that are taken
 _NAMED = 3  # most unreadable files that are named
@@ -31,13 +33,19 @@ class Samples:
   skipped: Sequence[str] = ()  # unreadable files
 
 
-def read_test(config) -> Samples:
-  """Up to LIMIT test images of the run's own data set, drawn at random.
+def read_test(config, run: str) -> Samples:
+  """Up to LIMIT test images of a run's own data set, drawn at random.
+
+  Args:
+    config: the run's.
+    run: its folder.
 
   Raises:
-    UserError: they cannot be read.
+    UserError: they cannot be read, or have changed since.
   """
   try:
+    data = batches_lib.read_metadata(config)
+    run_metadata.check_data(data, workdir_lib.run_path(run))
     source = batches_lib.open_source(config, config.dataset.test_split)
     index = _sample(source.size)
     images = np.concatenate(list(source.eval_images([index])))

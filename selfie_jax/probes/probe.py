@@ -21,6 +21,7 @@ from selfie_jax.inference import model as model_lib
 from selfie_jax.probes import linear_probe
 from selfie_jax.probes import nearest_neighbours
 from selfie_jax.probes import networks as networks_lib
+from selfie_jax.storage import checksums
 from selfie_jax.storage import identity as identity_lib
 from selfie_jax.training import evaluation
 from selfie_jax.training import results as results_lib
@@ -59,6 +60,8 @@ def run(
     wanted = _choose_features(config, models[-1])
     splits, data = _open_splits(config, models[-1].config)
     identity = start.identify(config, data, folder)
+    network = models[-1].variables | {'step': newest}
+    identity |= {'start': checksums.name_weights(network)}
     start.save(config, data, identity, folder)
     rows = _probe_all(config, models, splits, wanted)
     metrics = {  # pretrained_block3_linear, ..., pixels_knn
@@ -129,11 +132,6 @@ def _open_splits(
   reading.mode, reading.dataset = config.mode, config.dataset
   train, test = batches_lib.open_sources(reading)
   indices, splits = evaluation.choose_splits(config, train, test)
-  if 'validation' not in splits:
-    raise errors.UserError(
-      f'label_fraction={config.label_fraction} leaves no image to choose C on; '
-      'give a larger one, or a larger --config.validation_fraction'
-    )
   if splits['test'][1] is None:
     splits['test'] = test, np.arange(test.size)
   splits = {'train': (train, indices)} | splits

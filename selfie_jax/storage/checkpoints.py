@@ -9,6 +9,7 @@ arrays of the host, so any number of processes can read them.
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
+import logging
 import os
 import time
 from typing import Any
@@ -25,7 +26,9 @@ from selfie_jax import errors
 from selfie_jax.storage import checksums
 from selfie_jax.storage import workdir as workdir_lib
 
-FOLDER = 'checkpoints'
+logger = logging.getLogger(__name__)
+
+FOLDER, DAMAGED = 'checkpoints', 'damaged'
 
 
 class Manager(ocp.CheckpointManager):
@@ -133,6 +136,17 @@ def saved_steps(folder: epath.Path) -> list[int]:
     with contextlib.suppress(FileNotFoundError):  # a link to nowhere
       (folder / str(step)).stat()
   return sorted(steps - hidden, reverse=True)
+
+
+def quarantine(folder: epath.Path, steps: Sequence[int]) -> None:
+  """Moves workdir/checkpoints/STEP to workdir/damaged/STEP."""
+  for step in steps:
+    target = folder.parent / DAMAGED / str(step)
+    target.parent.mkdir(exist_ok=True)
+    if target.exists():
+      target.rmtree()
+    (folder / str(step)).rename(target)
+    logger.warning('Moved the damaged checkpoint to %s', target)
 
 
 def best_step(history: Sequence[dict[str, Any]]) -> int | None:

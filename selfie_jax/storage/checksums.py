@@ -60,6 +60,15 @@ def digest(variables: dict[str, Any]) -> str:
   return f'{_of_json(_of_arrays(jax.device_get(network))):08x}'
 
 
+def name_weights(variables: dict[str, Any] | None) -> str:
+  """'step 3, weights a1b2c3d4', or 'random' for none, as an identity has it."""
+  if not variables:
+    return 'random'
+  name = f'weights {digest(variables)}'
+  # A file of timm's has no step.
+  return f'step {variables["step"]}, {name}' if 'step' in variables else name
+
+
 def read(
   folder: epath.Path, names: Sequence[str] | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -42,12 +42,12 @@ def identify(
     UserError: run.json is damaged, or of another run.
   """
   identity = {
-    'config': _digest(run_metadata.deciding_fields(config_lib.flatten(config))),
+    'config': digest(run_metadata.deciding_fields(config_lib.flatten(config))),
     **more,
   }
   # What was written first counts: a later version may have more to say.
   if data := run_metadata.load(workdir, 'data.json') or data:
-    identity['data'] = _digest(data)
+    identity['data'] = digest(data)
   saved = run_metadata.load(workdir, FILE) or {}
   return check(identity, {KEY: saved}, workdir, FILE)
 
@@ -91,6 +91,7 @@ def check(
   return theirs | ours
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+  """Sixteen hexadecimal digits of what JSON can hold."""
   text = json.dumps(value, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -27,6 +27,8 @@ RUNTIME_FIELDS = (
   'knn.temperature',
 )  # fmt: skip
 
+FAILURE = 'failure.json'  # of a run's last attempt, for experiments
+
 # Where things are on one machine; no number depends on them.
 MACHINE_FIELDS = ('init_from', 'dataset.data_dir', 'dataset.path')
 
@@ -79,6 +81,13 @@ def load(workdir: epath.Path, name: str) -> dict[str, Any] | None:
   return workdir_lib.read_json(workdir / name, remedy)
 
 
+def note_failure(workdir: str | epath.Path, code: int, line: str) -> None:
+  """Writes failure.json: with which exit code an attempt ended, and why."""
+  folder = epath.Path(workdir)
+  folder.mkdir(parents=True, exist_ok=True)
+  workdir_lib.write_json(folder / FAILURE, {'code': code, 'line': line})
+
+
 def load_config(workdir: epath.Path) -> ml_collections.ConfigDict | None:
   """A run's config, with the fields of today's jobs; None if there is no run.
 
@@ -126,17 +135,25 @@ def check_data(data: Data, workdir: epath.Path) -> None:
   What `data` lacks, of the images that the job has now, is not compared.
   """
   saved = load(workdir, 'data.json') or {}
-  changed = [
-    f'{split} {name} ({str(old)[:200]} -> {str(data[split][name])[:200]})'
-    for split in saved.keys() & data.keys()
-    for name, old in saved[split].items()
-    if name in data[split] and data[split][name] != old
-  ]
-  if changed:
+  if changed := data_differences(saved, data):
+    named = [
+      f'{name} ({str(old)[:200]} -> {str(new)[:200]})'
+      for name, (old, new) in changed.items()
+    ]
     raise errors.UserError(
-      f'{workdir} holds a run on other data: {", ".join(changed)}. Put the '
+      f'{workdir} holds a run on other data: {", ".join(named)}. Put the '
       f'files back to continue it, or {NEW_RUN}'
     )
+
+
+def data_differences(old: Data, new: Data) -> dict[str, tuple[Any, Any]]:
+  """{'train images': (old, new value)}, of what both say of their images."""
+  return {
+    f'{split} {name}': (value, new[split][name])
+    for split in sorted(old.keys() & new.keys())
+    for name, value in old[split].items()
+    if name in new[split] and new[split][name] != value
+  }
 
 
 def differences(

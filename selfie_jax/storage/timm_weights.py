@@ -75,7 +75,13 @@ def read(path: str) -> dict[str, dict[str, Any]]:
   """
   try:
     tensors = safetensors_numpy.load_file(path)
-  except (OSError, KeyError, safetensors.SafetensorError) as error:
+  # A data type that numpy lacks is an AttributeError.
+  except (
+    OSError,
+    KeyError,
+    AttributeError,
+    safetensors.SafetensorError,
+  ) as error:
     raise errors.UserError(
       f'{path} cannot be read as safetensors ({error}); give a file that '
       "timm or selfie_jax.export --format=timm wrote from a 'resnetv2_50'"

@@ -26,7 +26,6 @@ from selfie_jax.storage import workdir as workdir_lib
 
 logger = logging.getLogger(__name__)
 
-DAMAGED = 'damaged'  # the folder beside checkpoints/
 NETWORK = ('step', 'params', 'batch_stats')  # of the state
 
 
@@ -53,13 +52,18 @@ def restore(run: str, step: int = -1) -> dict[str, Any]:
   identity = identity_lib.identify(config, workdir) if config else {}
   folder = workdir / checkpoints.FOLDER
   steps = checkpoints.saved_steps(folder)
+  results = run_metadata.load(workdir, 'results.json') or {}
+  if not steps and results:
+    raise errors.UserError(
+      f'{run} is finished and has lost its checkpoints; put back a copy of '
+      f'{folder}, or {run_metadata.NEW_RUN}'
+    )
   if not steps:
     raise errors.UserError(
       f'{run} has no checkpoint yet; a run saves one every '
       '--config.checkpoint_every=STEPS. Type its command again, and wait for '
       'the first'
     )
-  results = run_metadata.load(workdir, 'results.json') or {}
   tested = results.get('checkpoint', steps[0])
   remedy = 'type its command again: it goes back to the one before'
   if results:
@@ -119,7 +123,7 @@ def resume(
   damaged = steps[: steps.index(step)]
   if damaged:
     distributed.broadcast_from_primary(
-      lambda: _quarantine(manager.directory, damaged)
+      lambda: checkpoints.quarantine(manager.directory, damaged)
     )
     logger.warning('Going back to the checkpoint of step %d', step)
   manager.reload()  # which may have passed over one, or has one too many
@@ -221,6 +225,11 @@ def _like(
   read, expected = (
     traverse_util.flatten_dict(tree, sep='/') for tree in (arrays, wanted)
   )
+  if 'opt_state' in wanted and 'opt_state' not in arrays:
+    raise errors.UserError(
+      f'{path} cannot be resumed: it was exported without the state of its '
+      'optimizer. Give its folder to another job as --config.init_from'
+    )
   shapes = [{(k, np.shape(v)) for k, v in x.items()} for x in (read, expected)]
   if differing := shapes[0] ^ shapes[1]:
     name, _ = min(differing)
@@ -233,14 +242,3 @@ def _like(
   tree = traverse_util.flatten_dict(wanted, keep_empty_nodes=True, sep='/')
   tree = traverse_util.unflatten_dict(tree | read, sep='/')
   return serialization.from_state_dict(state, tree)
-
-
-def _quarantine(folder: epath.Path, steps: Sequence[int]) -> None:
-  """Moves workdir/checkpoints/STEP to workdir/damaged/STEP."""
-  for step in steps:
-    target = folder.parent / DAMAGED / str(step)
-    target.parent.mkdir(exist_ok=True)
-    if target.exists():
-      target.rmtree()
-    (folder / str(step)).rename(target)
-    logger.warning('Moved the damaged checkpoint to %s', target)

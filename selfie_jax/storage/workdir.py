@@ -38,12 +38,16 @@ def run_path(workdir: str | os.PathLike[str]) -> epath.Path:
   """The folder of a run, absolute unless it is a bucket's address.
 
   Raises:
-    UserError: it is in a bucket that cannot be reached, or Orbax lacks what it
-      needs there, or takes its name for a pattern.
+    UserError: it is in a bucket that cannot be reached or not one of Google's,
+      or Orbax lacks what it needs there, or takes its name for a pattern.
   """
   text = os.fspath(workdir)
   if '://' not in text:
     return _LocalPath(os.path.abspath(os.path.expanduser(text)))
+  if not text.startswith('gs://'):
+    raise errors.UserError(
+      f'{text} is not valid; give a folder, or a bucket as gs://BUCKET/FOLDER'
+    )
   if glob.has_magic(text):
     raise errors.UserError(
       f'{text} is not valid in a bucket; give a name without [, * and ?'

@@ -77,6 +77,11 @@ def choose_splits(
   logger.info('%d images to train on, %d to validate on, of %d', *counts)
   if len(validation):
     splits['validation'] = (train_source, validation)
+  elif config.validation_fraction:
+    raise errors.UserError(
+      f'label_fraction={config.label_fraction:g} leaves no validation image; '
+      'give a larger one, or a larger --config.validation_fraction'
+    )
   return train, splits
 
 

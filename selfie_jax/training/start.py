@@ -78,6 +78,7 @@ def open_workdir(
       logger.info(
         '%s is finished; for another run give another --workdir', folder
       )
+      _warn_of_other_start(config, folder, results)
     else:
       distributed.log_devices()
       # A program takes about a thousand memory maps, of which Linux gives a
@@ -176,11 +177,7 @@ def _check_identity(config, workdir: epath.Path, results, data) -> None:
 
 def _add_start(identity, config, pretrained, workdir) -> identity_lib.Identity:
   """The identity with the weights that the run begins with, always the same."""
-  start = 'random'
-  if pretrained:
-    start = f'weights {checksums.digest(pretrained)}'
-    if 'step' in pretrained:  # not in a file of timm's
-      start = f'step {int(pretrained["step"])}, {start}'
+  start = checksums.name_weights(pretrained)
   distributed.check_equal(start, 'weights in init_from')
   begun = identity.get('start', start)
   if begun != start:
@@ -192,6 +189,16 @@ def _add_start(identity, config, pretrained, workdir) -> identity_lib.Identity:
   return identity | {'start': start}
 
 
+def _warn_of_other_start(config, workdir: epath.Path, results) -> None:
+  """Says so if init_from is another now than when a finished job began."""
+  begun = results.get(identity_lib.KEY, {}).get('start')
+  with contextlib.suppress(errors.UserError):  # it may be gone
+    now = begun and checksums.name_weights(read_pretrained(config))
+    if now != begun:
+      says = '%s began with %s of its init_from, which has %s by now'
+      logger.warning(says, workdir, begun, now)
+
+
 def read_pretrained(
   config: ml_collections.ConfigDict,
 ) -> dict[str, Any] | None:
@@ -201,10 +208,12 @@ def read_pretrained(
     UserError: it is neither a pretraining run nor a .safetensors file of
       timm's, or its network differs.
   """
-  if config.mode != 'finetune' or not config.init_from:
+  if config.mode == 'pretrain' or not config.init_from:
     return None
   if config.init_from.endswith('.safetensors'):
     return timm_weights.read(config.init_from)
+  if config.mode == 'probe':
+    return weights.restore(config.init_from, max(config.init_steps, default=-1))
   _check_same_model(config)
   return weights.restore(config.init_from)
 

@@ -17,9 +17,11 @@ import jax
 import ml_collections
 import numpy as np
 
+from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
 from selfie_jax.storage import checkpoints
+from selfie_jax.storage import run_metadata
 from selfie_jax.tasks import finetune
 from selfie_jax.tasks import pretrain
 from selfie_jax.tasks import train_state
@@ -193,8 +195,11 @@ def _explain_divergence(manager) -> Iterator[None]:
     checkpoints.wait(manager)
     step = manager.latest_step()
     last = f'the last checkpoint is that of step {step}'
-    raise errors.Diverged(
+    said = (
       f'{error}. The run was stopped; '
       f'{last if step else "there was no checkpoint yet"}. Try a lower '
       '--config.optimizer.learning_rate in another --workdir'
-    ) from error
+    )
+    if distributed.is_primary():
+      run_metadata.note_failure(manager.directory.parent, error.exit_code, said)
+    raise errors.Diverged(said) from error

@@ -4,6 +4,7 @@ import json
 import pathlib
 from unittest import mock
 
+from selfie_jax import config as config_lib
 from selfie_jax import job_flags
 from selfie_jax.experiments import plan as plan_lib
 from selfie_jax.experiments import results as results_lib
@@ -56,6 +57,7 @@ def finish(job: plan_lib.Job, weights: str | None = 'ab12') -> pathlib.Path:
   ]
   results = {
     'mode': config.mode,
+    'dataset': config_lib.name_data(config),
     'checkpoint': 6,
     'weights': weights,
     'metrics': metrics,
@@ -66,6 +68,8 @@ def finish(job: plan_lib.Job, weights: str | None = 'ab12') -> pathlib.Path:
   }
   (folder / 'history.json').write_text(json.dumps(history))
   (folder / 'results.json').write_text(json.dumps(results))
+  data = {'train': {'images': 8, 'labels': 'ab12'}}
+  (folder / 'data.json').write_text(json.dumps(data))
   if job.start:
     start = f'step 6, weights {results_lib.fingerprint(job.start.folder)}'
     (folder / 'run.json').write_text(json.dumps({'start': start}))

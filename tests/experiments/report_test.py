@@ -11,6 +11,7 @@ from selfie_jax.experiments import report
 from selfie_jax.experiments import report_figures
 from selfie_jax.experiments import results as results_lib
 from selfie_jax.experiments import statistics
+from selfie_jax.storage import run_metadata
 
 COMMAND = 'python -m selfie_jax.reproduce --experiment=x'
 
@@ -72,7 +73,7 @@ def test_report_names_what_is_missing_and_why(tmp_path):
   plan = made_up_runs.plan(workdir=str(tmp_path))
   lost, failed = plan.cells()[0], plan.cells()[1]
   made_up_runs.finish_all(plan, but=(lost.name, failed.name))
-  results_lib.fail(failed, 1, 'no <room> | `left`')
+  run_metadata.note_failure(failed.folder, 1, 'no <room> | `left`')
   text = written(plan)
   assert '**6 of 8 cells are finished.**' in text and 'Not tuned' in text
   assert f'- {lost.name}: `not finished`\n' in text

@@ -84,6 +84,29 @@ def test_another_recipe_is_refused(place, plan, jobs, path, tmp_path):
       results_lib.read(other, path)
 
 
+@pytest.mark.parametrize('place', ['work', 'results'])
+def test_runs_on_other_images_are_refused(place, plan, jobs, path, tmp_path):
+  """By the name of the set, and by what two runs say of their images."""
+  if place == 'results':
+    shutil.rmtree(tmp_path / 'work')
+  else:
+    shutil.rmtree(path.parent)
+  own = (('dataset.name', 'folder'), ('dataset.path', 'photos/cats'))
+  other = dataclasses.replace(plan, fields=own)
+  photos = dataclasses.replace(other, pretrain_fields=own)
+  for changed in (other, photos):
+    with pytest.raises(errors.UserError, match=r'images \(cifar10 -> cats\)'):
+      results_lib.read(changed, path)
+  added = plan.cells()[2]
+  folder = made_up_runs.finish(added)
+  assert added.name in finished(plan, path)
+  data = {'train': {'images': 8, 'labels': 'cd34', 'sizes': 'ef56'}}
+  (folder / 'data.json').write_text(json.dumps(data))
+  says = f'{jobs[1].name} and {added.name} are .* other images .train labels'
+  with pytest.raises(errors.UserError, match=says):
+    results_lib.read(plan, path)
+
+
 def test_fields_come_and_gone_keep_no_run_from_being_used(plan, jobs, path):
   rows = stored(path)
   for row in rows:

@@ -12,6 +12,7 @@ from scipy import stats
 from selfie_jax import errors
 from selfie_jax.experiments import results as results_lib
 from selfie_jax.experiments import statistics
+from selfie_jax.storage import run_metadata
 
 SELFIE = [52.1, 53.0, 51.7, 52.6, 53.4]
 SUPERVISED = [50.2, 51.9, 49.8, 50.6]
@@ -86,7 +87,9 @@ def set_accuracy(job, **metrics):
 def end(job, code):
   """The run has failed."""
   (pathlib.Path(job.folder) / 'results.json').unlink()
-  results_lib.fail(job, code, 'the loss (nan) is not finite at step 3')
+  run_metadata.note_failure(
+    job.folder, code, 'the loss (nan) is not finite at step 3'
+  )
 
 
 def test_validation_accuracy_decides_and_not_the_test(plan, tried):
@@ -110,7 +113,8 @@ def test_no_choice_before_the_grid_has_ended(plan, tried):
   assert choose(plan) == {'selfie': 0.1}
   for job in tried[1:3]:
     end(job, code=3)
-  results_lib.fail(tried[0], 3, 'not finite')  # all of one arm have diverged
+  # All of one arm have diverged.
+  run_metadata.note_failure(tried[0].folder, 3, 'not finite')
   assert choose(plan) == {'selfie': 0.1}
   assert choose(dataclasses.replace(plan, grid=())) == {}
 

@@ -150,7 +150,7 @@ def test_a_finished_probe_is_read(finished, probed, log_messages, monkeypatch):
   [
     ('is not a run', {'init_from': '.'}),
     ('no checkpoint of step 5, but of 3, 6', {'init_steps': (5,)}),
-    ('no image to choose C on', {'label_fraction': 0.005}),
+    ('leaves no validation image', {'label_fraction': 0.005}),
     (
       "features='block4' is not valid.*quadrants,.*attention,pixels",
       {'probe.features': 'block4'},

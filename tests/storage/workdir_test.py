@@ -67,6 +67,8 @@ def test_bucket_is_not_made_absolute(monkeypatch):
   monkeypatch.setitem(sys.modules, library, None)
   with pytest.raises(errors.UserError, match='pip install google-cloud-stor'):
     workdir_lib.run_path('gs://bucket/run')
+  with pytest.raises(errors.UserError, match='file:///x is not valid; give a'):
+    workdir_lib.run_path('file:///x')
   assert str(workdir_lib.run_path('run')) == os.path.abspath('run')
   monkeypatch.setenv('HOME', '/home/me')
   assert str(workdir_lib.run_path('~/runs/x')) == '/home/me/runs/x'

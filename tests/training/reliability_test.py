@@ -1,5 +1,6 @@
 """Whatever ends a run, it resumes from its last checkpoint, bit for bit."""
 
+import json
 import os
 import resource
 import shutil
@@ -139,6 +140,8 @@ def test_numbers_that_go_wrong_end_the_run_and_are_not_saved(tmp_path):
   assert 'is not finite at step 3, where the learning rate was 5e+29' in said
   assert 'the last checkpoint is that of step 2' in said
   assert 'a lower --config.optimizer.learning_rate in' in said
+  noted = json.loads((tmp_path / 'failure.json').read_text())
+  assert noted == {'code': 3, 'line': said}
   with checkpoints.Manager(workdir_lib.run_path(tmp_path)) as manager:
     assert max(manager.all_steps()) == 2
 

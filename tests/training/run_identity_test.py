@@ -242,6 +242,35 @@ def test_weights_that_a_run_began_with_have_to_be_the_same(
   assert json.loads((folder / 'run.json').read_text())['start'] == start
 
 
+def test_a_finished_job_says_that_it_began_with_other_weights(
+  half_done, finished, tmp_path, log_messages
+):
+  """A finetuning, and a probe; the weights of each run are in its run.json."""
+  begun = {'init_from': str(half_done)}
+  tuned, probed = tmp_path / 'tuned', tmp_path / 'probed'
+  begins(tuned, 'finetune', **begun)
+  probing = cifar_probe.get_config('tiny')
+  probing.update(begun)
+  probing.dataset.name, probing.probe.features = 'digits', 'pixels'
+  probe.run(probing, probed)
+  identity = json.loads((tuned / 'run.json').read_text())
+  results = {'identity': identity, 'mode': 'finetune'}
+  (tuned / 'results.json').write_text(json.dumps(results))
+
+  def finish():
+    log_messages.clear()
+    run(tuned, 'finetune', **begun)
+    probe.run(probing, probed)
+    return log_messages.text.count('step 3, weights')
+
+  assert finish() == 0
+  last = 'checkpoints/6'
+  shutil.copytree(finished('pretrain') / last, half_done / last)
+  assert finish() == 2 and 'which has step 6, weights' in log_messages.text
+  shutil.rmtree(half_done)
+  assert finish() == 0
+
+
 def test_a_folder_renamed_while_its_run_is_in_it(tmp_path, first_batch):
   first_batch.undo()
   real, old, new = batches_lib.train_batches, tmp_path / 'old', tmp_path / 'new'
