@@ -127,11 +127,13 @@ def open_sources(config) -> tuple[sources.Source, sources.Source]:
   processes one looks for them, and all leave out the same ones.
 
   Raises:
-    UserError: no such data set or split, the set cannot be had, or more than
-      dataset.max_unreadable of the images of a split cannot be decoded.
+    UserError: no such data set or split, the set cannot be had, both splits are
+      the same images, or more than dataset.max_unreadable of the images of a
+      split cannot be decoded.
   """
   names = config.dataset.train_split, config.dataset.test_split
   readers = _open_readers(config, names)
+  _check_shared(*(readers[name] for name in names))
   train = sources.Source(readers[names[0]], config)
   test = sources.Source(readers[names[1]], config, train.memory_gib)
   both = [source.describe_unreadable() for source in (train, test)]
@@ -189,6 +191,22 @@ def _open_readers(config, names: Sequence[str]) -> dict[str, Reader]:
     name: records.Records(builder, datasets.open_split(builder, name))
     for name in names
   }
+
+
+def _check_shared(train: Reader, test: Reader) -> None:
+  """Warns if test images are trained on; UserError if both are the same."""
+  others = (
+    'choose others with --config.dataset.train_split and .test_split (of a tfds'
+    " set also parts, such as 'train[:90%]' and 'train[90%:]')"
+  )
+  shared = test.count_shared(train)
+  if shared == train.size == test.size:
+    raise errors.UserError(
+      f'the training and the test images are the same, {test.name}: {others}'
+    )
+  if shared:
+    which = f'{shared} of the {test.size} images of {test.name}'
+    logger.warning('%s are trained on too: %s', which, others)
 
 
 def _draw(

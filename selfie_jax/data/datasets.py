@@ -123,10 +123,12 @@ def _find(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
       ' --config.dataset.path) or an image set of'
       ' https://www.tensorflow.org/datasets/catalog'
     ) from error
-  except (ImportError, ValueError) as error:
+  # A version that is not there is an AssertionError, an option a TypeError.
+  except (AssertionError, ImportError, TypeError, ValueError) as error:
+    _, _, why = retry.reason(error, 1000).rpartition('}": ')  # arguments
     raise errors.UserError(
-      f"Data set '{name}' cannot be opened ({retry.reason(error)}); type a tfds"
-      " name such as 'cifar10' or 'imagenet_resized/32x32', or 'digits'."
+      f"Data set '{name}' cannot be opened ({why[:300]}); type a tfds name such"
+      " as 'cifar10' or 'imagenet_resized/32x32', or 'digits'."
     ) from error
 
 

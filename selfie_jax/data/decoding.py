@@ -71,27 +71,35 @@ class Decoder:
       UserError: an image cannot be decoded; it is named by its position.
       MayPass: one was not decoded, and can be.
     """
-    readable, results = self.decode_readable(records, *arguments)
+    readable, results = self.decode_readable(positions, records, *arguments)
     for number in np.setdiff1d(np.arange(len(records)), readable)[:1].tolist():
       place = self._reader.locate(positions[number])
-      if reason := self._reader.decode_error(records[number]):
-        raise errors.UserError(
-          f'an image of {self._reader.name} cannot be decoded: {place}'
-          f' ({reason}). Put a good copy there, or prepare the data set again,'
-          ' and type the same command again'
-        )
-      raise errors.MayPass(
-        f'an image of {self._reader.name} was not decoded, and can be: {place}.'
-        ' The memory may have been full. Type the same command again'
+      reason = self._reader.decode_error(records[number])
+      raise errors.UserError(
+        f'an image of {self._reader.name} cannot be decoded: {place}'
+        f' ({reason}). Put a good copy there, or prepare the data set again,'
+        ' and type the same command again'
       )
     return results
 
   def decode_readable(
-    self, records: list[bytes], *arguments
+    self, positions: np.ndarray, records: list[bytes], *arguments
   ) -> tuple[np.ndarray, np.ndarray]:
-    """Which records can be decoded, numbers [n], and the results, [n, ...]."""
+    """Which records can be decoded, numbers [n], and the results, [n, ...].
+
+    Raises:
+      MayPass: one was not decoded, and can be.
+    """
     numbers, results = self._decode(records, *arguments)
-    return numbers.numpy()[:-1], results.numpy()[:-1]
+    readable = numbers.numpy()[:-1]
+    for number in np.setdiff1d(np.arange(len(records)), readable).tolist():
+      if not self._reader.decode_error(records[number]):
+        raise errors.MayPass(
+          f'an image of {self._reader.name} was not decoded, and can be:'
+          f' {self._reader.locate(positions[number])}. The memory may have been'
+          ' full. Type the same command again'
+        )
+    return readable, results.numpy()[:-1]
 
 
 def decode_images(reader, side: int) -> retry.Arrays:
@@ -158,7 +166,7 @@ def _decode_all(reader, function: Callable, out: np.ndarray) -> np.ndarray:
   def decode(positions: np.ndarray, read: reading.PendingRead) -> None:
     records = read.result()
     if reader.skip_corrupt:
-      readable, results = decoder.decode_readable(records)
+      readable, results = decoder.decode_readable(positions, records)
       positions = positions[readable]
     else:
       results = decoder(positions, records)

@@ -161,10 +161,10 @@ def cached(
   return retry.cached(key, load_or_make, fits)
 
 
-def fingerprint(paths: Sequence[str]) -> list[tuple[str, int, int]]:
-  """Path, bytes and time of each file; UserError if one is gone."""
+def fingerprint(paths: Sequence[str]) -> list[tuple]:
+  """Path, bytes and times of each file; UserError if one is gone."""
 
-  def look(start: int) -> list[tuple[str, int, int]]:
+  def look(start: int) -> list[tuple]:
     some = paths[start : start + _CHUNK]
     return [retry.with_retries(path, _stat, path) for path in some]
 
@@ -172,12 +172,13 @@ def fingerprint(paths: Sequence[str]) -> list[tuple[str, int, int]]:
   return list(itertools.chain.from_iterable(chunks))
 
 
-def _stat(path: str) -> tuple[str, int, int]:
+def _stat(path: str) -> tuple:
   if '://' in path:
     status = tf.io.gfile.stat(path)
     return path, status.length, status.mtime_nsec
   found = os.stat(path)
-  return path, found.st_size, found.st_mtime_ns
+  # Archives set the time of a change; that of the writing stays the disk's.
+  return path, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _ask(path: str, what: str, *arguments, **keywords) -> bytes | None:

@@ -117,6 +117,16 @@ class Records:
     path, number = self._paths[self._files[position]], self._numbers[position]
     return f'{path}, example {number}'
 
+  def count_shared(self, other) -> int:
+    """How many of the examples are in another split of the set too."""
+    shared = 0
+    for path in set(self._paths) & set(other._paths):
+      ours, theirs = (
+        x._numbers[x._files == x._paths.index(path)] for x in (self, other)
+      )
+      shared += int(np.isin(ours, theirs).sum())
+    return shared
+
   def decode_error(self, record: bytes) -> str:
     """Why the image of a record cannot be decoded; '' if it can."""
     encoded = self.encoded_image(tf.constant(record)).numpy()

@@ -66,6 +66,11 @@ def test_a_set_of_which_files_are_missing(tmp_path, lost):
     ('cifar11', ["no data set 'cifar11' in tfds or in {}", "'digits'"]),
     ('imagenet_resized/33x33', ['32x32']),
     ('Bad Name!', ["'Bad Name!'"]),
+    ('cifar10:9.9.9', ["'cifar10:9.9.9' cannot be", '(Dataset', 'only: 3.0.2']),
+    (
+      'cifar10/side=3',
+      ["'cifar10/side=3' cannot be opened", "argument 'side'"],
+    ),
     ('coco', ['objects (Sequence)', "'label' (ClassLabel)"]),
     (
       'cifar100',

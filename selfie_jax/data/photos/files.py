@@ -15,6 +15,8 @@ DERIVED = (
   '@eaDir', '@Recycle', '#recycle', '#snapshot', '$RECYCLE.BIN', 'lost+found',
   'System Volume Information', '__MACOSX', '.thumbnails',
 )  # fmt: skip
+# In a run's folder: what is there first, and folders that come later.
+LOCK, _OF_A_RUN = 'lock', ('checkpoints', 'figures')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +49,8 @@ def comparable(name: str) -> str:
 def walk(root: str) -> dict[str, str]:
   """Real paths of all files below a folder but hidden ones, by path below it.
 
-  DERIVED folders are among them, and are not entered. Links are followed.
+  DERIVED folders are among them, and are not entered; nor are those that our
+  runs make in theirs, wherever a run is. Links are followed.
   Below each folder right in `root`, a real folder is walked once, whatever
   links lead to it; so links in a circle come to an end.
 
@@ -123,11 +126,14 @@ def _list_entries(
 
   def look():
     with os.scandir(folder) as entries:
-      return sorted(
-        (prefix + entry.name, *_follow(entry), entry.is_symlink())
-        for entry in entries
-        if not entry.name.startswith('.') or entry.name in DERIVED
-      )
+      found = {entry.name: entry for entry in entries}
+    if LOCK in found or {'config.json', 'checkpoints'} <= found.keys():
+      found = {k: v for k, v in found.items() if k not in _OF_A_RUN}
+    return sorted(
+      (prefix + name, *_follow(entry), entry.is_symlink())
+      for name, entry in found.items()
+      if not name.startswith('.') or name in DERIVED
+    )
 
   return retry.with_retries(folder, look)
 

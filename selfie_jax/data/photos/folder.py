@@ -57,7 +57,7 @@ class Folder:
 
   @functools.cached_property
   def metadata(self) -> dict[str, object]:
-    sizes = [size for _, size, _ in self.fingerprint]
+    sizes = [size for _, size, *_ in self.fingerprint]
     return {
       'images': self.size,
       'classes': self.class_names,
@@ -85,6 +85,10 @@ class Folder:
   def locate(self, position: int) -> str:
     """Which file an image is."""
     return self._files[position]
+
+  def count_shared(self, other) -> int:
+    """How many of the images are in another split too."""
+    return len(set(self._paths) & set(other._paths))
 
   def decode_error(self, content: bytes) -> str:
     """Why a file cannot be decoded; '' if it can."""

@@ -63,7 +63,7 @@ def plain(content: bytes) -> bytes:
 def decode_error(
   content: bytes, prepare: Callable[[bytes], bytes] = plain
 ) -> str:
-  """Why an image file cannot be decoded; '' if it can.
+  """Why an image file cannot be decoded; '' if it can, as far as is known.
 
   Args:
     content: of the file.
@@ -74,21 +74,16 @@ def decode_error(
   if content[4:8] == b'ftyp' and _HEIC.search(content[8:64]):
     return 'HEIC, which is not read: export it as JPEG'
   try:
+    # First by Pillow, which says it in words, and nothing on the terminal.
+    with Image.open(io.BytesIO(content)) as image:
+      image.load()
     tf.io.decode_image(prepare(content), 3, expand_animations=False)
     return ''
+  except (MemoryError, tf.errors.ResourceExhaustedError):
+    return ''  # which says nothing of the image
   except Image.UnidentifiedImageError:
     return 'no image of a known format'
-  except tf.errors.OpError as error:
-    # Pillow says it in words.
-    try:
-      with Image.open(io.BytesIO(content)) as image:
-        image.load()
-    except Image.UnidentifiedImageError:
-      return 'no image of a known format'
-    except Exception as named:
-      return retry.reason(named)
-    return retry.reason(error)
-  except Exception as error:  # of Pillow's plugins
+  except Exception as error:  # TensorFlow's, or of Pillow's plugins
     return retry.reason(error)
 
 
@@ -133,5 +128,7 @@ def _as_8_bits(pixels: np.ndarray, image: Image.Image, tags) -> np.ndarray:
 def _is_upright(image: Image.Image) -> bool:
   try:
     return image.getexif().get(_ORIENTATION, 1) in range(2)
+  except MemoryError:
+    raise
   except Exception:  # damaged EXIF is no harm to the picture
     return True

@@ -32,7 +32,7 @@ class Listing:
   Attributes:
     splits: entries of the training and of the test split, by its name.
     class_names: the labels of both, sorted.
-    others: what else the folder holds, '3 .heic, 1 .txt, 2 @eaDir'.
+    others: what else the folder holds, '3 .heic, 1 run(s), 2 @eaDir'.
     warnings: what may be a mistake, a line each.
   """
 
@@ -156,12 +156,15 @@ def _list_folder(
   files = files_lib.walk(path)
   suffixes = {file: posixpath.splitext(file)[1].lower() for file in files}
   chosen = [file for file in files if suffixes[file] in images.SUFFIXES]
-  counts = collections.Counter(
-    posixpath.basename(file)
-    if file.endswith(files_lib.DERIVED)
-    else suffixes[file] or file
-    for file in sorted(files.keys() - set(chosen))
-  )
+  counts: collections.Counter[str] = collections.Counter()
+  for file in sorted(files.keys() - set(chosen)):
+    name = posixpath.basename(file)
+    if name == files_lib.LOCK:
+      counts['run(s)'] += 1
+    elif file.endswith(files_lib.DERIVED):
+      counts[name] += 1
+    else:
+      counts[suffixes[file] or file] += 1
   others = ', '.join(
     f'{n} {files_lib.printable(name)}' for name, n in counts.most_common(_NAMED)
   )

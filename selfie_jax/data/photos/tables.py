@@ -2,9 +2,11 @@
 
 import collections
 from collections.abc import Sequence
+import functools
 import io
 import os
 import posixpath
+import warnings
 
 from selfie_jax import errors
 from selfie_jax.data import reading
@@ -26,33 +28,52 @@ def read(path: str, train_split: str) -> tuple[list[files_lib.Entry], int]:
   """
   import pandas as pd  # takes half a second
 
+  parse = functools.partial(
+    pd.read_csv,
+    dtype=str,
+    keep_default_na=False,
+    index_col=False,
+    skipinitialspace=True,
+  )
+  header: list[str] = []
   try:
     text = reading.read(path).decode('utf-8-sig')
-    rows = pd.read_csv(
-      io.StringIO(text),
-      dtype=str,
-      keep_default_na=False,
-      index_col=False,
-      skipinitialspace=True,
-    ).fillna('')
+    # As written: pandas would call a second column label label.1.
+    first = parse(io.StringIO(text), header=None, nrows=1).fillna('')
+    header = [' '.join(name.split()) for name in first.iloc[0]]
+    with warnings.catch_warnings():
+      warnings.simplefilter('error', pd.errors.ParserWarning)
+      rows = parse(io.StringIO(text)).fillna('')
   except UnicodeDecodeError as error:
     raise errors.UserError(
       f'{path} cannot be read as a table; save it as CSV with commas, in UTF-8'
     ) from error
   except pd.errors.EmptyDataError:
     rows = pd.DataFrame()
+  except pd.errors.ParserWarning as error:
+    raise errors.UserError(
+      f'{path} has rows with more cells than its first line,'
+      f' {",".join(header)[:_SHOWN]!r}: name the column there, such as'
+      ' file,label,split, or remove the commas that are too many'
+    ) from error
   except pd.errors.ParserError as error:
     raise errors.UserError(
       f'{path} cannot be read ({retry.reason(error)}): is a quote (") not'
       ' closed there, or a comma too many?'
     ) from error
-  rows.columns = [' '.join(name.split()) for name in rows.columns]
-  if not {'file', 'label'} <= set(rows.columns):
+  rows.columns = header
+  if not {'file', 'label'} <= set(header):
     raise errors.UserError(
-      f'the first line of {path} is {",".join(rows.columns)[:_SHOWN]!r}; it'
-      ' should be file,label or file,label,split, and then such as'
-      ' photos/1.jpg,cat (label empty for unlabelled)'
+      f'the first line of {path} is {",".join(header)[:_SHOWN]!r}; it should be'
+      ' file,label or file,label,split, and then such as photos/1.jpg,cat'
+      ' (label empty for unlabelled)'
     )
+  for name in ('file', 'label', 'split'):
+    if header.count(name) > 1:
+      raise errors.UserError(
+        f'the first line of {path} names the column {name} twice; give one of'
+        ' them another name'
+      )
   columns = {
     name: rows[name].str.strip().tolist()
     for name in ('file', 'label', 'split')

@@ -15,6 +15,7 @@ from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
 from selfie_jax.data import retry
+from selfie_jax.data.photos import images
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
@@ -114,6 +115,28 @@ def test_a_hiccup_while_training_changes_no_batch(photos, hiccup):
   hiccup(99, path)
   with pytest.raises(errors.UserError, match='error of the disk'):
     shown()
+
+
+@own_photos.CROPS
+def test_a_full_memory_is_no_damage(photos, monkeypatch, crop):
+  """Neither now nor in the cache, for later starts."""
+  content, real = (
+    (photos / 'train' / 'cat' / '3.png').read_bytes(),
+    images.plain,
+  )
+
+  def fail(given):
+    if given == content:
+      raise MemoryError
+    return real(given)
+
+  fields = {'augment.crop': crop, 'dataset.max_unreadable': 0.5}
+  with monkeypatch.context() as patch:
+    patch.setattr(images, 'plain', fail)
+    with pytest.raises(errors.MayPass, match='can be: train/cat/3.png'):
+      own_photos.open_sources(photos, **fields)
+  assert own_photos.sizes(photos, **fields) == [60, 10]
+  assert images.decode_error(content, fail) == ''  # looked at meanwhile
 
 
 def test_a_link_to_nothing_is_no_damaged_image(photos, monkeypatch):

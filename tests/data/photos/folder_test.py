@@ -125,6 +125,19 @@ def test_small_sets_are_decoded_once(photos, monkeypatch):
   assert count == 1 and (relabelled != labels).sum() == 1
 
 
+def test_a_file_of_the_same_size_and_time_is_read_again(photos):
+  """As archives write them, with one time for all files."""
+  path = photos / 'train' / 'cat' / '0.bmp'
+  found = []
+  for seed in range(2):
+    own_photos.save(path, seed=seed)
+    os.utime(path, (1, 1))
+    source, _ = own_photos.open_sources(photos)
+    found.append((source.metadata, own_photos.decoded(source)))
+  assert found[0][0] == found[1][0]  # all that data.json compares
+  assert (found[0][1] != found[1][1]).any(axis=(1, 2, 3)).sum() == 1
+
+
 def test_a_smaller_set_in_the_cache_is_made_again(photos, tmp_path):
   own_photos.open_sources(photos)
   for path in (tmp_path / 'cache').rglob('*.npz'):

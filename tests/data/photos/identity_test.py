@@ -6,9 +6,12 @@ import shutil
 
 import numpy as np
 import own_photos
+import pytest
 
 from selfie_jax.data.photos import listing
 from selfie_jax.inference import images
+from selfie_jax.storage import run_metadata
+from selfie_jax.storage import workdir as workdir_lib
 
 
 def _held_out(path):
@@ -114,6 +117,28 @@ def test_what_a_nas_puts_beside_the_photos_is_left_out(photos, log_messages):
   assert sorted(images.find(photos)) == sorted(
     str(path.relative_to(photos)) for path in photos.glob('*/???/*.png')
   )
+
+
+@pytest.mark.parametrize('place', ['runs/photos_pretrain', '.', 'cat'])
+def test_a_run_among_the_photos_is_no_class(
+  photos, log_messages, pretrain_config, place
+):
+  """From its first second, when it has only a lock, to its end."""
+  folder = photos / 'train'
+  workdir = workdir_lib.run_path(folder / place)
+
+  def find():
+    own_photos.open_sources(folder)
+    return listing.find(str(folder), 'train', 'test'), images.find(folder)
+
+  with workdir_lib.lock_workdir(workdir):
+    first = find()
+    run_metadata.save(pretrain_config, {}, workdir)
+    own_photos.save(folder / place / 'figures' / 'curves.png')
+    last = find()
+  assert last[0].class_names == ['cat', 'dog'] and len(last[1]) == 60
+  assert (first[0].splits, first[1]) == (last[0].splits, last[1])
+  assert log_messages.text.count('1 run(s)') == 2
 
 
 def test_rows_without_a_file_are_counted(photos, log_messages):

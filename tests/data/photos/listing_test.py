@@ -186,6 +186,10 @@ def test_what_may_be_a_mistake_is_said(photos, log_messages, files, says):
      'cannot be read from line 3 on (a cell has sev'),
     ('end.csv', ['file,label,note', 'plain/1.png,a,"', *ROWS],
      'EOF inside string starting at row 1): is a quo'),
+    ('cells.csv', ['file,label', 'plain/1.png,a,test', 'plain/2.png,b'],
+     "than its first line, 'file,label': name the column"),
+    ('columns.csv', ['file,label, label', 'plain/1.png,a,b'],
+     "names the column label twice"),
     ('splits.csv', ['file,label,split', 'plain/1.png,a,', 'plain/2.png,b,dev'],
      "'test'; it has 'dev' (1 images), 'train' (1 "),
     ('unlabelled_test.csv',
@@ -219,5 +223,7 @@ def test_splits_of_a_folder_by_other_names(photos):
   assert [source.size for source in sources] == [10, 60]
   with pytest.raises(errors.UserError, match="valid are 'val', 'train'"):
     batches_lib.open_source(own_photos.make_config(photos, **names), 'test')
+  with pytest.raises(errors.UserError, match='are the same'):
+    own_photos.open_sources(photos, **{'dataset.test_split': 'train'})
   with pytest.raises(errors.UserError, match='for tfds sets only'):
     own_photos.open_sources(photos, **{'dataset.train_split': 'train[:10%]'})
