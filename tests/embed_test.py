@@ -11,6 +11,7 @@ from selfie_jax import command_line
 from selfie_jax import embed
 from selfie_jax import errors
 from selfie_jax.data import retry
+from selfie_jax.data.photos import images
 from selfie_jax.inference import model as model_lib
 from selfie_jax.inference import samples
 from selfie_jax.inference import vectors
@@ -74,6 +75,18 @@ def test_a_failing_disk_is_named(finished, image_folder, tmp_path, monkeypatch):
   with pytest.raises(errors.UserError, match='gone.png is not there'):
     config = model_lib.load(finished('pretrain')).config
     samples.read_folder(image_folder, config)
+
+
+def test_a_full_memory_leaves_no_image_out(
+  finished, image_folder, tmp_path, monkeypatch
+):
+  real = images.plain
+  plain = mock.Mock(side_effect=[MemoryError, *[mock.DEFAULT] * 99], wraps=real)
+  monkeypatch.setattr(images, 'plain', plain)
+  out = tmp_path / 'out.npz'
+  with pytest.raises(errors.MayPass, match='was not decoded .*memory may'):
+    embed.embed_folder(finished('pretrain'), image_folder, str(out))
+  assert not out.exists()
 
 
 def test_labels_are_first_folders_or_none():

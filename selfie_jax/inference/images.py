@@ -46,7 +46,7 @@ def read(path: str | os.PathLike[str], config) -> np.ndarray:
 
   Raises:
     DecodeError: it is no image that can be decoded.
-    UserError: it cannot be read from the disk.
+    UserError: it cannot be read from the disk, or the memory is full.
   """
   content = reading.read(os.fspath(path))
   try:
@@ -55,8 +55,12 @@ def read(path: str | os.PathLike[str], config) -> np.ndarray:
     ).numpy()
   # What Pillow raises for a damaged file depends on where the damage is.
   except Exception as error:
-    why = images_lib.decode_error(content) or retry.reason(error)
-    raise DecodeError(f'{path} cannot be read as an image ({why})') from error
+    if why := images_lib.decode_error(content):
+      raise DecodeError(f'{path} cannot be read as an image ({why})') from error
+    raise errors.MayPass(
+      f'{path} was not decoded ({retry.reason(error)}), and can be. The memory'
+      ' may have been full: type the same command again'
+    ) from error
 
 
 def each(images: Any, config) -> Iterator[np.ndarray]:

@@ -22,13 +22,13 @@ _JAX_SETTINGS = (
 
 def jax_settings() -> str:
   """The settings that jax trains with: 'jax_enable_x64=False ...'."""
-  return ' '.join(f'{s}={getattr(jax.config, s)}' for s in _JAX_SETTINGS)
+  return ' '.join(f'{k}={v}' for k, v in _read_jax_settings().items())
 
 
 def check_same_config(config: ml_collections.ConfigDict) -> None:
   """Raises UserError, in all processes, if their configs or jax's differ."""
   here = {*run_metadata.MACHINE_FIELDS}  # in which they may differ
-  flat = config_lib.flatten(config) | {'jax': jax_settings()}
+  flat = config_lib.flatten(config) | _read_jax_settings()
   first, *others = distributed.gather(flat)
   for process, other in enumerate(others, 1):
     fields = sorted((first.keys() | other.keys()) - here)
@@ -70,3 +70,7 @@ def check_shared(workdir: epath.Path) -> None:
         f'writes to {seen[0][0]}; give a --workdir that all of them share, on '
         "a network's disk or in a bucket"
       )
+
+
+def _read_jax_settings() -> dict[str, object]:
+  return {name: getattr(jax.config, name) for name in _JAX_SETTINGS}

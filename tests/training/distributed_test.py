@@ -196,10 +196,19 @@ def test_one_process_looks_for_both_and_all_start_alike(tmp_path):
 
 def test_the_differing_field_is_named(pretrain_config, monkeypatch):
   """As to the two processes above; where things are may differ."""
-  other = config_lib.flatten(pretrain_config)
-  monkeypatch.setattr(distributed, 'gather', lambda value: [value, other])
+  here = config_lib.flatten(pretrain_config)
+
+  def gather(value):
+    assert value['jax_enable_x64'] is False
+    return [value, value | here]
+
+  monkeypatch.setattr(distributed, 'gather', gather)
   pretrain_config.dataset.path = '/elsewhere'
   processes_lib.check_same_config(pretrain_config)
   pretrain_config.log_every = 7
   with pytest.raises(errors.UserError, match='log_every is 7 in process 0 and'):
+    processes_lib.check_same_config(pretrain_config)
+  pretrain_config.log_every = here['log_every']
+  here['jax_enable_x64'] = True
+  with pytest.raises(errors.UserError, match='jax_enable_x64 is False in proc'):
     processes_lib.check_same_config(pretrain_config)

@@ -127,7 +127,8 @@ def _list_entries(
   def look():
     with os.scandir(folder) as entries:
       found = {entry.name: entry for entry in entries}
-    if LOCK in found or {'config.json', 'checkpoints'} <= found.keys():
+    is_locked = LOCK in found and found[LOCK].is_file()
+    if is_locked or {'config.json', 'checkpoints'} <= found.keys():
       found = {k: v for k, v in found.items() if k not in _OF_A_RUN}
     return sorted(
       (prefix + name, *_follow(entry), entry.is_symlink())
