@@ -140,7 +140,7 @@ def test_mistake_is_one_line(call, tmp_path):
     ('total_steps (12 -> 99)', '--set=total_steps=99'),
     ('--seeds=5', '--tune', '--set=optimizer.learning_rate=3'),
     ('batch_size', '--set=nothing=3'),
-    ("'cifar_labels', 'imagenet32_labels'", '--experiment=nothing'),
+    ("'cifar_labels', 'imagenet32_attention_labels'", '--experiment=nothing'),
     ("no whole number: 'two'", '--parallel=two'),
     ('validation_fraction=0', '--tune', '--set=validation_fraction=0'),
     ('--set: nothing is not valid; type FIELD=VALUE', '--set=nothing'),
