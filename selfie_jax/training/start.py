@@ -76,9 +76,8 @@ def open_workdir(
     )
     # 4. If that is finished, it says so.
     if results:
-      logger.info(
-        '%s is finished; for another run give another --workdir', folder
-      )
+      says = '%s is finished; for another run give another --workdir'
+      logger.info(says, folder)
       _warn_of_other_start(config, folder, results)
     else:
       distributed.log_devices()
@@ -193,6 +192,8 @@ def _add_start(identity, config, pretrained, workdir) -> identity_lib.Identity:
 
 def _warn_of_other_start(config, workdir: epath.Path, results) -> None:
   """Says so if init_from is another now than when a finished job began."""
+  if jax.process_count() > 1:  # if one cannot read it, the others would wait
+    return
   begun = results.get(identity_lib.KEY, {}).get('start')
   with contextlib.suppress(errors.UserError):  # it may be gone
     now = begun and checksums.name_weights(read_pretrained(config))
