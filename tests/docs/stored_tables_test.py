@@ -47,14 +47,29 @@ MAIN = 'cifar_labels', (0.05, 0.08, 0.2), (3, 3, 3), (1, 1, 1), (0.1, 0.3)
 ALL = 'cifar_labels', (1.0,), (3,), (), (), (('total_steps', '10000'),)
 GRID = (0.03, 0.1, 0.3, 0.4)
 RATES = 'cifar_labels', (0.05, 0.08), (3, 3), (3, 3), GRID
+TINY = (('dataset.name', 'tiny_imagenet/64x64_30_classes'),)
+SECOND = 'imagenet32_labels', (0.2,), (3,), (1,), (0.1, 0.3)
+SECOND += (TINY + (('total_steps', '1000'),), TINY + (('total_steps', '5000'),))
 RATE = (('optimizer.learning_rate', '0.1'),)
 ATTENTION = 'cifar_attention_labels', (0.08,), (3,), (), (), RATE
 STEPS = (('total_steps', '300'),), (('total_steps', '1000'),)
 ABLATIONS = 'cifar_ablations', (0.08,), (3,), (), (), *STEPS
 FORM = '| {share} | {other} | {ours} | {ahead} | {interval} |'
-OF_ATTENTION = FORM.replace('{share}', 'ResNet-36 + attention | 0.1 | 3')
+OF_SECOND = FORM.replace('share} |', 'share} | these images |') + ' {paper} |\n'
+OF_ATTENTION = (
+  '{other} % from random weights\nand {ours} from Selfie: {ahead} ({interval}).'
+)
 OF_ALL = '{other} %\n  and Selfie {ours}, three seeds: {ahead} ({interval})'
+PROBED = 5  # features
 OF_CHOICE = '| `{kind}` | {patches} | {ours} | {ahead} | {interval} |\n'
+
+
+def make_plan(flags):
+  experiment, *others = flags
+  starts = 3 if flags is MAIN else 1
+  return plan_lib.Plan(
+    experiment, 'small', *others, workdir='none', pretrain_seeds=starts
+  )
 
 
 @pytest.mark.parametrize(
@@ -65,19 +80,27 @@ OF_CHOICE = '| `{kind}` | {patches} | {ours} | {ahead} | {interval} |\n'
     ('docs/results.md', f'{FORM} {{paper}} |\n', '', MAIN),
     ('docs/results.md', OF_ALL, 'all_labels', ALL),
     ('docs/results/README.md', f'{FORM}\n', 'learning_rates', RATES),
-    ('docs/results.md', f'{OF_ATTENTION}\n', '', ATTENTION),
-    ('docs/results.md', OF_CHOICE, '', ABLATIONS),
+    ('docs/results.md', OF_SECOND, '', SECOND),
+    ('docs/results.md', OF_ATTENTION, '', ATTENTION),
   ],
 )
 def test_tables_are_those_of_the_stored_runs(document, form, folder, flags):
   text = (plan_lib.ROOT / document).read_text()
-  experiment, *others = flags
-  starts = 3 if flags is MAIN else 1
-  plan = plan_lib.Plan(
-    experiment, 'small', *others, workdir='none', pretrain_seeds=starts
-  )
-  rows = fill(form, folder, plan)
+  rows = fill(form, folder, make_plan(flags))
   assert rows and [row for row in rows if row not in text] == []
+
+
+def test_choices_are_those_of_the_stored_runs():
+  """Some have a row; the differences of all others are two numbers."""
+  text = (DOCS / 'results.md').read_text()
+  choices = [*fill(OF_CHOICE, '', make_plan(ABLATIONS))]
+  others = [row for row in choices if row not in text]
+  assert len(choices) - len(others) == text.count('\n| `') - PROBED == 4
+  cells = [row.split(' | ') for row in others]
+  ahead = [float(row[-2]) for row in cells]
+  bounds = [map(float, row[-1].strip(' |\n').split(' to ')) for row in cells]
+  assert all(low < 0 < high for low, high in bounds)
+  assert f'differences of {min(ahead):.1f} to {max(ahead):.1f}, each' in text
 
 
 def test_learning_rates_are_those_of_the_stored_runs():
@@ -118,7 +141,7 @@ def test_probes_are_those_that_are_stored():
     found = probed.setdefault(row['features'], {})
     accuracy = f' {100 * row["test_accuracy"]:.1f} '
     found[row['probe'], row['weights'] or 'pretrained'] = accuracy
-  assert len(probed) == 5
+  assert len(probed) == PROBED
   columns = [*itertools.product(('linear', 'knn'), ('pretrained', 'random'))]
   for found in probed.values():
     row = '|'.join(found.get(column, ' ') for column in columns)
