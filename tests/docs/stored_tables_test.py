@@ -13,6 +13,7 @@ from selfie_jax.models import features
 
 DOCS = plan_lib.ROOT / 'docs'
 STORED = DOCS / 'results'
+SHIPPED = str(DOCS / 'pretrained' / 'cifar_small')
 
 
 def rows_of(path):
@@ -50,12 +51,14 @@ RATES = 'cifar_labels', (0.05, 0.08), (3, 3), (3, 3), GRID
 TINY = (('dataset.name', 'tiny_imagenet/64x64_30_classes'),)
 SECOND = 'imagenet32_labels', (0.2,), (3,), (1,), (0.1, 0.3)
 SECOND += (TINY + (('total_steps', '1000'),), TINY + (('total_steps', '5000'),))
+FROM_CIFAR = SECOND[:-1]
 RATE = (('optimizer.learning_rate', '0.1'),)
 ATTENTION = 'cifar_attention_labels', (0.08,), (3,), (), (), RATE
 STEPS = (('total_steps', '300'),), (('total_steps', '1000'),)
 ABLATIONS = 'cifar_ablations', (0.08,), (3,), (), (), *STEPS
 FORM = '| {share} | {other} | {ours} | {ahead} | {interval} |'
 OF_SECOND = FORM.replace('share} |', 'share} | these images |') + ' {paper} |\n'
+OF_FROM_CIFAR = FORM.replace('share} |', 'share} | CIFAR-10 |') + ' |\n'
 OF_ATTENTION = (
   '{other} % from random weights\nand {ours} from Selfie: {ahead} ({interval}).'
 )
@@ -66,9 +69,13 @@ OF_CHOICE = '| `{kind}` | {patches} | {ours} | {ahead} | {interval} |\n'
 
 def make_plan(flags):
   experiment, *others = flags
-  starts = 3 if flags is MAIN else 1
   return plan_lib.Plan(
-    experiment, 'small', *others, workdir='none', pretrain_seeds=starts
+    experiment,
+    'small',
+    *others,
+    workdir='none',
+    pretrained=SHIPPED if flags is FROM_CIFAR else '',
+    pretrain_seeds=3 if flags is MAIN else 1,
   )
 
 
@@ -81,6 +88,7 @@ def make_plan(flags):
     ('docs/results.md', OF_ALL, 'all_labels', ALL),
     ('docs/results/README.md', f'{FORM}\n', 'learning_rates', RATES),
     ('docs/results.md', OF_SECOND, '', SECOND),
+    ('docs/results.md', OF_FROM_CIFAR, 'imagenet32_from_cifar', FROM_CIFAR),
     ('docs/results.md', OF_ATTENTION, '', ATTENTION),
   ],
 )
