@@ -136,10 +136,10 @@ def flatten(config: ml_collections.ConfigDict | dict) -> dict[str, Any]:
   return {k: list(v) if isinstance(v, tuple) else v for k, v in flat.items()}
 
 
-def name_data(config: ml_collections.ConfigDict) -> str:
+def name_data(config: ml_collections.ConfigDict | dict) -> str:
   """What the data set is called: one's own images by their folder or table."""
-  own = pathlib.PurePath(config.dataset.path).name
-  return own or config.dataset.name
+  flat = flatten(config)
+  return pathlib.PurePath(flat['dataset.path']).name or flat['dataset.name']
 
 
 def rule(field: str, mode: str) -> Rule:

@@ -7,7 +7,6 @@ counts as finished from then on.
 
 from collections.abc import Iterable
 import json
-import pathlib
 from typing import Any
 
 from etils import epath
@@ -162,8 +161,7 @@ def _check(plan: plan_lib.Plan, job: plan_lib.Job, row: Row, place: str):
   if job.folder != plan.pretrained:  # that one may be of any recipe
     expected = job_flags.read_flat(job.file, job.fields)
     changed = run_metadata.differences(row['config'], expected, MACHINE)
-    own = pathlib.PurePath(str(expected['dataset.path'])).name
-    data = own or expected['dataset.name']
+    data = config_lib.name_data(expected)
     if row.get('dataset', data) != data:
       changed['images'] = row['dataset'], data
   weights = row['pretraining'] if job.start else row.get('weights')

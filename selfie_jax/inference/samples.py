@@ -44,9 +44,9 @@ def read_test(config, run: str) -> Samples:
     UserError: they cannot be read, or have changed since.
   """
   try:
-    data = batches_lib.read_metadata(config)
-    run_metadata.check_data(data, workdir_lib.run_path(run))
     source = batches_lib.open_source(config, config.dataset.test_split)
+    data = {'test': source.metadata}
+    run_metadata.check_data(data, workdir_lib.run_path(run))
     index = _sample(source.size)
     images = np.concatenate(list(source.eval_images([index])))
     labels = source.labels[index]
