@@ -60,7 +60,7 @@ def release_memory() -> None:
   """Gives memory that nothing uses back to the system, where glibc is.
 
   Steps leave gaps in the heap that the next steps do not fill: without this
-  finetuning at :small has been seen to hold 7 GB, with it 3.
+  finetuning at :small has been seen to hold 7 GB, with it 4.
   """
   if trim := getattr(ctypes.CDLL(None), 'malloc_trim', None):
     trim(0)
