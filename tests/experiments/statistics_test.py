@@ -125,8 +125,7 @@ def test_rate_that_diverges_loses_and_is_not_tried_again(plan, tried, tmp_path):
   results_lib.save(results_lib.read(plan), path)
   fresh = dataclasses.replace(plan, workdir=str(tmp_path / 'new'))
   runs = results_lib.read(fresh, path)
-  runs = runs[runs.stage == 'tune']
-  assert runs.ended.all() and [*runs.name[~runs.finished]] == [tried[1].name]
+  assert runs[runs.stage == 'tune'].ended.all()
   assert choose(plan)['supervised'] == choose(fresh, path)['supervised'] == 0.03
 
 
