@@ -33,16 +33,13 @@ def test_curves_have_chance_both_splits_and_neighbours():
     for part in ('train', 'test')
   ]
   knn = [{'step': s, 'part': 'knn', 'knn_accuracy': s / 10} for s in (1, 2)]
-  figure = figures_lib.curves([*knn, *history])
-  loss, accuracy, neighbours = figure.axes
+  loss, accuracy, neighbours = figures_lib.curves([*knn, *history]).axes
   names = [text.get_text() for text in accuracy.get_legend().get_texts()]
   assert names == ['train', 'test', 'chance']
   np.testing.assert_allclose(loss.lines[0].get_ydata(), [1.3, 1.2])
   assert accuracy.lines[-1].get_ydata()[0] == 0.25
   (line,) = neighbours.lines
   np.testing.assert_allclose(line.get_xydata(), [[1, 0.1], [2, 0.2]])
-  assert len(figures_lib.curves(history).axes) == 2
-  assert figures_lib.pixels(figure).shape[-1] == 3
 
 
 def test_attention_is_drawn_where_it_is(batch):
@@ -57,17 +54,13 @@ def test_attention_is_drawn_where_it_is(batch):
   assert 'head 2' in titles and 'head 5' in titles  # the least even ones
   shown = axes[1, 0].images[0].get_array()
   np.testing.assert_array_equal(shown, batch['image'][1])
-  mean, second = (
-    axes[1, titles.index(name)].images[1] for name in ('mean of 10', 'head 2')
-  )
-  assert np.argmax(second.get_array()) == 2
-  assert second.get_array()[0, 2] == pytest.approx(np.log2(17))
+  second = axes[1, titles.index('head 2')].images[1].get_array()
+  assert second[0, 2] == pytest.approx(np.log2(17))
+  mean = axes[1, 1].images[1]
   expected = 17 * weights[1].mean(axis=0)[1:].reshape(4, 4)
   np.testing.assert_allclose(2 ** mean.get_array(), expected)
-  assert mean.get_extent() == axes[1, 1].images[0].get_extent()
   assert mean.norm.vmin == -mean.norm.vmax  # an even share has no colour
   assert figures_lib.ATTENTION(0.5)[3] < 0.01
-  assert figures_lib.ATTENTION(1.0)[0] > figures_lib.ATTENTION(1.0)[2]
 
 
 def test_filters_are_scaled_each_by_itself():
@@ -79,5 +72,3 @@ def test_filters_are_scaled_each_by_itself():
   assert len(drawn) == 9
   assert drawn[0][0, 1, 2] == pytest.approx(1)
   assert drawn[8][2, 2, 0] == pytest.approx(0)
-  assert (drawn[4] == 0.5).all()
-  assert '9 filters of 3x3' in figure.get_suptitle()

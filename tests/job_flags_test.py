@@ -1,7 +1,5 @@
 """A job's flags: what they make, and mistakes in them as one line."""
 
-import shutil
-
 import pytest
 
 from selfie_jax import errors
@@ -35,9 +33,7 @@ def test_every_way_to_write_a_flag():
   'says, flags',
   [
     ("'configs/nothing.py' is not a job", '--config=configs/nothing.py'),
-    ("'configs/' is not a job: type --config=", '--config=configs/'),
     ('it needs a get_config()', '--config=configs/common.py'),
-    ('type --config=', '--config='),
     (':small, :tiny', '--config=configs/digits_pretrain.py:huge'),
     ('with FILE one of cifar_finetune, ', ''),
     ('Unknown command line flag', '--nonsense=1'),
@@ -48,33 +44,9 @@ def test_no_such_job(says, flags):
   assert says in refused(*flags.split())
 
 
-def test_in_another_folder_the_path_that_works_is_said(tmp_path, monkeypatch):
-  monkeypatch.chdir(tmp_path)
-  printed = refused(f'--config={TINY}')
-  assert f'type --config={job_flags.ROOT}/configs/FILE.py' in printed
-  path = f'{job_flags.ROOT}/{TINY}'
-  assert job_flags.read([f'--config={path}']).dataset.name == 'digits'
-  shutil.copy(path.removesuffix(':tiny'), tmp_path / 'mine.py')  # one's own
-  assert job_flags.read(['--config=mine.py:tiny']).total_steps == 12
-
-
-@pytest.mark.parametrize(
-  'text, says',
-  [
-    ('def get_config(:', 'SyntaxError'),
-    ('x = 1\ny = z', "NameError: name 'z' is not defined (line 2)"),
-    ('def get_config(): return 3', 'config = common.pretrain()'),
-  ],
-)
-def test_a_mistake_in_a_config_of_ones_own(tmp_path, text, says):
-  (tmp_path / 'mine.py').write_text(text)
-  assert says in refused(f'--config={tmp_path}/mine.py')
-
-
 @pytest.mark.parametrize(
   'flag, says',
   [
-    ('batchsize=3', 'did you mean batch_size'),
     ('learning_rate=3', 'did you mean optimizer.learning_rate?'),
     ('augment.width=3', 'did you mean model.width?'),
     ('knn=3', 'did you mean knn.every, knn.images, knn.neigh'),
@@ -86,14 +58,11 @@ def test_a_field_that_is_not_there(flag, says):
   printed = refused(f'--config={TINY}', f'--config.{flag}')
   assert printed.startswith('a job of mode=pretrain has no field ')
   assert says in printed
-  # Fifty names only where nothing is like it.
-  assert ('normalise.mean' in printed) == ('nothing' in flag)
 
 
 @pytest.mark.parametrize(
   'flag, says',
   [
-    ('seed=x', 'it must be a whole number in [0, '),
     ('total_steps=1e4', 'it must be a whole number of at least 1'),
     ('optimizer.learning_rate=fast', 'it must be a number in (0, inf)'),
     ('augment.flip=maybe', 'it must be True or False'),
@@ -103,5 +72,4 @@ def test_a_field_that_is_not_there(flag, says):
 )
 def test_a_value_that_cannot_be(flag, says):
   printed = refused(f'--config={TINY}', f'--config.{flag}')
-  assert says in printed and 'literal' not in printed
-  assert flag.partition('=')[0] in printed
+  assert says in printed and flag.partition('=')[0] in printed

@@ -1,5 +1,6 @@
 """The command that draws a trained run."""
 
+import functools
 import json
 import shutil
 import sys
@@ -55,29 +56,13 @@ def test_finetuned_run_has_those_it_can_of_any_folder(
   assert drawn == {'curves', 'predictions', 'neighbours', 'map', 'filters'}
 
 
-def test_one_image_is_enough_for_the_others(finished, image_folder):
-  model = model_lib.load(finished('pretrain'))
-  alone = image_folder / 'alone'
-  alone.mkdir()
-  (image_folder / 'dog' / '01.PNG').rename(alone / '01.PNG')
-  one = samples.read_folder(alone, model.config)
-  assert one.labels == ['']
-  figures, missing = visualize.draw(model, one, 6, 'block3')
-  assert list(figures) == ['patches', 'attention', 'filters']
-  assert missing['map'] == '3 images are needed, and there are 1'
-  stem = model.variables['params']['patch_network']['stem']['conv']['kernel']
-  assert f'{stem.shape[-1]} filters' in figures['filters'].get_suptitle()
-
-
 def test_puzzles_are_those_of_the_evaluation(finished, batch):
-  images = batch['image']
   model = model_lib.load(finished('pretrain'))
   index = np.arange(16, dtype=np.int32)[::-1]
-  targets, predictions = visualize.predict(model, images, index)
+  targets, predictions = visualize.predict(model, batch['image'], index)
   state = pretrain.create_state(model.config, 10).replace(**model.variables)
-  logits, _, expected = jax.jit(
-    lambda state, batch: pretrain.predict(state, batch, model.config)
-  )(state, {'image': images, 'index': index})
+  predict = jax.jit(functools.partial(pretrain.predict, config=model.config))
+  logits, _, expected = predict(state, batch | {'index': index})
   np.testing.assert_array_equal(targets, expected)
   np.testing.assert_array_equal(predictions, logits.argmax(axis=-1))
 
@@ -90,19 +75,7 @@ def test_test_images_keep_their_labels_and_puzzles(pretrain_config, tmp_path):
   np.testing.assert_array_equal(shown.images, images)
   labels = [int(label) for label in shown.labels]
   np.testing.assert_array_equal(labels, source.labels[shown.index])
-  again = samples.read_test(pretrain_config, str(tmp_path))
-  np.testing.assert_array_equal(shown.index, again.index)
   data = {'test': {'images': source.size, 'classes': ['a', 'b']}}
   (tmp_path / 'data.json').write_text(json.dumps(data))
   with pytest.raises(errors.UserError, match='other data: test classes'):
     samples.read_test(pretrain_config, str(tmp_path))
-  pretrain_config.dataset.name = 'folder'
-  pretrain_config.dataset.path = 'nowhere'
-  with pytest.raises(errors.UserError, match='test images.*--images=DIR'):
-    samples.read_test(pretrain_config, str(tmp_path))
-
-
-def test_classes_take_turns():
-  labels = ['a', 'a', 'b', 'a', 'c', 'b']
-  assert samples.choose(labels, 4).tolist() == [0, 2, 4, 1]
-  assert samples.choose(['', '', ''], 6).tolist() == [0, 1, 2]

@@ -11,6 +11,7 @@ import pytest
 from selfie_jax import errors
 from selfie_jax.experiments import results as results_lib
 from selfie_jax.storage import run_metadata
+from selfie_jax.storage import workdir as workdir_lib
 
 
 @pytest.fixture
