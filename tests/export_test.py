@@ -5,7 +5,6 @@ import json
 import os
 import pathlib
 import re
-import resource
 import shutil
 
 from flax import traverse_util
@@ -53,10 +52,11 @@ def test_exported_p_is_the_runs_and_starts_a_network_with_a_new_a(
   for kind, trees in model_lib.load(tmp_path / 'run').variables.items():
     expected = trees['patch_network']
     jax.tree.map(np.testing.assert_array_equal, read[kind], expected)
-    started = getattr(fresh, kind) | expected
-    assert started.keys() == getattr(state, kind).keys()
-    for part, values in getattr(state, kind).items():
-      jax.tree.map(np.testing.assert_array_equal, values, started[part])
+    expected = getattr(fresh, kind) | expected
+    started = getattr(state, kind)
+    assert expected.keys() == started.keys()
+    for name, values in started.items():
+      jax.tree.map(np.testing.assert_array_equal, values, expected[name])
 
 
 def test_classifier_starts_all_but_the_head(finetune_config, tmp_path, pixels):
@@ -65,11 +65,8 @@ def test_classifier_starts_all_but_the_head(finetune_config, tmp_path, pixels):
   finetune_config.init_from = str(tmp_path / 'out' / 'model.safetensors')
   state = small_jobs.start_finetuning(finetune_config, 3)
   model = model_lib.load(tmp_path / 'run')
-  again = model_lib.Model(
-    model.config,
-    {'params': state.params, 'batch_stats': state.batch_stats},
-    ['a', 'b', 'c'],
-  )
+  variables = {'params': state.params, 'batch_stats': state.batch_stats}
+  again = model_lib.Model(model.config, variables, ['a', 'b', 'c'])
   np.testing.assert_array_equal(
     model.embed(pixels, 'block4'), again.embed(pixels, 'block4')
   )
@@ -78,7 +75,6 @@ def test_classifier_starts_all_but_the_head(finetune_config, tmp_path, pixels):
   card = json.loads((tmp_path / 'out' / 'config.json').read_text())
   assert card['num_classes'] == 10 and card['num_features'] == 256
   assert card['model_args']['channels'] == [32, 64, 128, 256]
-  assert card['pretrained_cfg']['crop_mode'] == 'squash'
 
 
 @pytest.mark.parametrize('mode', ['pretrain', 'finetune'])
@@ -86,17 +82,12 @@ def test_stablehlo_takes_any_number_of_images(finished, tmp_path, pixels, mode):
   export.export(finished(mode), 'stablehlo', tmp_path / 'out')
   read = jax_export.deserialize((tmp_path / 'out/forward.bin').read_bytes())
   assert read.platforms == ('cpu', 'cuda', 'tpu')
-  model = model_lib.load(finished(mode))
   name = 'quadrants' if mode == 'pretrain' else 'logits'
-  expected = model.compute(pixels, (name,))[name]
-  counts = (1, 5) if mode == 'pretrain' else (5,)
-  for count in counts:
+  expected = model_lib.load(finished(mode)).compute(pixels, (name,))[name]
+  for count in (1, 5) if mode == 'pretrain' else (5,):
     np.testing.assert_allclose(
       read.call(pixels[:count]), expected[:count], rtol=1e-4, atol=1e-5
     )
-  if mode == 'pretrain':
-    says = f'embeddings (layer quadrants), float32 [n, {expected.shape[1]}]'
-    assert says in (tmp_path / 'out' / 'README.md').read_text()
 
 
 def test_numpy_has_all_arrays_and_a_card_in_utf8(
@@ -118,20 +109,6 @@ def test_numpy_has_all_arrays_and_a_card_in_utf8(
   assert '0. Bär\n1. caf\\udce9\n'.encode() in card
 
 
-@pytest.mark.parametrize('kind', ['timm', 'numpy'])
-def test_a_full_disk_leaves_nothing_behind(finetune_config, tmp_path, kind):
-  images = np.zeros((2, 32, 32, 3), np.uint8)
-  small_jobs.random_run(wide(finetune_config), tmp_path / 'run', images)
-  before = resource.getrlimit(resource.RLIMIT_FSIZE)
-  resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
-  try:
-    with pytest.raises(errors.UserError, match='cannot be written'):
-      export.export(tmp_path / 'run', kind, tmp_path / 'out')
-  finally:
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-  assert not (tmp_path / 'out').exists()
-
-
 @pytest.mark.parametrize('mode', ['pretrain', 'finetune'])
 def test_run_is_used_as_the_run_itself(finished, tmp_path, monkeypatch, mode):
   monkeypatch.chdir(tmp_path)
@@ -140,11 +117,12 @@ def test_run_is_used_as_the_run_itself(finished, tmp_path, monkeypatch, mode):
   source, copy = model_lib.load(run), model_lib.load(out)
   jax.tree.map(np.testing.assert_array_equal, source.variables, copy.variables)
   assert (copy.step, copy.class_names) == (source.step, source.class_names)
-  sizes = [
-    sum(file.stat().st_size for file in folder.rglob('*') if file.is_file())
-    for folder in (out / 'checkpoints', run / 'checkpoints' / str(source.step))
-  ]
-  assert sizes[0] < 0.7 * sizes[1]
+
+  def size(folder):
+    return sum(path.lstat().st_size for path in folder.rglob('*'))
+
+  whole = size(run / 'checkpoints' / str(source.step))
+  assert size(out / 'checkpoints') < 0.7 * whole  # no optimizer state
   config = small_jobs.small_job(mode)
   results = json.loads((run / 'results.json').read_text())
   assert train.train_and_evaluate(config, out) == results
@@ -159,10 +137,8 @@ def test_mistakes_say_what_is_valid_and_write_nothing(finished, tmp_path):
     export.export(run, 'timm', out)
   shutil.copytree(finished('finetune'), tmp_path / 'run')
   small_jobs.forget_identity(tmp_path / 'run')
-  config = tmp_path / 'run' / 'config.json'
-  config.write_text(
-    config.read_text().replace('resnet50', 'resnet36_attention')
-  )
+  path = tmp_path / 'run' / 'config.json'
+  path.write_text(path.read_text().replace('resnet50', 'resnet36_attention'))
   with pytest.raises(errors.UserError, match='attention.*stablehlo'):
     export.export(tmp_path / 'run', 'timm', out)
   assert not out.exists()
@@ -185,9 +161,8 @@ def test_mistakes_say_what_is_valid_and_write_nothing(finished, tmp_path):
 def test_timm_computes_the_same(name, job, closing_norm, tmp_path, monkeypatch):
   torch = pytest.importorskip('torch')
   timm = pytest.importorskip('timm')
-  folder = os.environ.get('TFDS_DATA_DIR', '')
-  if not folder or not (pathlib.Path(folder) / name).is_dir():
-    pytest.skip(f'{name} is not in TFDS_DATA_DIR={folder!r}')
+  if not pathlib.Path(os.environ.get('TFDS_DATA_DIR', ''), name).is_dir():
+    pytest.skip(f'{name} is not in TFDS_DATA_DIR')
   config = job.get_config()
   config.dataset.name = name
   config.dtype = 'float32'
