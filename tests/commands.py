@@ -10,8 +10,7 @@ A comment in the line before a block is its mark. Readers do not see it:
 <!-- output -->              what the block before prints, numbers apart
 
 Blocks of shell commands (sh, or no language) and of python need one of them.
-Every line of a fast shell block is `python main.py ...` or `python -m ...`. A
-comment may hold a whole block that readers need not see, to prepare the next:
+A comment may hold a whole block that readers need not see, for the next one:
 
 <!-- run: slow
 mkdir DIR
@@ -65,12 +64,12 @@ class Block:
     return self.language in INTERPRETERS and not self.is_output
 
   @property
-  def is_tiny(self) -> bool:
-    return ', tiny' in self.mark
-
-  @property
   def needs(self) -> str:
     return self.mark.partition(', needs ')[2]
+
+  @property
+  def is_tiny(self) -> bool:
+    return ', tiny' in self.mark
 
   @property
   def program(self) -> str:

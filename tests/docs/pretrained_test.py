@@ -3,6 +3,7 @@
 import collections
 import json
 
+import jax
 import numpy as np
 
 from configs import cifar_finetune
@@ -21,9 +22,8 @@ def test_weights_are_those_that_its_table_is_of():
   assert stored.pop('step') == 15_000
   digest = checksums.digest(stored)
   assert digest == json.loads((RUN / 'results.json').read_text())['weights']
-  rows = map(json.loads, (TABLE / 'runs.jsonl').read_text().splitlines())
   accuracies = collections.defaultdict(list)
-  for row in rows:
+  for row in map(json.loads, (TABLE / 'runs.jsonl').read_text().splitlines()):
     if row['stage'] == 'cell' and row.get('pretraining') in (None, digest):
       accuracy = 100 * row['metrics']['test_accuracy']
       accuracies[row['fraction'], row['arm']].append(accuracy)
@@ -37,16 +37,14 @@ def test_weights_are_those_that_its_table_is_of():
     assert f'| {" | ".join(cells)} |' in card
 
 
-def test_finetuning_starts_from_it():
-  config = cifar_finetune.get_config('small')
-  config.init_from = str(RUN)
-  loaded = start.read_pretrained(config)
-  kernel = loaded['params']['patch_network']['stem']['conv']['kernel']
-  assert kernel.shape == (2, 2, 3, config.model.width)
-
-
-def test_it_embeds_images():
+def test_it_embeds_images_and_starts_a_finetuning():
   images = np.random.default_rng(0).integers(0, 256, (2, 40, 30, 3), np.uint8)
-  vectors = selfie_jax.load(RUN).embed(images)
+  model = selfie_jax.load(RUN)
+  vectors = model.embed(images)
   assert vectors.shape == (2, 4 * 384) and np.isfinite(vectors).all()
   assert np.abs(vectors[0] - vectors[1]).max() > 0.01
+  config = cifar_finetune.get_config('small')
+  config.init_from = str(RUN)
+  loaded = start.read_pretrained(config)['params']['patch_network']
+  patch_network = model.variables['params']['patch_network']
+  jax.tree.map(np.testing.assert_array_equal, loaded, patch_network)
