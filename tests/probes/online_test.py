@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 import small_jobs
+from tensorboard.backend.event_processing import event_accumulator
 import tensorflow as tf
 
 from selfie_jax import errors
@@ -25,32 +26,21 @@ def watched_job():
   return config
 
 
-@pytest.fixture(scope='module')
-def watched(tmp_path_factory):
-  config, folder = watched_job(), tmp_path_factory.mktemp('watched')
-  train.train_and_evaluate(config, folder, online.evaluators(config))
-  return folder
-
-
-def knn_rows(history):
-  return [row for row in history if row['part'] == online.PART]
-
-
-def test_training_is_bit_for_bit_what_it_is_without(finished, watched):
+def test_training_is_bit_for_bit_what_it_is_without(finished, tmp_path):
+  """The accuracy is in the log's history, the results and TensorBoard."""
+  config = watched_job()
+  train.train_and_evaluate(config, tmp_path, online.evaluators(config))
   plain, plain_history = small_jobs.final_checkpoint(finished('pretrain'))
-  state, history = small_jobs.final_checkpoint(watched)
+  state, history = small_jobs.final_checkpoint(tmp_path)
   jax.tree.map(np.testing.assert_array_equal, plain, state)
+  knn = [row for row in history if row['part'] == online.PART]
   # The last step's rows come after its checkpoint.
-  assert [row['step'] for row in knn_rows(history)] == [2, 4]
-  assert [r for r in history if r not in knn_rows(history)] == plain_history
+  assert [row['step'] for row in knn] == [2, 4]
+  assert [row for row in history if row not in knn] == plain_history
 
-
-def test_it_is_in_the_results_and_in_tensorboard(watched):
-  from tensorboard.backend.event_processing import event_accumulator
-
-  metrics = json.loads((watched / 'results.json').read_text())['metrics']
+  metrics = json.loads((tmp_path / 'results.json').read_text())['metrics']
   assert 0.2 < metrics['knn_accuracy'] <= 1  # ten classes
-  events = event_accumulator.EventAccumulator(str(watched), {'tensors': 0})
+  events = event_accumulator.EventAccumulator(str(tmp_path), {'tensors': 0})
   events.Reload()
   rows = events.Tensors('knn/knn_accuracy')
   assert [row.step for row in rows] == [2, 4, 6]

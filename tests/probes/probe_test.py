@@ -54,10 +54,10 @@ def read(folder):
 )
 def test_every_feature_is_better_than_chance(finished, probed, mode, weights):
   results = read(probed(mode))
-  whose = [
+  names = ['pixels'] + [
     f'{w}_{layer}' for w in (weights, 'random') for layer in LAYERS[mode]
   ]
-  names = {f'{x}_{kind}' for x in (*whose, 'pixels') for kind in probe.PROBES}
+  names = {f'{name}_{kind}' for name in names for kind in probe.PROBES}
   metrics = results['metrics']
   assert metrics.keys() == names | {'chance'}
   assert metrics['chance'] == pytest.approx(0.1, abs=0.02)
@@ -68,7 +68,6 @@ def test_every_feature_is_better_than_chance(finished, probed, mode, weights):
     if row['checkpoint'] != 3:
       words = row['weights'], row['features'], row['probe']
       assert row['test_accuracy'] == metrics['_'.join(filter(None, words))]
-    assert 0 < row['validation_accuracy'] <= 1
     if row['probe'] == 'linear':
       assert row['strength'] in (1e-3, 1e-1) and row['is_end_of_grid']
   assert results['checkpoint'] == read(finished(mode))['checkpoint']
@@ -77,17 +76,14 @@ def test_every_feature_is_better_than_chance(finished, probed, mode, weights):
 def test_several_checkpoints_share_what_does_not_change(probed):
   results = read(probed('pretrain'))
   assert results['checkpoint'] == 6 and results['checkpoints'] == [3, 6]
-  titles = [
-    (row['weights'], row['checkpoint'], row['features'])
-    for row in results['probes']
-    if row['probe'] == 'linear'
-  ]
+  linear = [row for row in results['probes'] if row['probe'] == 'linear']
   networks = ('pretrained', 3), ('pretrained', 6), ('random', None)
   layers = LAYERS['pretrain']
   expected = [(*network, layer) for network in networks for layer in layers]
-  assert titles == [*expected, (None, None, 'pixels')]
+  titles = operator.itemgetter('weights', 'checkpoint', 'features')
+  assert [*map(titles, linear)] == [*expected, (None, None, 'pixels')]
   older, newer = (
-    [r['test_accuracy'] for r in results['probes'] if r['checkpoint'] == step]
+    [row['test_accuracy'] for row in linear if row['checkpoint'] == step]
     for step in (3, 6)
   )
   assert older != newer
@@ -96,29 +92,23 @@ def test_several_checkpoints_share_what_does_not_change(probed):
 def test_folder_is_that_of_a_run(probed):
   folder = probed('pretrain')
   results = read(folder)
-  assert results.keys() >= {
-    'mode', 'dataset', 'initialised_from', 'checkpoint', 'seed',
-    'label_fraction', 'metrics', 'wall_seconds', 'devices', 'versions',
-  }  # fmt: skip
+  assert results.keys() >= {'mode', 'dataset', 'initialised_from', 'seed'}
   assert json.loads((folder / 'config.json').read_text())['mode'] == 'probe'
-  (figure,) = (folder / 'figures').iterdir()
-  assert figure.name == 'probes.png' and figure.stat().st_size > 10_000
+  assert (folder / 'figures' / 'probes.png').stat().st_size > 10_000
   assert results['images'] == {'train': 399, 'validation': 50, 'test': 300}
   assert 'pixels linear' in '\n'.join(compare.describe(results))
 
 
-def test_only_some_features(finished, probed, tmp_path, log_messages):
+def test_only_some_features(finished, probed, tmp_path):
   config = job(finished('finetune'), **{'probe.features': 'block3'})
   rows = probe.run(config, tmp_path)['probes']
   every = read(probed('finetune'))['probes']
   every = [row for row in every if row['features'] == 'block3']
   same = operator.itemgetter('weights', 'checkpoint', 'probe', 'dim')
-  assert list(map(same, rows)) == list(map(same, every)) and len(rows) == 4
+  assert [*map(same, rows)] == [*map(same, every)] and len(rows) == 4
   # Another program may round differently; 300 images.
   found, expected = ([r['test_accuracy'] for r in x] for x in (rows, every))
   np.testing.assert_allclose(found, expected, atol=0.03)
-  assert 'finetuned block3 at step 6: linear probe ' in log_messages.text
-  assert ', the end of the grid' in log_messages.text
 
 
 def test_labels_are_the_subset_that_finetuning_has(finished, finetune_config):
@@ -131,7 +121,6 @@ def test_labels_are_the_subset_that_finetuning_has(finished, finetune_config):
   config = job(finished('pretrain'))
   own, _ = probe._open_splits(config, model_lib.load(config.init_from).config)
   assert len(indices) + len(splits['validation'][1]) == 449  # 30 %
-  assert not set(indices) & set(splits['validation'][1])
   np.testing.assert_array_equal(own['train'][1], indices)
   np.testing.assert_array_equal(own['validation'][1], splits['validation'][1])
 
@@ -151,10 +140,7 @@ def test_a_finished_probe_is_read(finished, probed, log_messages, monkeypatch):
     ('is not a run', {'init_from': '.'}),
     ('no checkpoint of step 5, but of 3, 6', {'init_steps': (5,)}),
     ('leaves no validation image', {'label_fraction': 0.005}),
-    (
-      "features='block4' is not valid.*quadrants,.*attention,pixels",
-      {'probe.features': 'block4'},
-    ),
+    ("'block4' is not valid.*quadrants,", {'probe.features': 'block4'}),
     ("'train' .1,497 images", {'dataset.train_split': 'everything'}),
   ],
 )
@@ -162,8 +148,3 @@ def test_mistakes_are_errors(finished, tmp_path, says, fields):
   with pytest.raises(errors.UserError, match=says):
     probe.run(job(finished('pretrain'), **fields), tmp_path)
   assert not (tmp_path / 'results.json').exists()
-
-
-def test_a_probe_is_not_probed(probed, tmp_path):
-  with pytest.raises(errors.UserError, match='mode=probe.*give the one'):
-    probe.run(job(probed('finetune')), tmp_path)
