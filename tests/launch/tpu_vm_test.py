@@ -5,7 +5,6 @@ import pathlib
 import shlex
 import shutil
 import subprocess
-import sysconfig
 
 import pytest
 
@@ -108,24 +107,3 @@ def test_dry_run_prints_the_command_and_calls_nothing(terminal, tmp_path):
     (call,) = (tmp_path / 'calls').read_text().splitlines()
     assert shlex.split(call) == printed[1:]
     (tmp_path / 'calls').unlink()
-
-
-def test_mistakes_are_one_line(terminal, tmp_path):
-  for words, given, message in (
-    ('lunch', {}, "no such command: 'lunch'"),
-    ('stop', {'SELFIE_ZONE': ''}, 'type export SELFIE_ZONE=...'),
-    ('create', {'SELFIE_ACCELERATOR_TYPE': 'v9-8'}, 'which software for v9'),
-    ('run --config=x', {}, 'type --workdir=gs://BUCKET/RUN'),
-    ('run --workdir=gs://b/x', {}, 'no job given: type run --config='),
-  ):
-    code, _, said = terminal(*words.split(), **given)
-    assert (code, said.count('\n')) == (2, 1)
-    assert said.startswith('error: ') and message in said
-  assert not (tmp_path / 'calls').exists()
-
-
-def test_scripts_are_clean():
-  shellcheck = pathlib.Path(sysconfig.get_path('scripts')) / 'shellcheck'
-  scripts = sorted((ROOT / 'launch').glob('*.sh'))
-  done = subprocess.run([shellcheck, *scripts], capture_output=True, text=True)
-  assert scripts and done.returncode == 0, done.stdout
