@@ -9,8 +9,6 @@ import numpy as np
 
 from selfie_jax.models import batch_norm
 
-SETTINGS = dict(momentum=0.9, epsilon=1e-5)
-
 
 def test_training_equals_flax():
   """Synchronised over two devices; preactivation_test.py has the others."""
@@ -20,27 +18,21 @@ def test_training_equals_flax():
   params = {'scale': jnp.linspace(0.5, 2, 8), 'bias': jnp.arange(8.0)}
   stats = {'mean': jnp.ones(8) / 2, 'var': jnp.linspace(1, 3, 8)}
 
-  def run(module):
+  def run(kind):
+    module = kind(
+      use_running_average=False, momentum=0.9, epsilon=1e-5, axis_name='batch'
+    )
+
     def loss(params, x, weights):
       variables = {'params': params, 'batch_stats': stats}
       y, updates = module.apply(variables, x, mutable=['batch_stats'])
       return (jnp.sin(y) * weights).sum(), (y, updates)
 
-    return jax.pmap(
-      jax.value_and_grad(loss, (0, 1), has_aux=True),
-      'batch',
-      in_axes=(None, 0, 0),
-    )(params, x, weights)
+    step = jax.value_and_grad(loss, (0, 1), has_aux=True)
+    return jax.pmap(step, 'batch', in_axes=(None, 0, 0))(params, x, weights)
 
-  ours, theirs = [
-    run(kind(use_running_average=False, axis_name='batch', **SETTINGS))
-    for kind in (batch_norm.BatchNorm, nn.BatchNorm)
-  ]
-  jax.tree.map(
-    functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-4),
-    ours,
-    theirs,
-  )
+  close = functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-4)
+  jax.tree.map(close, run(batch_norm.BatchNorm), run(nn.BatchNorm))
 
 
 def test_bfloat16_keeps_statistics_in_float32():

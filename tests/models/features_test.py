@@ -36,9 +36,8 @@ def test_weights_make_the_summary(
     return layers['attention'], used
 
   summary, (first, last) = summarise(model.variables)
-  np.testing.assert_allclose(
-    summary, model.embed(images, 'attention'), rtol=1e-4, atol=1e-5
-  )
+  embedded = model.embed(images, 'attention')
+  np.testing.assert_allclose(summary, embedded, rtol=1e-4, atol=1e-5)
   weights = model.attention_weights(images)
   assert weights.shape == (5, 2, 1 + places)
   assert weights.std(axis=-1).min() > 1e-4  # else any weights would do

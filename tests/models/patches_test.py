@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from selfie_jax import errors
 from selfie_jax.models import patches
 
 
@@ -33,11 +32,3 @@ def test_split_is_a_fair_partition_and_differs_between_images():
   assert len(masks) > 50  # of 1820 possible ones; a batch mask would give 1
   counts = np.bincount(np.asarray(targets).ravel(), minlength=16)
   assert abs(counts - 1000).max() < 150  # 5 standard deviations of 27
-
-
-def test_a_grid_and_a_share_that_cannot_be():
-  with pytest.raises(errors.UserError, match='divisible.*2, 4, 8, 16'):
-    patches.grid_size(32, 7)
-  for fraction in (0.01, 0.06, 0.99, 1.0):  # none, one, all
-    with pytest.raises(errors.UserError, match='valid: 2 to 15 patches'):
-      patches.num_targets(16, fraction)

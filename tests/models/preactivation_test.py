@@ -44,51 +44,38 @@ class Layer(nn.Module):
       momentum=0.9,
       epsilon=1e-5,
       dtype=self.dtype,
-      name='norm1',
+      name='norm',
     )
-    if self.is_plain:
-      y = nn.relu(norm(x))
-      return tuple(
-        nn.Conv(
-          features,
-          (size, size),
-          stride,
-          size // 2,
-          use_bias=False,
-          dtype=self.dtype,
-          name=f'conv{i + 1}',
-        )(y)
-        for i, (features, size, stride) in enumerate(self.convs)
+    if not self.is_plain:
+      convs = [conv.Conv(*c, name=f'conv{i}') for i, c in enumerate(self.convs)]
+      return preactivation.norm_relu_conv(x, norm, *convs)
+    y, outputs = nn.relu(norm(x)), []
+    for i, (features, size, stride) in enumerate(self.convs):
+      kernel = features, (size, size), stride, size // 2
+      plain = nn.Conv(
+        *kernel, use_bias=False, dtype=self.dtype, name=f'conv{i}'
       )
-    convs = [
-      conv.Conv(*each, name=f'conv{i + 1}') for i, each in enumerate(self.convs)
-    ]
-    return preactivation.norm_relu_conv(x, norm, *convs)
+      outputs.append(plain(y))
+    return outputs
 
 
-def _inputs(form):
-  """Parameters and x, of which the gradients are taken."""
+def _run(form, is_plain, train, dtype=jnp.float32):
+  """All gradients and (outputs, new statistics) of a form."""
   keys = jax.random.split(jax.random.key(0))
   x = 1 + 2 * jax.random.normal(keys[0], (6, 4, 4, CHANNELS))
-  layer = Layer(FORMS[form], True, True, jnp.float32)
-  params = jax.jit(layer.init)(keys[1], x)['params']
-  params['norm1'] = {
+  plain = Layer(FORMS[form], True, True, jnp.float32)
+  params = jax.jit(plain.init)(keys[1], x)['params']
+  params['norm'] = {
     'scale': jnp.linspace(0.5, 2, CHANNELS),
     'bias': jnp.linspace(-1, 1, CHANNELS),
   }
-  return params, x
-
-
-def _step(form, is_plain, train, dtype, params, x):
-  """All gradients and (outputs, new statistics) of a form."""
-  layer = Layer(FORMS[form], is_plain, train, dtype)
   mean, var = jnp.full(CHANNELS, 0.5), jnp.linspace(1, 3, CHANNELS)
-  statistics = {'norm1': {'mean': mean, 'var': var}}
+  statistics = {'norm': {'mean': mean, 'var': var}}
+  layer = Layer(FORMS[form], is_plain, train, dtype)
 
   def loss(params, x):
-    outputs, updates = layer.apply(
-      {'params': params, 'batch_stats': statistics}, x, mutable=['batch_stats']
-    )
+    variables = {'params': params, 'batch_stats': statistics}
+    outputs, updates = layer.apply(variables, x, mutable=['batch_stats'])
     assert all(each.dtype == dtype for each in outputs)
     outputs = [each.astype(jnp.float32) for each in outputs]
     total = sum(
@@ -96,16 +83,12 @@ def _step(form, is_plain, train, dtype, params, x):
     )
     return total, (outputs, updates)
 
-  return jax.grad(loss, (0, 1), has_aux=True)(params, x)
-
-
-def _run(form, *settings):
-  return jax.jit(functools.partial(_step, form, *settings))(*_inputs(form))
+  return jax.jit(jax.grad(loss, (0, 1), has_aux=True))(params, x)
 
 
 @functools.cache
 def _run_plain(form, train):
-  return _run(form, True, train, jnp.float32)
+  return _run(form, True, train)
 
 
 def _assert_equal(ours, theirs, tolerance):
@@ -129,8 +112,7 @@ def test_equals_the_plain_composition(form, mode, monkeypatch):
       'platform_dependent',
       lambda *given, default, **others: others.get('tpu', default)(*given),
     )
-  ours = _run(form, False, train, jnp.float32)
-  _assert_equal(ours, theirs, 2e-5)
+  _assert_equal(_run(form, False, train), theirs, 2e-5)
 
 
 @pytest.mark.parametrize('form', [*FORMS][1::2])

@@ -69,29 +69,30 @@ def test_patch_positions_lie_over_the_feature_map(finetune_config, size, patch):
   finetune_config.patch_size = patch
   model = build.classifier(finetune_config, 10)
   images = jnp.zeros((1, size, size, 3))
-  init = functools.partial(model.init, train=False)
-  variables = jax.jit(init)(jax.random.key(0), images)
+  run = jax.jit(functools.partial(model.init_with_output, train=False))
+  before, variables = run(jax.random.key(0), images)
   places = variables['params']['positions']['places']
   assert places.shape == (16, 64)
-  apply = jax.jit(functools.partial(model.apply, train=False))
-  before = apply(variables, images)
   variables['params']['positions']['places'] = places + jnp.arange(64.0)
-  assert not np.allclose(before, apply(variables, images))
+  after = jax.jit(functools.partial(model.apply, train=False))(
+    variables, images
+  )
+  assert not np.allclose(before, after)
 
 
 @pytest.mark.parametrize('name', MODELS)
 def test_bfloat16_logits_are_near_float32_logits(batch, name):
   config, state = start(name)
   config = config.copy_and_resolve_references()
+  variables = {'params': state.params, 'batch_stats': state.batch_stats}
   logits = {}
   for dtype in ('float32', 'bfloat16'):
     config.dtype = dtype
     model = build.classifier(config, 10)
     images = build.normalise(batch['image'], config)
     assert images.dtype == dtype
-    logits[dtype] = jax.jit(functools.partial(model.apply, train=False))(
-      {'params': state.params, 'batch_stats': state.batch_stats}, images
-    )
+    apply = jax.jit(functools.partial(model.apply, train=False))
+    logits[dtype] = apply(variables, images)
     assert logits[dtype].dtype == jnp.float32
   np.testing.assert_allclose(
     logits['bfloat16'], logits['float32'], atol=0.05, rtol=0.1

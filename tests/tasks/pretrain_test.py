@@ -87,13 +87,12 @@ def test_evaluation_masks_are_fixed_for_an_image(config, state, batch):
 
 def test_two_devices_give_the_losses_of_one(config, state, step_on_one, batch):
   """With BatchNorm synchronised; local statistics: models/batch_norm_test."""
-  one = run(step_on_one, state, batches_lib.shard(batch, 1))[1]
+  _, one = run(step_on_one, state, batches_lib.shard(batch, 1))
   on_two = small_jobs.compile_step(pretrain.train_step, config, 2)
-  two = run(on_two, state, batches_lib.shard(batch, 2))[1]
-  for name in ('loss', 'gradient_norm'):
-    np.testing.assert_allclose(
-      [row[name] for row in one], [row[name] for row in two], rtol=1e-3
-    )
+  _, two = run(on_two, state, batches_lib.shard(batch, 2))
+  for a, b in zip(one, two, strict=True):
+    for name in ('loss', 'gradient_norm'):
+      np.testing.assert_allclose(a[name], b[name], rtol=1e-3)
 
 
 def test_steps_learn_where_a_patch_belongs(state, step_on_one, batch):
@@ -108,15 +107,10 @@ def test_steps_learn_where_a_patch_belongs(state, step_on_one, batch):
 def test_bfloat16_step_is_near_float32_step(config, state, step_on_one, batch):
   half = config.copy_and_resolve_references()
   half.dtype = 'bfloat16'
+  step_in_half = small_jobs.compile_step(pretrain.train_step, half, 1)
   losses = []
-  for step, before in (
-    (step_on_one, state),
-    (
-      small_jobs.compile_step(pretrain.train_step, half, 1),
-      pretrain.create_state(half, 10),
-    ),
-  ):
-    after, (metrics,) = run(step, before, batches_lib.shard(batch, 1), 1)
+  for step in (step_on_one, step_in_half):
+    after, (metrics,) = run(step, state, batches_lib.shard(batch, 1), 1)
     losses.append(metrics['loss'])
     leaves = jax.tree.leaves((after.params, after.batch_stats))
     assert {x.dtype for x in leaves} == {jnp.dtype('float32')}
