@@ -1,6 +1,4 @@
-"""The code blocks of README.md and docs/, and what is to become of them.
-
-A comment in the line before a block is its mark. Readers do not see it:
+"""The code blocks of README.md and docs/, and the marks in the line before.
 
 <!-- run: fast -->           every run of the tests runs it, in their process
 <!-- run: slow -->           those that are marked slow do, with bash or python

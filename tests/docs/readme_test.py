@@ -113,6 +113,11 @@ def test_blocks_are_marked_and_what_they_name_is_there(path):
     for given in commands.job_flags(block):
       job_flags.read(given)
   text = path.read_text()
+  fences = re.findall(r'^ *```', text, re.MULTILINE)
+  hidden = re.findall(r'^<!-- run: [^>]*$', text, re.MULTILINE)
+  assert len(fences) == 2 * (len(BLOCKS[path.name]) - len(hidden))
+  outputs = [block for block in BLOCKS[path.name] if block.is_output]
+  assert text.count('<!-- output') == len(outputs)
   for module in re.findall(r'python -m ([\w.]+)', text):
     assert importlib.util.find_spec(module), module
   makefile = (ROOT / 'Makefile').read_text()
@@ -122,26 +127,3 @@ def test_blocks_are_marked_and_what_they_name_is_there(path):
   for mode in config_lib.MODES:
     fields |= config_lib.flatten(getattr(common, mode)()).keys()
   assert set(re.findall(r'--config\.([a-z][\w.]*\w)', text)) <= fields
-
-
-def test_marks_are_read(tmp_path):
-  document = tmp_path / 'page.md'
-  document.write_text(
-    '<!-- run: slow, tiny, needs cifar10 -->\n```sh\nmain.py'
-    ' --config=configs/a.py:small\n```\n\n<!-- run: fast\nmkdir DIR\n-->\n'
-    '<!-- output -->\n```\nsays 3\n```\n- item\n  ```\n  ls\n  ```\n'
-    '<!-- not run: no TPU -->\n\n```\nls\n```\n```text\nwords\n```\n'
-  )
-  first, hidden, output, bare, not_run, words = commands.blocks(document)
-  assert first.is_run('slow') and first.needs == 'cifar10'
-  assert first.program == (
-    'main.py --config=configs/a.py:tiny --workdir=runs/a_small\n'
-  )
-  assert hidden.is_run('fast') and hidden.program == 'mkdir DIR\n'
-  assert not hidden.is_run('slow') and not output.is_code
-  assert bare.is_code and not bare.mark and bare.text == 'ls\n'
-  assert not_run.is_code and not_run.mark and not not_run.is_run('')
-  assert not words.is_code
-  same_but_for_numbers(output, 'first\nsays 12\n')
-  with pytest.raises(AssertionError, match='page.md:9'):
-    same_but_for_numbers(output, 'barks 3\n')
