@@ -67,11 +67,10 @@ def stored(results, without=''):
 
 
 def test_list_is_in_order_and_has_the_rates_when_they_are_there(call, tmp_path):
-  printed = call(*DIGITS, '--list', workdir=tmp_path / 'w').out
-  first, *cells = printed.splitlines()
+  first, *cells = call(*DIGITS, '--list', workdir=tmp_path).out.splitlines()
   assert 'cifar_pretrain.py:tiny' in first and len(cells) == 4
-  assert not (tmp_path / 'w').exists()
-  starts = [f'init_from={tmp_path}/w/pretrain' in line for line in cells]
+  assert not [*tmp_path.iterdir()]
+  starts = [f'init_from={tmp_path}/pretrain' in line for line in cells]
   assert starts == [False, True] * 2
 
   flags = (*DIGITS, '--tune', '--grid=0.03,0.1', '--list')

@@ -27,15 +27,13 @@ def test_runs_from_one_pretraining_count_once(tmp_path):
     results_lib.read(plan)
   for i, start in enumerate(starts):
     made_up_runs.finish(start, weights=f'ab{i}')
-  cells = plan.cells(statistics.choose_rates(plan, results_lib.read(plan)))
+  cells = plan.cells()
   selfie = [job for job in cells if job.arm == 'selfie']
   assert len(cells) == 2 + len(selfie) == 2 + 3 * 2
+  assert [job.start for job in selfie] == starts * 2
   for job, value in zip(selfie, (0.5, 0.6, 0.7, 0.7, 0.8, 0.9), strict=True):
     made_up_runs.finish(job)
     set_accuracy(job, test_accuracy=value)
-  assert [job.start.name for job in selfie[:3]] == [
-    'pretrain', 'pretrain_start1', 'pretrain_start2',
-  ]  # fmt: skip
   row = statistics.compare(plan, results_lib.read(plan)).iloc[1]
   # The means of two runs each: 60, 70 and 80 %.
   assert row['count'] == 6
@@ -50,8 +48,7 @@ def test_interval_is_welchs():
   reach = stats.t.ppf(0.975, freedom) * np.sqrt(a + b)
   difference = np.mean(SELFIE) - np.mean(SUPERVISED)
   assert (low, high) == pytest.approx((difference - reach, difference + reach))
-  for ours, others in (([1.0], [1.0, 2.0]), ([1.0, 1.0], [2.0, 2.0])):
-    assert np.isnan(statistics.welch_interval(ours, others)).all()
+  assert np.isnan(statistics.welch_interval([1.0], [1.0, 2.0])).all()
 
 
 @pytest.fixture
@@ -86,10 +83,8 @@ def set_accuracy(job, **metrics):
 
 def end(job, code):
   """The run has failed."""
-  (pathlib.Path(job.folder) / 'results.json').unlink()
-  run_metadata.note_failure(
-    job.folder, code, 'the loss (nan) is not finite at step 3'
-  )
+  (pathlib.Path(job.folder) / 'results.json').unlink(missing_ok=True)
+  run_metadata.note_failure(job.folder, code, 'the loss is not finite')
 
 
 def test_validation_accuracy_decides_and_not_the_test(plan, tried):
@@ -111,12 +106,9 @@ def test_validation_accuracy_decides_and_not_the_test(plan, tried):
 def test_no_choice_before_the_grid_has_ended(plan, tried):
   end(tried[0], code=1)  # it is run again
   assert choose(plan) == {'selfie': 0.1}
-  for job in tried[1:3]:
-    end(job, code=3)
-  # All of one arm have diverged.
-  run_metadata.note_failure(tried[0].folder, 3, 'not finite')
+  for job in tried[:3]:
+    end(job, code=3)  # all of one arm have diverged
   assert choose(plan) == {'selfie': 0.1}
-  assert choose(dataclasses.replace(plan, grid=())) == {}
 
 
 def test_rate_that_diverges_loses_and_is_not_tried_again(plan, tried, tmp_path):
