@@ -30,7 +30,7 @@ from selfie_jax import job_flags as job_flags_lib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob('*.md'), *(ROOT / 'docs').glob('*.md')])
-INTERPRETERS = {'': 'bash', 'sh': 'bash', 'python': 'python'}
+LANGUAGES = ('', 'sh', 'python')
 
 _BLOCK = re.compile(
   r'(?:^ *<!-- (?P<mark>[^\n]*) -->\n+)?'
@@ -59,7 +59,7 @@ class Block:
 
   @property
   def is_code(self) -> bool:
-    return self.language in INTERPRETERS and not self.is_output
+    return self.language in LANGUAGES and not self.is_output
 
   @property
   def needs(self) -> str:

@@ -48,9 +48,9 @@ def run(blocks: list[commands.Block], folder: pathlib.Path) -> None:
     if block.is_output:
       same_but_for_numbers(block, printed)
       continue
-    program = [sys.executable, '-c', block.program]
-    if commands.INTERPRETERS[block.language] == 'bash':
-      program = ['bash', '-euo', 'pipefail', '-c', block.program]
+    program = ['bash', '-euo', 'pipefail', '-c', block.program]
+    if block.language == 'python':
+      program = [sys.executable, '-c', block.program]
     quick = block.is_run('fast') or block.is_tiny
     variables = {
       'PATH': f'{folder / ".venv" / "bin"}:{os.environ["PATH"]}',

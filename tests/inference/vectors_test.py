@@ -79,14 +79,13 @@ def test_map_has_the_colours_of_its_legend_and_thumbnails(batch):
   points = np.array([[0.0, 0.0], [0.1, 0.0], [4.0, 0.0], [0.0, 4.0]])
   labels, images = ['_b', 'a$x$', '_b', ''], batch['image'][:4]
   figure = embedding_figures.plane(images, points, labels, 'a map')
+  figures_lib.pixels(figure)  # $ is no formula
   scatter = figure.axes[0].collections[0]
   np.testing.assert_array_equal(scatter.get_offsets(), points)
-  figures_lib.pixels(figure)  # $ is no formula
   (legend,) = figure.legends
-  names = [text.get_text() for text in legend.get_texts()]
-  assert names == ['_b', 'a$x$']
-  handles = zip(names, legend.legend_handles, strict=True)
-  colour_of = {name: tuple(h.get_facecolor()[0]) for name, h in handles}
+  handles = zip(legend.get_texts(), legend.legend_handles, strict=True)
+  colour_of = {k.get_text(): tuple(v.get_facecolor()[0]) for k, v in handles}
+  assert [*colour_of] == ['_b', 'a$x$']
   colour_of[''] = colors.to_rgba(embedding_figures.NEUTRAL)
   assert len(set(colour_of.values())) == 3
   expected = [colour_of[label] for label in labels]

@@ -104,11 +104,13 @@ def test_only_some_features(finished, probed, tmp_path):
   rows = probe.run(config, tmp_path)['probes']
   every = read(probed('finetune'))['probes']
   every = [row for row in every if row['features'] == 'block3']
-  same = operator.itemgetter('weights', 'checkpoint', 'probe', 'dim')
-  assert [*map(same, rows)] == [*map(same, every)] and len(rows) == 4
-  # Another program may round differently; 300 images.
-  found, expected = ([r['test_accuracy'] for r in x] for x in (rows, every))
-  np.testing.assert_allclose(found, expected, atol=0.03)
+  for row, expected in zip(rows, every, strict=True):
+    for name in ('weights', 'checkpoint', 'probe', 'dim'):
+      assert row[name] == expected[name]
+    # Another program may round differently; 300 images.
+    assert row['test_accuracy'] == pytest.approx(
+      expected['test_accuracy'], abs=0.03
+    )
 
 
 def test_labels_are_the_subset_that_finetuning_has(finished, finetune_config):
