@@ -143,6 +143,7 @@ def test_mistake_is_one_line(call, tmp_path):
     ('--set: nothing is not valid; type FIELD=VALUE', '--set=nothing'),
     ('--seeds: 0 is not valid', '--seeds=0'),
     ('each of the 1 label fractions', '--tune_seeds=2,2'),
+    ('--grid: 0.1,0.10000001 is not valid', '--grid=0.1,0.10000001'),
     ('--fractions=5 is not valid', '--fractions=5'),
     ('--pretrained=nowhere', '--pretrained=nowhere'),
     (':small', '--variant=huge'),

@@ -4,12 +4,14 @@ import contextlib
 import errno
 import os
 import shutil
+from unittest import mock
 
 import pytest
 import small_states
 
 from selfie_jax import errors
 from selfie_jax.storage import checkpoints
+from selfie_jax.storage import checksums
 from selfie_jax.storage import weights
 from selfie_jax.storage import workdir as workdir_lib
 
@@ -97,6 +99,15 @@ def test_an_error_of_the_disk_that_passes_is_none(run, monkeypatch):
     assert small_states.resumed(run) == 6
   assert pauses == [*workdir_lib.PAUSES]
   assert not (run / 'damaged').exists()
+
+
+def test_a_lack_of_memory_is_no_damage(run, monkeypatch):
+  none = mock.Mock(side_effect=MemoryError)
+  with monkeypatch.context() as full:
+    full.setattr(checksums, '_read', none)
+    with pytest.raises(MemoryError):
+      small_states.resumed(run)
+  assert small_states.resumed(run) == 6 and none.called
 
 
 @pytest.mark.parametrize('fails', [1, 1000])
