@@ -24,7 +24,7 @@ MACHINES = {
   'x86-64': {'sys_platform': 'linux', 'platform_machine': 'x86_64'},
   'Windows': {'sys_platform': 'win32', 'platform_machine': 'AMD64'},
 }
-# It is the Python of that version.
+# Says that it is of this version, to make too.
 STAND_IN = """#!/bin/sh
 [ "$1" != -V ] || {{ echo Python {version}; exit; }}
 exec {real} -S -c "import sys; sys.version_info = ({numbers}); $2"
