@@ -153,15 +153,6 @@ def test_evaluation_counts_each_example_once(crop, batch_size, processes):
   assert seen == chosen.tolist()
 
 
-def test_a_batch_that_processes_cannot_share_is_refused():
-  config = _config(batch_size=9)
-  source, two = _source(config), {'process_count': 2}
-  with pytest.raises(errors.UserError, match='multiple of 2'):
-    batches_lib.train_batches(source, None, config, 0, **two)
-  with pytest.raises(errors.UserError, match='multiple of 2'):
-    batches_lib.eval_batches(source, None, 9, **two)
-
-
 @pytest.mark.parametrize(
   'train, test, says',
   [

@@ -1,8 +1,6 @@
 """A disk that fails for a moment changes nothing; one that stays so is said."""
 
 import errno
-import os
-import shutil
 from unittest import mock
 
 import numpy as np
@@ -105,26 +103,3 @@ def test_a_disk_that_fails_is_no_empty_cache(stored, monkeypatch):
   read.side_effect = error
   with pytest.raises(errors.MayPass, match='error of the disk'):
     call()
-
-
-def test_a_full_disk_leaves_nothing_in_the_cache(stored, monkeypatch):
-  call, path = stored
-  shutil.rmtree(path.parent)
-  full = mock.Mock(side_effect=OSError(errno.ENOSPC, 'No space left'))
-  monkeypatch.setattr(os, 'replace', full)  # after all has been written
-  assert call() and not os.listdir(path.parent)
-
-
-def test_the_cache_drops_what_was_used_longest_ago(stored, monkeypatch):
-  call, path = stored
-  others = [path.with_name(f'{i}.npz') for i in range(3)]
-  for i, other in enumerate(others):
-    other.write_bytes(bytes(1000))
-    os.utime(other, ns=(i, i))
-  os.utime(path, (1, 1))
-  assert not call()  # used
-  content = retry.pack({'z': np.zeros(1)})
-  limit = path.stat().st_size + 1000 + len(content)
-  monkeypatch.setattr(retry, 'CACHE_GIB', limit / 2**30)
-  retry.cached(['new'], lambda: {'z': np.zeros(1)}, bool)
-  assert path.exists() and [x.exists() for x in others] == [False, False, True]

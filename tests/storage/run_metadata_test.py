@@ -91,8 +91,6 @@ def test_a_config_of_an_older_version_has_all_fields(
   'field, value',
   [
     ('puzzle.gap', 2),
-    ('puzzle.query', 'attend'),
-    ('puzzle.colour_factor', 0.4),
     ('optimizer.skip_nonfinite', 3),
     ('model.of_a_later_version', True),
     ('later_version', 'yes'),

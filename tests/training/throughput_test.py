@@ -187,14 +187,3 @@ def test_asked_for_steps_are_traced_and_change_no_number(
   (trace,) = tmp_path.glob('plugins/profile/*/*.xplane.pb')
   assert trace.stat().st_size > 1000
   small_jobs.same_end(finished('pretrain'), tmp_path)
-
-
-def test_no_trace_is_begun_that_could_not_be_ended(tmp_path, monkeypatch):
-  monkeypatch.setattr(reporting, 'create_writer', lambda workdir: None)
-  config = small_jobs.small_job('pretrain')
-  config.profile_steps = config.total_steps
-  reporter = reporting.Reporter(config, tmp_path)
-  with reporter.follow_steps(0):
-    for step in range(1, config.total_steps + 1):
-      reporter.step(step, {})
-  assert not (tmp_path / 'plugins').exists()

@@ -14,7 +14,6 @@ import pytest
 from selfie_jax import distributed
 from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
-from selfie_jax.data import retry
 from selfie_jax.data.photos import images
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -139,13 +138,6 @@ def test_a_full_memory_is_no_damage(photos, monkeypatch, crop):
   assert images.decode_error(content, fail) == ''  # looked at meanwhile
 
 
-def test_a_link_to_nothing_is_no_damaged_image(photos, monkeypatch):
-  monkeypatch.setattr(retry, 'PAUSES', ())
-  (photos / 'train' / 'cat' / 'x.jpg').symlink_to(photos / 'nothing')
-  with pytest.raises(errors.UserError, match='x.jpg is not there .* link to'):
-    own_photos.open_sources(photos, **{'dataset.max_unreadable': 0.5})
-
-
 def test_one_process_looks_and_all_leave_out_what_it_says(photos, monkeypatch):
   """Two processes, of which the second reads one image better or worse."""
   bad = photos / 'train' / 'cat' / '3.png'
@@ -176,22 +168,6 @@ def test_one_process_looks_and_all_leave_out_what_it_says(photos, monkeypatch):
   bad.write_bytes(b'')
   with pytest.raises(errors.UserError, match='3.png can be decoded by the fi'):
     open_sources('pad', lambda _: np.empty(0, np.int64))
-
-
-@pytest.mark.parametrize(
-  'content, says',
-  [(b'', r'train/dog/4.png \(empty'), (None, r'train/dog/4.png is not there')],
-)
-def test_one_damaged_or_gone_later_is_named(photos, monkeypatch, content, says):
-  monkeypatch.setattr(retry, 'PAUSES', ())
-  config = own_photos.make_config(photos, **{'augment.crop': 'random_resized'})
-  source, _ = batches_lib.open_sources(config)
-  path = photos / 'train' / 'dog' / '4.png'
-  path.unlink()
-  if content is not None:
-    path.write_bytes(content)
-  with pytest.raises(errors.UserError, match=says):
-    list(batches_lib.train_batches(source, None, config, 0))
 
 
 def test_the_documents_shrinking_leaves_bad_out(tmp_path, monkeypatch, capsys):

@@ -136,21 +136,3 @@ def test_a_file_of_the_same_size_and_time_is_read_again(photos):
     found.append((source.metadata, own_photos.decoded(source)))
   assert found[0][0] == found[1][0]  # all that data.json compares
   assert (found[0][1] != found[1][1]).any(axis=(1, 2, 3)).sum() == 1
-
-
-def test_a_smaller_set_in_the_cache_is_made_again(photos, tmp_path):
-  own_photos.open_sources(photos)
-  for path in (tmp_path / 'cache').rglob('*.npz'):
-    arrays = dict(np.load(path))
-    np.savez(path, **{k: x[:4] for k, x in arrays.items()})
-  assert own_photos.sizes(photos) == [60, 10]
-
-
-def test_both_splits_share_the_memory(photos):
-  gib = 32 * 32 * 3 / 2**30
-  for images, in_memory in (
-    (70, [True, True]), (69, [True, False]), (59, [False, True])
-  ):  # fmt: skip
-    fields = {'dataset.cache_gib': images * gib}
-    sources = own_photos.open_sources(photos, **fields)
-    assert [source.in_memory for source in sources] == in_memory
