@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
@@ -158,6 +159,16 @@ class Process:
         return False
       time.sleep(0.001)
     raise TimeoutError(self.printed)
+
+  def kill_when(self, has_come):
+    """Kills it at a moment, until which it must not have ended."""
+    assert self.wait_for(has_come), self.printed
+    self.send(signal.SIGKILL)
+    assert self.wait() == -signal.SIGKILL
+
+  def ends_well(self):
+    assert self.wait() == 0, self.printed
+    return self
 
   def __enter__(self):
     return self

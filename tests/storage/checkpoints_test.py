@@ -167,18 +167,6 @@ def test_no_older_one_goes_before_the_new_one_reads_back(
   assert small_states.resumed(tmp_path) == 3
 
 
-def test_what_is_no_checkpoint_is_ignored_and_stays(run, no_pauses):
-  folder = run / 'checkpoints'
-  for name in ('.ipynb_checkpoints', 'notes', '7.old', '040'):
-    (folder / name).mkdir()
-  (folder / '50').touch()
-  (folder / '30').symlink_to('nowhere')
-  assert small_states.resumed(run) == small_states.weights_step(run) == 6
-  small_states.save(run, 9)
-  assert small_states.resumed(run) == 9
-  assert (folder / 'notes').exists()
-
-
 def test_quarantined_twice_keeps_the_later(run, no_pauses):
   for mark in ('first', 'second'):
     small_states.damage(run)

@@ -49,20 +49,17 @@ def test_no_other_weights_are_taken_for_those_that_are_meant(run, no_pauses):
   with pytest.raises(errors.UserError, match='of step 6, which its results'):
     weights.restore(str(run))
   assert small_states.weights_step(run, 3) == 3
+  shutil.rmtree(run / 'checkpoints')
+  with pytest.raises(errors.UserError, match='has lost its checkpoints'):
+    weights.restore(str(run))
 
 
-def test_what_cannot_be_resumed_or_used_says_why(run, tmp_path):
-  with small_states.open_manager(tmp_path / 'exported') as manager:
+def test_an_exported_checkpoint_cannot_be_resumed(tmp_path):
+  with small_states.open_manager(tmp_path) as manager:
     checkpoints.save(manager, network_of(6), small_states.progress_of(6))
     checkpoints.wait(manager)
     with pytest.raises(errors.UserError, match='exported.*--config.init_from'):
       weights.resume(manager, small_states.state_of(0), {})
-  shutil.rmtree(run / 'checkpoints')
-  with pytest.raises(errors.UserError, match='no checkpoint yet.*its command'):
-    weights.restore(str(run))
-  (run / 'results.json').write_text(json.dumps({'checkpoint': 6}))
-  with pytest.raises(errors.UserError, match='has lost its checkpoints'):
-    weights.restore(str(run))
 
 
 @pytest.mark.parametrize('best', [3, 6])

@@ -6,6 +6,7 @@ import numpy as np
 import own_photos
 from PIL import ExifTags
 from PIL import Image
+from PIL import ImageOps
 from PIL import PngImagePlugin
 import pytest
 import tensorflow as tf
@@ -25,19 +26,9 @@ def test_pixels_are_those_of_pillow(name):
   np.testing.assert_array_equal(_decode(own_photos.EXACT[name]), expected)
 
 
-def _assert_close(found, expected, most=8):
+def _assert_close(found, expected):
   assert found.shape == expected.shape
-  assert np.abs(found.astype(int) - expected).mean() < most
-
-
-@pytest.mark.parametrize('mode', ['RGB', 'CMYK', 'L'])
-@pytest.mark.parametrize('progressive', [False, True])
-def test_jpegs_have_the_colours_of_pillow(mode, progressive):
-  image = own_photos.RGB.convert(mode)
-  settings = {'quality': 95, 'progressive': progressive}
-  content = own_photos.encode(image, 'JPEG', **settings)
-  with Image.open(io.BytesIO(content)) as image:
-    _assert_close(_decode(content), np.asarray(image.convert('RGB')), 2)
+  assert np.abs(found.astype(int) - expected).mean() < 8
 
 
 TURNED = own_photos.pixels()[::-1].swapaxes(0, 1)  # what orientation 6 means
@@ -49,18 +40,10 @@ def test_pictures_stand_upright(form, orientation):
   exif = Image.Exif()
   exif[0x0112] = orientation
   settings = {'quality': 95, 'exif': exif}
-  found = _decode(own_photos.encode(own_photos.RGB, form, **settings))
-  x = own_photos.pixels()
-  turned = {
-    2: x[:, ::-1],
-    3: x[::-1, ::-1],
-    4: x[::-1],
-    5: x.swapaxes(0, 1),
-    6: TURNED,
-    7: x[::-1, ::-1].swapaxes(0, 1),
-    8: x[:, ::-1].swapaxes(0, 1),
-  }
-  _assert_close(found, turned.get(orientation, x))
+  content = own_photos.encode(own_photos.RGB, form, **settings)
+  with Image.open(io.BytesIO(content)) as image:
+    upright = ImageOps.exif_transpose(image).convert('RGB')
+  _assert_close(_decode(content), np.asarray(upright))
 
 
 def _tiff(pixels, **tags):
