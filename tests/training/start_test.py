@@ -41,12 +41,12 @@ def test_shared_weights_and_statistics_are_copied_the_rest_is_new(
     assert 'Not used by resnet50: ' in log_messages.text
 
 
-def test_another_width_is_refused_with_both_widths(finetune_config, finished):
+def test_another_network_is_refused_with_both_values(finetune_config, finished):
   finetune_config.init_from = str(finished('pretrain'))
   finetune_config.model.width = 8
-  with pytest.raises(
-    errors.UserError, match=r'model\.width=8 \(pretrained: 4\)'
-  ):
+  finetune_config.normalise.mean = (0.5, 0.5, 0.5)  # of which no shape tells
+  says = r'model\.width=8 \(pretrained: 4\), config.normalise.mean='
+  with pytest.raises(errors.UserError, match=says):
     small_jobs.start_finetuning(finetune_config)
 
 
