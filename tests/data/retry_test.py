@@ -48,6 +48,12 @@ def test_another_error_passes_at_once():
     read.assert_called_once()
 
 
+def test_it_is_said_how_far_a_long_reading_is(log_messages, monkeypatch):
+  monkeypatch.setattr(retry, 'LOG_EVERY', 0.0)
+  retry.Progress('Looking', 'files', 2000).add(1500)
+  assert 'Looking: 1,500 of 2,000 files' in log_messages.text
+
+
 def test_it_says_whose_fault_it_is(tmp_path):
   (tmp_path / 'short').write_bytes(b'12345')
   assert reading.read(str(tmp_path / 'short'), 1, 3) == b'234'

@@ -12,7 +12,6 @@ import pytest
 
 from selfie_jax import distributed
 from selfie_jax import errors
-from selfie_jax.data import batches as batches_lib
 from selfie_jax.data.photos import images
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -89,23 +88,6 @@ def test_a_hiccup_of_the_disk_does_not_shrink_the_set(photos, hiccup, crop):
     own_photos.open_sources(photos, **fields)
   hiccup(0, path)
   assert own_photos.sizes(photos, **fields)[0] == 60
-
-
-def test_a_hiccup_while_training_changes_no_batch(photos, hiccup):
-  config = own_photos.make_config(photos, **{'augment.crop': 'random_resized'})
-  source, _ = batches_lib.open_sources(config)
-  path = photos / 'train' / 'cat' / '3.png'
-
-  def shown():
-    batches = batches_lib.train_batches(source, None, config, 0)
-    return np.stack([batch['image'] for batch in batches])
-
-  expected = shown()
-  hiccup(2, path)
-  np.testing.assert_array_equal(shown(), expected)
-  hiccup(99, path)
-  with pytest.raises(errors.UserError, match='error of the disk'):
-    shown()
 
 
 @own_photos.CROPS

@@ -10,7 +10,6 @@ from PIL import Image
 import pytest
 
 from selfie_jax import errors
-from selfie_jax.data import batches as batches_lib
 from selfie_jax.data import decoding
 from selfie_jax.data.photos import listing
 from selfie_jax.storage import run_metadata
@@ -38,22 +37,6 @@ def test_order_is_of_the_paths_and_pixels_are_of_pillow(tmp_path, crop):
     if crop == 'random_resized':  # evaluated on the central 87.5 %
       pixels = pixels[:, 1:22, 1:22]
     np.testing.assert_array_equal(own_photos.decoded(source), pixels)
-
-
-@pytest.mark.parametrize('crop', ['pad', 'random_resized', 'none'])
-@pytest.mark.parametrize('gib', [0.0, 1.0])
-def test_every_kind_of_file_can_be_trained_on(photos, crop, gib):
-  for i, (name, content) in enumerate(own_photos.EXACT.items()):
-    label = ('cat', 'dog')[i % 2]
-    (photos / 'train' / label / name).write_bytes(content)
-  config = own_photos.make_config(
-    photos, **{'augment.crop': crop, 'dataset.cache_gib': gib}
-  )
-  source = batches_lib.open_source(config, 'train')
-  assert source.in_memory == (crop != 'random_resized' and gib > 0)
-  batches = list(batches_lib.train_batches(source, None, config, 8))
-  assert [batch['image'].shape for batch in batches] == [(32, 32, 32, 3)] * 4
-  assert all(batch['image'].std() > 20 for batch in batches)
 
 
 def test_images_are_known_after_they_moved(photos, tmp_path, pretrain_config):
