@@ -105,7 +105,6 @@ def test_while_a_step_is_at_work_nothing_waits_and_one_is_in_flight(clock):
   """SIGTERM is not to wait for more steps than the two."""
   timer = throughput.Throughput(BATCH, clock)
   outputs = [Output(), Output(), Output()]
-  begun = []
 
   def batches():
     yield
@@ -117,15 +116,15 @@ def test_while_a_step_is_at_work_nothing_waits_and_one_is_in_flight(clock):
     clock.now += 0.25
     yield
 
-  def begin(output):
-    assert all(before.end.is_set() for before in begun[:-1])
-    begun.append(output)
-
   outputs[0].end.set()
   for output, _ in zip(outputs, timer.batches(batches()), strict=True):
-    timer.run(make_step(begin), 'state', output)
-  outputs[2].end.set()
+    timer.run(make_step(lambda batch: None), 'state', output)
   clock.now += 0.75
+  last = Output()
+  threading.Timer(0.1, outputs[2].end.set).start()
+  timer.run(None, 'state', last)  # which waits for the one before
+  assert outputs[2].end.is_set()
+  last.end.set()
   with timer.paused():
     assert timer.measure()['waiting_share'] == pytest.approx(1.25 / 2.5)
 
