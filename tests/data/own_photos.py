@@ -4,7 +4,6 @@ import io
 
 import numpy as np
 from PIL import Image
-import pytest
 
 from configs import photos_finetune
 from configs import photos_pretrain
@@ -103,6 +102,3 @@ def bad_files(path):
   for name, content in bad.items():
     (path / name).write_bytes(content)
   return sorted(bad)
-
-
-CROPS = pytest.mark.parametrize('crop', ['pad', 'random_resized'])

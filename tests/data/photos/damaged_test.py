@@ -17,14 +17,16 @@ from selfie_jax.data.photos import images
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 
-@own_photos.CROPS
-def test_damaged_ones_are_left_out_and_named(photos, log_messages, capfd, crop):
-  fields = {'augment.crop': crop, 'dataset.max_unreadable': 0.2}
+MANY = {'dataset.max_unreadable': 0.5}
+
+
+def test_damaged_ones_are_left_out_and_named(
+  photos, open_photos, log_messages, capfd
+):
   own_photos.save(photos / 'train' / 'cat' / 'good.jpg')
-  clean, _ = own_photos.open_sources(photos, **fields)
-  expected = own_photos.decoded(clean)
+  expected = own_photos.decoded(open_photos()[0])
   bad = own_photos.bad_files(photos / 'train' / 'cat')
-  source, _ = own_photos.open_sources(photos, **fields)
+  source, _ = open_photos(**MANY)
   assert capfd.readouterr().err == ''  # nor a word of libraries
   assert source.labels.tolist() == [0] * 31 + [1] * 30
   np.testing.assert_array_equal(own_photos.decoded(source), expected)
@@ -39,59 +41,54 @@ def test_damaged_ones_are_left_out_and_named(photos, log_messages, capfd, crop):
   assert source.metadata['images'] == 68
 
 
-@own_photos.CROPS
-def test_a_set_that_is_nearly_black_is_warned_of(photos, log_messages, crop):
+def test_a_set_that_is_nearly_black_is_warned_of(
+  photos, open_photos, log_messages
+):
   """As of 12 bits stored as 16, of which the upper 8 are taken."""
-  fields = {'augment.crop': crop}
-  own_photos.open_sources(photos, **fields)
+  open_photos()
   assert 'nearly black' not in log_messages.text
-  for i in range(30):
-    for label in ('cat', 'dog'):
-      dark = own_photos.pixels(seed=i) // 16
-      own_photos.save(photos / 'train' / label / f'{i}.png', dark)
-  own_photos.open_sources(photos, **fields)
+  for path in (photos / 'train').glob('*/*.png'):
+    own_photos.save(path, own_photos.pixels(seed=int(path.stem)) // 16)
+  open_photos()
   (line,) = (x for x in log_messages.text.splitlines() if 'nearly black' in x)
   assert f'The images of {photos} train are' in line and 'as 16' in line
 
 
-@own_photos.CROPS
-def test_damage_in_both_splits_is_found_at_once_with_one_advice(photos, crop):
+def test_damage_in_both_splits_is_found_at_once_with_one_advice(
+  photos, open_photos
+):
   """The share that is advised is enough for both, rounded up."""
   for name in ('train/cat/1.png', 'test/cat/1.png', 'test/dog/1.png'):
     (photos / name).write_bytes(b'')
   own_photos.save(photos / 'test' / 'cat' / 'one.png')
-  fields = {'augment.crop': crop}
   says = (
     r'1 of the 60 images .*train/cat/1.png \(empty\)'
     r'.*2 of the 11 images .*test/dog/1.png \(empty\)'
     '.*--config.dataset.max_unreadable=0.182 or more'
   )
   with pytest.raises(errors.UserError, match=says):
-    own_photos.open_sources(photos, **fields)
-  fields['dataset.max_unreadable'] = 0.182
-  assert own_photos.sizes(photos, **fields) == [59, 9]
+    open_photos()
+  sources = open_photos(**{'dataset.max_unreadable': 0.182})
+  assert [source.size for source in sources] == [59, 9]
 
 
-@own_photos.CROPS
-def test_a_hiccup_of_the_disk_does_not_shrink_the_set(photos, hiccup, crop):
+def test_a_hiccup_of_the_disk_does_not_shrink_the_set(
+  photos, open_photos, hiccup
+):
   path = photos / 'train' / 'cat' / '3.png'
-  fields = {'augment.crop': crop, 'dataset.max_unreadable': 0.5}
   hiccup(2, path)
-  assert own_photos.sizes(photos, **fields)[0] == 60
+  assert open_photos(**MANY)[0].size == 60
 
   os.utime(path, (1, 1))  # to be looked at again
   hiccup(99, path)
   says = f'^{path} cannot be read .Input/output error.. This is .*error of the '
-  with pytest.raises(
-    errors.UserError, match=says + 'disk or the network and n'
-  ):
-    own_photos.open_sources(photos, **fields)
+  with pytest.raises(errors.UserError, match=says + 'disk or the network and'):
+    open_photos(**MANY)
   hiccup(0, path)
-  assert own_photos.sizes(photos, **fields)[0] == 60
+  assert open_photos(**MANY)[0].size == 60
 
 
-@own_photos.CROPS
-def test_a_full_memory_is_no_damage(photos, monkeypatch, crop):
+def test_a_full_memory_is_no_damage(photos, open_photos, monkeypatch):
   """Neither now nor in the cache, for later starts."""
   content = (photos / 'train' / 'cat' / '3.png').read_bytes()
   real = images.plain
@@ -101,44 +98,41 @@ def test_a_full_memory_is_no_damage(photos, monkeypatch, crop):
       raise MemoryError
     return real(given)
 
-  fields = {'augment.crop': crop, 'dataset.max_unreadable': 0.5}
   with monkeypatch.context() as patch:
     patch.setattr(images, 'plain', fail)
     with pytest.raises(errors.MayPass, match='can be: train/cat/3.png'):
-      own_photos.open_sources(photos, **fields)
-  assert own_photos.sizes(photos, **fields) == [60, 10]
+      open_photos(**MANY)
+  assert open_photos(**MANY)[0].size == 60
 
 
-@own_photos.CROPS
 def test_one_process_looks_and_all_leave_out_what_it_says(
-  photos, monkeypatch, crop
+  photos, open_photos, monkeypatch
 ):
   """Two processes, of which the second reads one image better or worse."""
   bad = photos / 'train' / 'cat' / '3.png'
   content, sent = bad.read_bytes(), []
 
-  def open_sources(broadcast):
+  def open_training(broadcast):
     monkeypatch.setattr(distributed, 'broadcast_from_primary', broadcast)
-    fields = {'augment.crop': crop, 'dataset.max_unreadable': 0.5}
-    return own_photos.open_sources(photos, **fields)[0]
+    return open_photos(**MANY)[0]
 
   def primary(make):
     sent.append(make())
     return sent[-1]
 
   bad.write_bytes(bytes(len(content)))
-  first = open_sources(primary)
+  first = open_training(primary)
   bad.write_bytes(content)
   answers = iter(sent)
-  second = open_sources(lambda _: next(answers))
+  second = open_training(lambda _: next(answers))
   assert first.size == second.size == 59
   assert first.metadata == second.metadata
   np.testing.assert_array_equal(*map(own_photos.decoded, (first, second)))
   np.testing.assert_array_equal(first.labels, second.labels)
   bad.write_bytes(b'')
-  if crop == 'pad':
+  if first.in_memory:
     with pytest.raises(errors.UserError, match='3.png can be decoded by the f'):
-      open_sources(lambda _: np.empty(0, np.int64))
+      open_training(lambda _: np.empty(0, np.int64))
 
 
 def test_the_documents_shrinking_leaves_bad_out(tmp_path, monkeypatch, capsys):
