@@ -70,7 +70,7 @@ def main(argv: list[str]) -> None:
     logging.getLogger('selfie_jax').setLevel(logging.WARNING)
   config = FLAGS.config
   workdir = command_line.path(FLAGS.workdir or job_flags.default_workdir())
-  with distributed.abort_all_on_error(), errors.as_disk_error():
+  with distributed.abort_all_on_error(), errors.as_user_error():
     if config.mode == 'probe':
       from selfie_jax.probes import probe
 

@@ -59,7 +59,7 @@ def exit_cleanly(
   if sys.stderr is None:  # closed, as by 2>&-
     sys.stderr = open(os.devnull, 'w')
   try:
-    with errors.as_disk_error():
+    with errors.as_user_error():
       yield
     if sys.stdout is not None:
       sys.stdout.flush()

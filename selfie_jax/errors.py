@@ -10,6 +10,7 @@ from typing import NoReturn
 _MAY_PASS = (errno.EIO, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT)
 _DISK_ERRNOS = (*_MAY_PASS, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _TIMEOUTS = ('timed out', 'timeout', 'deadline')  # in libraries' words
+_NO_MEMORY = 'RESOURCE_EXHAUSTED'  # how jax's error begins
 
 
 class UserError(Exception):
@@ -52,11 +53,28 @@ def invalid(given: str, valid: str) -> NoReturn:
 
 
 @contextlib.contextmanager
-def as_disk_error() -> Iterator[None]:
-  """Turns an error of the disk into one for the person at the keyboard.
+def as_user_error() -> Iterator[None]:
+  """Turns an error of the disk, or a lack of memory, into one line.
 
-  For what nothing else explains better: the disk may fail at any place.
+  For what nothing else explains better: they may come at any place.
   """
+  try:
+    with as_disk_error():
+      yield
+  except Exception as error:
+    said = in_one_line(error)
+    if not (isinstance(error, MemoryError) or said.startswith(_NO_MEMORY)):
+      raise
+    raise UserError(
+      f'the memory is not enough ({said[:300]}). Give a job a smaller '
+      '--config.batch_size, --config.eval_batch_size or '
+      '--config.dataset.cache_gib, and embed a smaller --batch_size'
+    ) from error
+
+
+@contextlib.contextmanager
+def as_disk_error() -> Iterator[None]:
+  """Turns an error of the disk into one for the person at the keyboard."""
   try:
     yield
   except OSError as error:
@@ -73,10 +91,8 @@ def disk_error(place: str, error: BaseException, kept: str = '') -> UserError:
     error: of the system or of a library.
     kept: a sentence about what is untouched.
   """
-  what, again = (
-    f'{place}: {reason(error)}. {kept}',
-    'type the same command again',
-  )
+  what = f'{place}: {reason(error)}. {kept}'
+  again = 'type the same command again'
   if may_pass(error):
     return MayPass(f'{what}This may pass: {again}')
   if isinstance(_os_error(error), (FileNotFoundError, NotADirectoryError)):

@@ -110,10 +110,12 @@ def _counts(flag: str, numbers: tuple[float, ...], fractions: int) -> tuple:
 def _numbers(text: str) -> tuple[float, ...]:
   with contextlib.suppress(ValueError):
     numbers = tuple(float(number) for number in text.split(','))
-    if all(0 < number < math.inf for number in numbers):
+    # In folders and flags they have six digits.
+    if all(0 < n < math.inf and float(f'{n:g}') == n for n in numbers):
       return numbers
   raise argparse.ArgumentTypeError(
-    f'{text} is not valid; it must be numbers above 0, with commas between'
+    f'{text} is not valid; it must be numbers above 0, each of at most 6 '
+    'digits, with commas between'
   )
 
 

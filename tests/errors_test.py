@@ -1,8 +1,12 @@
-"""An error of the disk is one line; another OSError is a fault, as it was."""
+"""Errors of the disk and lack of memory are one line; others are faults."""
 
 import errno
 import os
+import re
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from selfie_jax import errors
@@ -30,6 +34,18 @@ def test_an_error_of_the_disk_says_what_to_do(number, code, remedy):
   assert 'type the same command again' in said
 
 
+@pytest.mark.parametrize(
+  'allocate',
+  [lambda: np.empty(10**16), lambda: jax.jit(lambda: jnp.zeros(2**44) + 1)()],
+)
+def test_a_lack_of_memory_says_what_to_make_smaller(allocate):
+  with pytest.raises(errors.UserError) as caught, errors.as_user_error():
+    allocate()
+  said = str(caught.value)
+  assert re.search(r'Unable to allocate|Out of memory allocating', said)
+  assert '--config.batch_size' in said and caught.value.exit_code == 2
+
+
 def test_a_timeout_may_pass():
   for error in (
     TimeoutError('Timed out after 3600 seconds.'),  # as orbax, after a jump
@@ -49,7 +65,7 @@ def test_what_is_missing_needs_no_space():
 
 
 def test_another_error_of_the_system_stays_a_fault():
-  with pytest.raises(FileNotFoundError), errors.as_disk_error():
+  with pytest.raises(FileNotFoundError), errors.as_user_error():
     open('/there/is/no/such/file')
 
 

@@ -12,15 +12,12 @@ from selfie_jax.storage import workdir as workdir_lib
 def write(
   plan: plan_lib.Plan, runs: pd.DataFrame, folder: epath.Path, command: str
 ) -> epath.Path:
-  """Writes report.md and its figures, of what is finished so far."""
+  """Writes report.md and its picture, of what is finished so far."""
   folder.mkdir(parents=True, exist_ok=True)
   compared = statistics.compare(plan, runs)
-  pictures = {'accuracy': report_figures.accuracy(plan, compared)}
-  if any(len({r['step'] for r in rows}) > 1 for rows in runs.history.dropna()):
-    pictures['curves'] = report_figures.curves(plan, runs)
-  for name, figure in pictures.items():
-    with (folder / f'{name}.png').open('wb') as file:
-      figure.savefig(file, format='png', metadata={'Software': None})
+  with (folder / 'accuracy.png').open('wb') as file:
+    figure = report_figures.accuracy(plan, compared)
+    figure.savefig(file, format='png', metadata={'Software': None})
   variant = f':{plan.variant}' if plan.variant else "the paper's setting"
   starts = (
     f' (Selfie: over {plan.pretrain_seeds} pretrainings with different seeds, '
@@ -39,7 +36,6 @@ def write(
     '## Learning rates',
     *_describe_rates(plan, runs),
     '## Runs',
-    *['![Accuracy against steps](curves.png)'] * ('curves' in pictures),
     'Accuracies in %, of the step that was best on the validation split; the '
     'test set was read once, at that step.',
     _list_runs(runs[runs.stage != 'tune']),

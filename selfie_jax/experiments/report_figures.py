@@ -1,6 +1,4 @@
-"""The figures of a report."""
-
-import itertools
+"""The picture of a report."""
 
 import matplotlib
 from matplotlib import figure as mpl_figure
@@ -9,7 +7,6 @@ import pandas as pd
 
 from selfie_jax import figures as figures_lib
 from selfie_jax.experiments import plan as plan_lib
-from selfie_jax.experiments import statistics
 
 # Of the baseline and of what is compared with it.
 COLOURS = ('#d95f02', '#08519c', *matplotlib.colormaps['tab20'].colors)
@@ -53,52 +50,6 @@ def accuracy(plan: plan_lib.Plan, compared: pd.DataFrame) -> mpl_figure.Figure:
     figures_lib.label(axis, title)
   axes[0].set_yticks(range(len(rows)), rows, fontsize=8)
   axes[0].set_ylim(len(rows) - 0.3, -0.5)
-  _add_legend(fig)
-  return fig
-
-
-def curves(plan: plan_lib.Plan, runs: pd.DataFrame) -> mpl_figure.Figure:
-  """Accuracies against steps: a thin line a run, a thick one their mean."""
-  columns, choices = 1 + len(plan.fractions), runs.choice.unique()
-  fig = figures_lib.figure(max(8.5, 2.2 * columns), 3 + len(choices) / 10)
-  first, *others = fig.subplots(1, columns)
-  starts = runs[(runs.stage == 'pretrain') & runs.finished]
-  colours = COLOURS if plan.spec.is_ablation else ('black',)
-  for choice, colour in zip(choices, colours, strict=False):
-    found = starts[starts.choice == choice]
-    _draw_lines(first, found, 'test', 'patch_accuracy', colour)
-  for chance in runs.chance.dropna().unique():
-    first.axhline(100 * chance, color=figures_lib.CHANCE, linestyle=':')
-  figures_lib.label(first, 'patch accuracy, %', 'step')
-  cells = statistics.group_cells(runs)
-  for axis, fraction in zip(others, plan.fractions, strict=True):
-    kinds = itertools.product(plan.spec.groups.items(), choices)
-    for ((group, name), choice), colour in zip(kinds, COLOURS, strict=False):
-      found = cells.get((*group, fraction, choice), runs[:0])
-      _draw_lines(axis, found, 'validation', 'accuracy', colour, choice or name)
-    title = f'validation, {100 * fraction:g} % of labels'
-    figures_lib.label(axis, title, 'step')
-  _add_legend(fig)
-  return fig
-
-
-def _draw_lines(axis, runs, split, metric, colour, name=None) -> None:
-  lines = {}
-  for run, history in runs.history.items():
-    rows = pd.DataFrame(history)
-    lines[run] = 100 * rows[rows.part == split].set_index('step')[metric]
-  if lines:
-    frame = pd.DataFrame(lines)
-    axis.plot(frame, color=colour, linewidth=0.7, alpha=0.5)
-    mean = frame.mean(axis=1, skipna=False)
-    axis.plot(mean, 'o-', color=colour, label=name, markersize=2)
-
-
-def _add_legend(fig) -> None:
-  """Each name once; a panel where runs are missing has not all of them."""
-  shown = {}
-  for axis in fig.axes:
-    handles, names = axis.get_legend_handles_labels()
-    shown |= dict(zip(names, handles, strict=True))
   place = {'loc': 'outside lower center', 'ncols': 4, 'frameon': False}
-  fig.legend(shown.values(), shown.keys(), fontsize=8, **place)
+  fig.legend(*axes[0].get_legend_handles_labels(), fontsize=8, **place)
+  return fig

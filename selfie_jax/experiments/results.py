@@ -107,7 +107,7 @@ def _describe(job: plan_lib.Job, row: Row) -> Row:
   """The row of the table of a job whose run, if there is one, is `row`."""
   failure = row.get('failure', {})
   diverged = failure.get('code') == errors.Diverged.exit_code
-  empty = dict.fromkeys((*_METRICS, *_OF_RUN, 'history'))
+  empty = dict.fromkeys((*_METRICS, *_OF_RUN))
   return empty | vars(job) | row | row.get('metrics', {}) | {
     'job': job,
     'row': row,
@@ -146,8 +146,6 @@ def _read_run(job: plan_lib.Job) -> Row:
       )
   if results := _read(job.folder, 'results.json'):
     row |= {name: results.get(name) for name in _OF_RUN}
-    history = _read(job.folder, 'history.json') or []
-    row['history'] = [each for each in history if each['part'] != 'train']
   elif failure:
     row['failure'] = failure
   return row
@@ -194,8 +192,7 @@ def _check_same_data(rows: list[Row]) -> None:
 def _read(folder: str, name: str) -> Any:
   """What a JSON file of a run holds; None if it is not there."""
   remedy = f'delete {folder} to have the job run again'
-  kind = list if name == 'history.json' else dict
-  return workdir_lib.read_json(epath.Path(folder) / name, remedy, kind)
+  return workdir_lib.read_json(epath.Path(folder) / name, remedy)
 
 
 def _read_stored(path: epath.Path | None) -> dict[str, Row]:

@@ -172,7 +172,7 @@ def _writing(manager: Manager) -> Iterator[None]:
   """Turns whatever keeps a checkpoint from being written into a UserError."""
   try:
     yield
-  except errors.UserError:
+  except (errors.UserError, MemoryError):
     raise
   # What a full disk raises depends on which of several libraries meets it.
   except Exception as error:

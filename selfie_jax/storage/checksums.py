@@ -88,6 +88,8 @@ def read(
       damage = verify(progress, arrays)
       if not damage:
         return arrays, progress
+    except MemoryError:
+      raise  # which says nothing of the files
     # Each of several libraries has exceptions of its own.
     except Exception as error:
       damage = errors.reason(error)

@@ -196,7 +196,7 @@ def writing(workdir: epath.Path) -> Iterator[None]:
   """Turns whatever keeps a file from being written into a UserError."""
   try:
     yield
-  except errors.UserError:
+  except (errors.UserError, MemoryError):
     raise
   # Several libraries write there, each with exceptions of its own.
   except Exception as error:

@@ -38,10 +38,20 @@ def test_digits_where_nothing_can_be_written(tmp_path):
   assert str(file) in message and '--config.dataset.data_dir=' in message
 
 
+@pytest.mark.parametrize('lost', ['*-test.*', '*'])
+def test_a_set_of_which_files_are_missing(tmp_path, lost):
+  folder = datasets.open_builder(_dataset('digits', tmp_path)).data_path
+  for path in folder.glob(lost):
+    path.unlink()
+  message = _message(_dataset('digits', tmp_path))
+  assert message.startswith(f'{folder} lacks files of the data set')
+
+
 @pytest.mark.parametrize(
   'name, says',
   [
     ('cifar11', ["no data set 'cifar11' in tfds or in {}", "'digits'"]),
+    ('cifar10:9.9.9', ["'cifar10:9.9.9' cannot be", '(Dataset', 'only: 3.0.2']),
     ('coco', ['objects (Sequence)', "'label' (ClassLabel)"]),
     (
       'cifar100',

@@ -1,6 +1,7 @@
 """A disk that fails for a moment changes nothing; one that stays so is said."""
 
 import errno
+import os
 from unittest import mock
 
 import numpy as np
@@ -108,3 +109,18 @@ def test_a_disk_that_fails_is_no_empty_cache(stored, monkeypatch):
   read.side_effect = error
   with pytest.raises(errors.MayPass, match='error of the disk'):
     call()
+
+
+def test_the_cache_drops_what_was_used_longest_ago(stored, monkeypatch):
+  call, path = stored
+  others = [path.with_name(f'{i}.npz') for i in range(3)]
+  for i, other in enumerate(others):
+    other.write_bytes(bytes(1000))
+    os.utime(other, ns=(i, i))
+  os.utime(path, (1, 1))
+  assert not call()  # used
+  content = retry.pack({'z': np.zeros(1)})
+  limit = path.stat().st_size + 1000 + len(content)
+  monkeypatch.setattr(retry, 'CACHE_GIB', limit / 2**30)
+  retry.cached(['new'], lambda: {'z': np.zeros(1)}, bool)
+  assert path.exists() and [x.exists() for x in others] == [False, False, True]

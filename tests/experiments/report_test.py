@@ -54,19 +54,13 @@ def test_report_has_the_papers_numbers_the_runs_and_the_command(tmp_path):
     *('0.1', '6', '-', '44.5', '43.5', '100', '1.0')
   ]
 
-  # And so have the figures.
+  # And so has the picture.
   compared = statistics.compare(plan, runs)
   means = compared[compared.kind == 'Selfie']['mean']
   axes = report_figures.accuracy(plan, compared).axes
   for axis, values in zip(axes, (means, [75.9, 80.3], [2, 2]), strict=True):
     drawn = {c.get_label(): c.lines[0].get_xdata() for c in axis.containers}
     np.testing.assert_allclose(np.float64(drawn['Selfie']), values)
-  _, *others = report_figures.curves(plan, runs).axes
-  assert len(others) == 2
-  # For each arm a line a seed and their mean.
-  assert len(others[0].lines) == 2 * (2 + 1)
-  mean = others[0].lines[-1].get_ydata()
-  np.testing.assert_allclose(mean, 100 * np.array([0.4325, 0.4325]))
 
 
 def test_report_names_what_is_missing_and_why(tmp_path):
@@ -101,9 +95,9 @@ def test_ablations_are_compared_with_the_default(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['cifar_labels', 'cifar_ablations'])
-def test_figures_are_beside_the_text(name, tmp_path):
+def test_picture_is_beside_the_text(name, tmp_path):
   plan = made_up_runs.plan(name, workdir=str(tmp_path))
   made_up_runs.finish_all(plan)
   names = re.findall(r'\]\((\w+\.png)\)', written(plan))
   files = {path.name for path in (tmp_path / 'report').iterdir()}
-  assert files == {*names, 'report.md'} and len(names) == 2
+  assert files == {*names, 'report.md'} and len(names) == 1

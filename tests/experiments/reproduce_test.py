@@ -147,6 +147,7 @@ def test_mistake_is_one_line(call, tmp_path):
     ('--seeds: 0 is not valid', '--seeds=0'),
     ('--seeds=1.5 is not valid', '--seeds=1.5'),
     ('each of the 1 label fractions', '--tune_seeds=2,2'),
+    ('--grid: 0.1,0.10000001 is not valid', '--grid=0.1,0.10000001'),
     ('--fractions=5 is not valid', '--fractions=5'),
     ('--pretrained=nowhere', '--pretrained=nowhere'),
     (':small', '--variant=huge'),

@@ -68,7 +68,6 @@ def test_a_row_is_whole_and_names_no_path(jobs, path, tmp_path):
   ]
   assert selfie['config']['model.width'] == 4
   assert not {'init_from', 'dataset.path'} & set(selfie['config'])
-  assert [row['part'] for row in selfie['history']] == ['validation'] * 2
   assert selfie['pretraining'] == start['weights'] == 'ab12'
   assert selfie['metrics']['test_accuracy'] == made_up_runs.accuracy(jobs[2])
   assert selfie['devices']['count'] == 2 and selfie['versions']['jax']

@@ -92,6 +92,11 @@ def test_files_that_do_not_fit_are_refused(finetune_config, tmp_path):
       small_jobs.start_finetuning(finetune_config, 10)
 
   refused('cannot be read as safetensors')
+  # A data type that numpy lacks, behind the length of the header.
+  header = b'{"x":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}}'
+  content = len(header).to_bytes(8, 'little') + header + b'0'
+  (tmp_path / 'some.safetensors').write_bytes(content)
+  refused('cannot be read as safetensors')
   finetune_config.init_from = ''
   state = small_jobs.start_finetuning(finetune_config, 10)
   tensors = timm_weights.to_timm(state.params, state.batch_stats)

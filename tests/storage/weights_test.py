@@ -54,6 +54,14 @@ def test_no_other_weights_are_taken_for_those_that_are_meant(run, no_pauses):
     weights.restore(str(run))
 
 
+def test_an_exported_checkpoint_cannot_be_resumed(tmp_path):
+  with small_states.open_manager(tmp_path) as manager:
+    checkpoints.save(manager, network_of(6), small_states.progress_of(6))
+    checkpoints.wait(manager)
+    with pytest.raises(errors.UserError, match='exported.*--config.init_from'):
+      weights.resume(manager, small_states.state_of(0), {})
+
+
 @pytest.mark.parametrize('best', [3, 6])
 def test_the_best_is_restored_and_no_other(best, run, no_pauses):
   history = small_states.progress_of(6)['history']

@@ -10,6 +10,7 @@ from etils import epath
 import pytest
 
 from selfie_jax import errors
+from selfie_jax.storage import checkpoints
 from selfie_jax.storage import workdir as workdir_lib
 
 HOLD = """
@@ -86,3 +87,24 @@ def test_written_file_is_whole_or_as_before(tmp_path, monkeypatch):
   with pytest.raises(KeyboardInterrupt):
     workdir_lib.write(path, 'new')
   assert path.read_text() == 'old'
+
+
+def test_json_is_what_every_program_can_read(tmp_path):
+  path = workdir_lib.run_path(tmp_path) / 'results.json'
+  with pytest.raises(ValueError, match='JSON compliant'):
+    workdir_lib.write_json(path, {'loss': float('nan')})
+  assert not path.exists()
+
+
+def test_what_is_still_being_written_is_waited_for(tmp_path, monkeypatch):
+  coming = ['first', 'second', 'last']
+
+  def another_thread_writes(seconds):
+    assert seconds > 0
+    if coming:
+      (tmp_path / 'unfinished' / coming.pop(0)).touch()
+
+  (tmp_path / 'unfinished').mkdir()
+  monkeypatch.setattr(workdir_lib.time, 'sleep', another_thread_writes)
+  checkpoints.wait_until_idle(epath.Path(tmp_path))
+  assert (tmp_path / 'unfinished' / 'last').exists()

@@ -116,3 +116,13 @@ def test_a_file_of_the_same_size_and_time_is_read_again(photos):
     found.append((source.metadata, own_photos.decoded(source)))
   assert found[0][0] == found[1][0]  # all that data.json compares
   assert (found[0][1] != found[1][1]).any(axis=(1, 2, 3)).sum() == 1
+
+
+def test_both_splits_share_the_memory(photos):
+  gib = 32 * 32 * 3 / 2**30
+  for images, in_memory in (
+    (70, [True, True]), (69, [True, False]), (59, [False, True])
+  ):  # fmt: skip
+    fields = {'dataset.cache_gib': images * gib}
+    sources = own_photos.open_sources(photos, **fields)
+    assert [source.in_memory for source in sources] == in_memory

@@ -156,6 +156,8 @@ def test_what_may_be_a_mistake_is_said(photos, log_messages, files, says):
      'EOF inside string starting at row 1): is a quo'),
     ('cells.csv', ['file,label', 'plain/1.png,a,test', 'plain/2.png,b'],
      "than its first line, 'file,label': name the column"),
+    ('columns.csv', ['file,label, label', 'plain/1.png,a,b'],
+     "names the column label twice"),
     ('unlabelled_test.csv',
      ['file,label,split', 'plain/1.png,a,', 'plain/2.png,b,',
       'plain/3.png,,test'],
