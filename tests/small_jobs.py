@@ -4,6 +4,8 @@ import functools
 import json
 import os
 import pathlib
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +16,7 @@ import xla_flags
 
 from configs import digits_finetune
 from configs import digits_pretrain
+from selfie_jax.data import batches as batches_lib
 from selfie_jax.models import build
 from selfie_jax.storage import checkpoints
 from selfie_jax.storage import run_metadata
@@ -54,6 +57,19 @@ def compile_step(step, config, devices):
   )
 
 
+def call_at(monkeypatch, function, call, action):
+  """Has `action` done before the batch number `call` of a stream is given."""
+  real = getattr(batches_lib, function)
+
+  def stream(*args, **kwargs):
+    for i, batch in enumerate(real(*args, **kwargs)):
+      if i == call:
+        action()
+      yield batch
+
+  monkeypatch.setattr(batches_lib, function, stream)
+
+
 def final_checkpoint(workdir):
   """All arrays of the last checkpoint, and its history."""
   args = checkpoints.ocp.args
@@ -76,6 +92,38 @@ def same_end(whole_run, run_in_parts):
     for folder in (whole_run, run_in_parts)
   )
   assert whole['metrics'] == parts['metrics']
+
+
+def free_port():
+  with socket.socket() as listener:
+    listener.bind(('localhost', 0))
+    return listener.getsockname()[1]
+
+
+def run_two_processes(code, folder, *path):
+  """Runs Python code in two processes; the exit codes, and what each printed.
+
+  In its arguments are a free port, the process's number and a folder; what lies
+  in `path` can be imported.
+  """
+  python_path = ':'.join(map(str, (ROOT, ROOT / 'tests', *path)))
+  port = str(free_port())
+  processes = [
+    subprocess.Popen(
+      [sys.executable, '-uc', code, port, str(i), folder],
+      env=os.environ | {'PYTHONPATH': python_path, 'XLA_FLAGS': ''},
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for i in (0, 1)
+  ]
+  try:
+    said = [process.communicate(timeout=900) for process in processes]
+  finally:
+    for process in processes:
+      process.kill()
+  return [process.returncode for process in processes], said
 
 
 class Process:
@@ -111,6 +159,16 @@ class Process:
         return False
       time.sleep(0.001)
     raise TimeoutError(self.printed)
+
+  def kill_when(self, has_come):
+    """Kills it at a moment, until which it must not have ended."""
+    assert self.wait_for(has_come), self.printed
+    self.send(signal.SIGKILL)
+    assert self.wait() == -signal.SIGKILL
+
+  def ends_well(self):
+    assert self.wait() == 0, self.printed
+    return self
 
   def __enter__(self):
     return self

@@ -31,19 +31,6 @@ def test_digits_live_in_the_cache_folder(tmp_path, monkeypatch, capfd):
   assert capfd.readouterr().out == ''
 
 
-def test_second_of_two_uses_the_firsts_digits(tmp_path, monkeypatch):
-  dataset = _dataset('digits', tmp_path)
-
-  def prepare(builder, **kwargs):
-    monkeypatch.undo()
-    datasets.open_builder(dataset)
-    raise OSError('Directory not empty')
-
-  monkeypatch.setattr(datasets.digits.Digits, 'download_and_prepare', prepare)
-  builder = datasets.open_builder(dataset)
-  assert builder.info.splits['test'].num_examples == 300
-
-
 def test_digits_where_nothing_can_be_written(tmp_path):
   file = tmp_path / 'file'
   file.touch()
@@ -51,7 +38,7 @@ def test_digits_where_nothing_can_be_written(tmp_path):
   assert str(file) in message and '--config.dataset.data_dir=' in message
 
 
-@pytest.mark.parametrize('lost', ['*-test.*', '*.json', '*'])
+@pytest.mark.parametrize('lost', ['*-test.*', '*'])
 def test_a_set_of_which_files_are_missing(tmp_path, lost):
   folder = datasets.open_builder(_dataset('digits', tmp_path)).data_path
   for path in folder.glob(lost):
@@ -64,13 +51,7 @@ def test_a_set_of_which_files_are_missing(tmp_path, lost):
   'name, says',
   [
     ('cifar11', ["no data set 'cifar11' in tfds or in {}", "'digits'"]),
-    ('imagenet_resized/33x33', ['32x32']),
-    ('Bad Name!', ["'Bad Name!'"]),
     ('cifar10:9.9.9', ["'cifar10:9.9.9' cannot be", '(Dataset', 'only: 3.0.2']),
-    (
-      'cifar10/side=3',
-      ["'cifar10/side=3' cannot be opened", "argument 'side'"],
-    ),
     ('coco', ['objects (Sequence)', "'label' (ClassLabel)"]),
     (
       'cifar100',

@@ -1,5 +1,6 @@
 """Fails one file operation of a small job a start; says what came of it."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -39,7 +40,6 @@ class Laboratory:
   def __init__(self, folder: pathlib.Path):
     self.folder = folder.resolve()
     self.root = self.folder / 'root'
-    self.folder.mkdir(parents=True, exist_ok=True)
     self._undisturbed = {}
     env = os.environ | {
       'LD_PRELOAD': str(build(self.folder)),
@@ -76,19 +76,14 @@ class Laboratory:
     listed.unlink(missing_ok=True)
     env = {'BELOW': self.root, 'LIST': listed}
     if position:
-      env |= {
-        'KIND': position.kind,
-        'PATHS': position.paths,
-        'NUMBER': position.number,
-        'ERRNO': position.error,
-      }
+      env |= dataclasses.asdict(position)
     request = {
       'argv': [
         f'--config={HERE.parent.parent}/configs/digits_{job.mode}.py:tiny',
         f'--workdir={self.root}/run',
         *(f'--config.{key}={value}' for key, value in fields.items()),
       ],
-      'env': {f'FAILING_IO_{key}': str(value) for key, value in env.items()},
+      'env': {f'FAILING_IO_{k.upper()}': str(x) for k, x in env.items()},
       'log': str(log),
       'seconds': HANGS_AFTER,
     }
@@ -138,16 +133,16 @@ class Laboratory:
       unusual = _unusual(said, usual)
       failed += [line for line in operations if line.count('\t') == 2]
       lines += unusual[-12:]
-      wrong += _wrong_words(code, said, unusual, step)
-      wrong += _lost(before, self.root)
+      wrong += _wrong_words(code, said, unusual, step) + _lost(
+        before, self.root
+      )
       if code == 0:
         wrong += _differences(whole, self.root)
         break
     else:
       wrong.append('no good end')
     outcome = 'equal' if position == positions[0] else 'one line'
-    if not failed:
-      outcome = 'not met'
+    outcome = outcome if failed else 'not met'
     return {
       'failed': failed,
       'outcome': '; '.join(dict.fromkeys(wrong)) or outcome,
@@ -163,13 +158,10 @@ class Laboratory:
 
 
 def _unusual(said: str, usual: str) -> list[str]:
-  """The lines that an undisturbed run does not say."""
-
-  def without_numbers(line: str) -> str:
-    return re.sub(r'[-+]?[\d.]+(e[-+]?\d+)?|nan|inf', '#', line)
-
-  known = set(map(without_numbers, usual.splitlines()))
-  return [x for x in said.splitlines() if without_numbers(x) not in known]
+  """The lines that an undisturbed run does not say, whatever their numbers."""
+  number = re.compile(r'[-+]?[\d.]+(e[-+]?\d+)?|nan|inf')
+  known = set(number.sub('#', usual).splitlines())
+  return [x for x in said.splitlines() if number.sub('#', x) not in known]
 
 
 def _wrong_words(

@@ -122,7 +122,7 @@ class Position:
   kind: str
   paths: str
   number: int
-  error: int
+  errno: int
 
 
 def stable(path: str) -> str:

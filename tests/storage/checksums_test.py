@@ -24,11 +24,6 @@ def progress(arrays):
   return json.loads(json.dumps(sealed))
 
 
-def test_what_was_saved_passes_whole_or_in_part(arrays, progress):
-  assert checksums.verify(progress, arrays) is None
-  assert checksums.verify(progress, {'params': arrays['params']}) is None
-
-
 @pytest.mark.parametrize(
   'change',
   [
@@ -40,6 +35,8 @@ def test_what_was_saved_passes_whole_or_in_part(arrays, progress):
   ],
 )
 def test_a_changed_array_is_named(arrays, progress, change):
+  assert checksums.verify(progress, arrays) is None
+  assert checksums.verify(progress, {'params': arrays['params']}) is None
   arrays['params']['a'] = change(arrays['params']['a'])
   assert 'params/a is not' in checksums.verify(progress, arrays)
   del arrays['params']['a']
@@ -68,7 +65,3 @@ def test_digest_is_of_every_bit_name_and_shape(arrays):
   arrays['params'] = {'a': arrays['params']['a'], 'c': changed}
   digests.append(checksums.digest(arrays))
   assert digests[0] == digests[1] and len(set(digests)) == 5
-
-
-def test_progress_of_before_has_none_and_passes(arrays):
-  assert checksums.verify({'history': [], 'window': []}, arrays) is None

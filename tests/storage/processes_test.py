@@ -1,26 +1,22 @@
 """Of several processes one chooses the checkpoint for all."""
 
-import os
 import pathlib
-import socket
-import subprocess
-import sys
 
 import pytest
+import small_jobs
 import small_states
 
 pytestmark = pytest.mark.slow
 
-HERE = pathlib.Path(__file__).parent
 RESTORE = """
 import sys
 from selfie_jax import distributed
 from selfie_jax.storage import checkpoints, weights, workdir
-port, process, *folders = sys.argv[1:]
+port, process, root = sys.argv[1:]
 distributed.initialize(f'localhost:{port}', 2, int(process), False, 60)
 from small_states import state_of
 with distributed.abort_all_on_error():
-  for folder in folders:
+  for folder in (f'{root}/0{process}', f'{root}/1{process}'):
     with checkpoints.Manager(workdir.run_path(folder), 2) as manager:
       read, progress, _ = weights.resume(manager, state_of(0), {})
       print('newest', int(read.step))
@@ -40,30 +36,12 @@ def test_all_take_what_the_first_can_read_or_end(tmp_path):
       folder = small_states.saved(tmp_path / f'{damaged}{process}')
       if process == damaged:
         small_states.damage(folder)
-  with socket.socket() as listener:
-    listener.bind(('localhost', 0))
-    port = listener.getsockname()[1]
-  paths = f'{HERE.parent.parent}:{HERE.parent}:{HERE}'
-  processes = [
-    subprocess.Popen(
-      [sys.executable, '-uc', RESTORE, str(port), str(i)]
-      + [tmp_path / f'{damaged}{i}' for damaged in (0, 1)],
-      env=os.environ | {'PYTHONPATH': paths, 'XLA_FLAGS': ''},
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
-    )
-    for i in (0, 1)
-  ]
-  try:
-    said = [process.communicate(timeout=900) for process in processes]
-  finally:
-    for process in processes:
-      process.kill()
+  here = pathlib.Path(__file__).parent
+  codes, said = small_jobs.run_two_processes(RESTORE, tmp_path, here)
   for out, err in said:
     found = [line for line in out.splitlines() if 'Gloo' not in line]
     assert found[:3] == ['newest 3', 'best 3', 'weights 3'], err
-  assert processes[0].returncode != 0
-  assert processes[1].returncode == 2 and 'newest 6' not in said[1][0]
+  assert codes[0] != 0
+  assert codes[1] == 2 and 'newest 6' not in said[1][0]
   assert 'process 1 cannot read the checkpoint of step 6' in said[1][1]
   assert [path.parent.name for path in tmp_path.glob('*/damaged')] == ['00']

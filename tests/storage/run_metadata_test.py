@@ -54,16 +54,15 @@ def test_the_identity_does_not_change_with_the_version(
 ):
   """Nor with fields that decide no number."""
   workdir = workdir_lib.run_path(tmp_path)
-  digests = []
   other = pretrain_config.copy_and_resolve_references()
   other.dataset.path, other.log_every = '/elsewhere', 7
   old = config_lib.flatten(pretrain_config) | run_metadata.RETIRED_FIELDS
   for field in run_metadata.DEFAULTS_FOR_OLD_RUNS:
     old.pop(field, None)
   old = ml_collections.ConfigDict(traverse_util.unflatten_dict(old, sep='.'))
-  for config in (pretrain_config, other, old):
-    digests.append(identity.identify(config, workdir)['config'])
-  assert len(set(digests)) == 1
+  configs = pretrain_config, other, old
+  digests = {identity.identify(x, workdir)['config'] for x in configs}
+  assert len(digests) == 1
   other.seed = 1
   assert identity.identify(other, workdir)['config'] not in digests
 
@@ -91,8 +90,6 @@ def test_a_config_of_an_older_version_has_all_fields(
   'field, value',
   [
     ('puzzle.gap', 2),
-    ('puzzle.query', 'attend'),
-    ('puzzle.colour_factor', 0.4),
     ('optimizer.skip_nonfinite', 3),
     ('model.of_a_later_version', True),
     ('later_version', 'yes'),

@@ -1,7 +1,6 @@
 """A run whose folder and data are in a bucket, killed again and again."""
 
 import collections
-import signal
 
 import numpy as np
 import pytest
@@ -34,7 +33,7 @@ def test_a_run_in_a_bucket_killed_ten_times_ends_alike(tmp_path, monkeypatch):
     fields = FIELDS | {'dataset.data_dir': str(tmp_path / 'tfds')}
     whole = tmp_path / 'whole'
     with small_jobs.Process('pretrain', whole, fields, log) as process:
-      assert process.wait() == 0, process.printed
+      process.ends_well()
     bucket.add_folder(tmp_path / 'tfds', 'data/tfds')
     bucket.behaviour = bucket_lib.Behaviour(0.005, 0.02, error_every=97)
     run = 'gs://runs/digits'
@@ -47,15 +46,12 @@ def test_a_run_in_a_bucket_killed_ten_times_ends_alike(tmp_path, monkeypatch):
         return bucket.counts.requests['write'] >= written
 
       with small_jobs.Process('pretrain', run, FIELDS, log) as process:
-        assert process.wait_for(has_come), process.printed
-        process.send(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+        process.kill_when(has_come)
         goes_on = 'Continuing from step' in process.printed
         killed['a run that went on' if goes_on else 'a new run'] += 1
       errors += bucket.errors
     with small_jobs.Process('pretrain', run, FIELDS, log) as process:
-      assert process.wait() == 0, process.printed
-      assert 'Continuing from step' in process.printed
+      assert 'Continuing from step' in process.ends_well().printed
   assert killed.total() == KILLS and len(killed) == 2 and errors
   copy = tmp_path / 'copy'
   for name, found in bucket.objects.items():

@@ -5,9 +5,6 @@ import json
 import os
 import re
 import signal
-import socket
-import subprocess
-import sys
 
 import jax
 import pytest
@@ -26,33 +23,21 @@ FIELDS = {
   'eval_every': 30,
   'checkpoint_every': 20,
 }
-HEARTBEAT = 10  # seconds
-
-
-def free_port():
-  with socket.socket() as listener:
-    listener.bind(('localhost', 0))
-    return listener.getsockname()[1]
-
-
-def joining(port, process):
-  """Flags of one of two processes."""
-  return (
-    f'--coordinator=localhost:{port}',
-    '--num_processes=2',
-    f'--process_id={process}',
-    f'--heartbeat_seconds={HEARTBEAT}',
-  )
 
 
 @contextlib.contextmanager
 def two_processes(workdir, logs):
   """Two processes with a device each, at least ten steps after their start."""
-  port = free_port()
+  port = small_jobs.free_port()
 
   def start(i):
     log = logs / f'process{i}'
-    flags = joining(port, i)
+    flags = (
+      f'--coordinator=localhost:{port}',
+      '--num_processes=2',
+      f'--process_id={i}',
+      '--heartbeat_seconds=10',
+    )
     return small_jobs.Process('pretrain', workdir, FIELDS, log, *flags)
 
   with start(0) as first, start(1) as second:
@@ -104,10 +89,7 @@ def test_one_process_dies_the_other_ends_and_two_go_on(tmp_path):
 
 SHARING = """
 import json
-import pathlib
 import sys
-import jax
-import numpy as np
 from configs import digits_finetune, digits_pretrain
 from selfie_jax import distributed
 from selfie_jax import errors
@@ -116,10 +98,6 @@ from selfie_jax.training import start
 port, me, folder = sys.argv[1:]
 me = int(me)
 distributed.initialize(f'localhost:{port}', 2, me, False, 60)
-
-def look():
-  assert me == 0
-  return [3, 2**40 + 1, 'five']
 
 def fail():
   raise errors.UserError('the disk has failed')
@@ -133,63 +111,49 @@ def attempt(function, *arguments, **fields):
 def begin(workdir, job=digits_pretrain, **fields):
   config = job.get_config('tiny')
   config.update_from_flattened_dict(fields)
-  with start.open_workdir(config, workdir):
+  with start.open_workdir(config, f'{folder}/{workdir}'):
     return 'begun'
 
 rate = 'optimizer.learning_rate'
-results = [
-  distributed.broadcast_from_primary(look),
-  distributed.broadcast_from_primary(lambda: np.empty(0, np.int64)).dtype.name,
+print(json.dumps([
+  distributed.broadcast_from_primary(lambda: [me, 2**40 + 1, 'five']),
   attempt(distributed.broadcast_from_primary, fail),
   distributed.gather('x' * me),
   attempt(distributed.check_equal, {'images': 7}, 'images'),
   attempt(distributed.check_equal, {'images': me}, 'images'),
-  attempt(begin, f'{folder}/shared', **{'dataset.data_dir': str(me)}),
-  attempt(begin, f'{folder}/shared', **{rate: 0.1 + me}),
-  attempt(begin, f'{folder}/shared', eval_every=5 + me),
-  attempt(begin, f'{folder}/shared', batch_size=16 + me),  # odd: not valid
-  attempt(begin, f'{folder}/shared', [digits_pretrain, digits_finetune][me]),
-  attempt(begin, f'{folder}/{me}'),
-]
-pathlib.Path(folder, f'{me}.json').write_text(json.dumps(results))
+  attempt(begin, 'shared', **{'dataset.data_dir': str(me)}),
+  attempt(begin, 'shared', **{rate: 0.1 + me}),
+  attempt(begin, 'shared', batch_size=16 + me),  # odd: not valid
+  attempt(begin, 'shared', [digits_pretrain, digits_finetune][me]),
+  attempt(begin, me),
+]))
 """
 
 
 @pytest.mark.slow
 def test_one_process_looks_for_both_and_all_start_alike(tmp_path):
-  port = str(free_port())
-  both = [
-    subprocess.Popen(
-      [sys.executable, '-c', SHARING, port, str(i), tmp_path],
-      env=os.environ | {'XLA_FLAGS': '', 'PYTHONPATH': str(small_jobs.ROOT)},
-    )
-    for i in range(2)
-  ]
-  assert [process.wait() for process in both] == [0, 0]
-  first, second = (
-    json.loads((tmp_path / f'{i}.json').read_text()) for i in range(2)
-  )
+  codes, said = small_jobs.run_two_processes(SHARING, tmp_path)
+  assert codes == [0, 0], said
+  first, second = (json.loads(out.splitlines()[-1]) for out, _ in said)
   assert first == second  # all are told
-  *shared, no_shared_folder = first
-  looked = [3, 2**40 + 1, 'five']
-  assert shared[:5] == [
-    looked, 'int64', 'error: the disk has failed', ['', 'x'], None
-  ]  # fmt: skip
-  other, begun, rate, every, batch, mode = shared[5:]
+  looked, failed, gathered, equal, other, begun, *differing = first
+  assert looked == [0, 2**40 + 1, 'five'] and gathered == ['', 'x']
+  assert failed == 'error: the disk has failed' and equal is None
   assert 'process 1 of the job sees other images' in other
   assert begun == 'begun'
-  for said, field in (
-    (rate, 'optimizer.learning_rate is 0.1 in process 0 and 1.1 in process 1'),
-    (every, 'eval_every is 5 in process 0 and 6 in process 1'),
-    (batch, 'batch_size is 16 in process 0 and 17 in process 1'),
-    (mode, 'mode is pretrain in process 0 and finetune in process 1'),
+  different = 'the processes have different configs:'
+  for line, says in zip(
+    differing,
+    (
+      f'{different} optimizer.learning_rate is 0.1 in process 0 and 1.1 in pro',
+      f'{different} batch_size is 16 in process 0 and 17 in process 1. Start',
+      f'{different} mode is pretrain in process 0 and finetune in process 1. S',
+      f'process 1 of the job does not see in {tmp_path}/1 what process 0 writes'
+      f' to {tmp_path}/0',
+    ),
+    strict=True,
   ):
-    line = f'the processes have different configs: {field}. Start all of them'
-    assert line in said
-  line = (
-    'process 1 of the job does not see in {0}/1 what process 0 writes to {0}/0'
-  )
-  assert line.format(tmp_path) in no_shared_folder
+    assert says in line
   for folder in (tmp_path / '0', tmp_path / 'shared'):
     assert os.listdir(folder) == ['lock']
 

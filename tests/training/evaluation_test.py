@@ -25,13 +25,11 @@ def test_test_set_is_read_once_with_the_checkpoint_best_on_validation(
     own = {'accuracy': next(made_up)} if split == 'validation' else {}
     return values | own
 
-  prepared = []
-  prepare = evaluation.Evaluation.prepare
-
   def preparing(self, state):
-    prepared.append(int(state.step))
+    asked.append(('prepare', int(state.step)))
     prepare(self, state)
 
+  prepare = evaluation.Evaluation.prepare
   monkeypatch.setattr(evaluation.Evaluation, 'evaluate', recording)
   monkeypatch.setattr(evaluation.Evaluation, 'prepare', preparing)
   config = small_jobs.small_job('finetune')
@@ -39,15 +37,11 @@ def test_test_set_is_read_once_with_the_checkpoint_best_on_validation(
   config.eval_every = 2
   config.keep_checkpoints = 1
   results = train.train_and_evaluate(config, tmp_path)
+  assert asked[0] == ('prepare', 1)  # compiled beside the steps that follow
   # Of two equals the later; after it a worse one, which is the newest kept.
-  assert asked == [
-    ('validation', 2),
-    ('validation', 4),
-    ('validation', 6),
-    ('validation', 8),
-    ('test', 6),
-  ]
-  assert prepared[0] == 1  # compiled beside the steps that follow
+  evaluated = [each for each in asked if each[0] != 'prepare']
+  steps = [2, 4, 6, 8]
+  assert evaluated == [('validation', i) for i in steps] + [('test', 6)]
   assert results['metrics']['validation_accuracy'] == 0.9
   assert results['checkpoint'] == 6
   with checkpoints.Manager(workdir_lib.run_path(tmp_path)) as manager:

@@ -2,7 +2,7 @@
 
 import collections
 import functools
-import signal
+import itertools
 import time
 
 import numpy as np
@@ -23,7 +23,7 @@ def count_rows(process, part):
 
 
 def moments(process, workdir, draw):
-  """name -> whether the moment to kill has come, since the process trains."""
+  """When to kill a process that trains: names, and whether it is time."""
   checkpoints = workdir / 'checkpoints'
   rows = count_rows(process, 'train')
   delay = time.monotonic() + draw.uniform(0, 2)
@@ -42,44 +42,34 @@ def moments(process, workdir, draw):
       'tmp' in path.name for path in checkpoints.iterdir()
     )
 
-  return {
-    'at any moment': lambda: time.monotonic() > delay,
-    'while a checkpoint was written': saves,
-    'before or in an evaluation': evaluates,
-  }
+  return [
+    ('at any moment', lambda: time.monotonic() > delay),
+    ('while a checkpoint was written', saves),
+    ('before or in an evaluation', evaluates),
+  ]
 
 
 @pytest.mark.slow
 def test_runs_killed_at_random_end_with_the_bits_of_one_never_killed(tmp_path):
   draw = np.random.default_rng(0)
   survived = collections.Counter()
-  for mode in ('pretrain', 'finetune'):
-    for seed in (0, 1):
-      fields = FIELDS | {'seed': seed}
-      whole, parts = (tmp_path / f'{mode}{seed}{name}' for name in 'ab')
-      log = tmp_path / 'log'
-      with small_jobs.Process(mode, whole, fields, log) as process:
-        assert process.wait() == 0, process.printed
-      for kill in range(KILLS):
-        with small_jobs.Process(mode, parts, fields, log) as process:
-          if kill == 0:
-            name, end = 'at the start', time.monotonic() + draw.uniform(0, 15)
-            process.wait_for(lambda end=end: time.monotonic() > end)
-          else:
-            rows = functools.partial(count_rows, process, 'train')
-            assert process.wait_for(rows), process.printed
-            named = list(moments(process, parts, draw).items())
-            name, has_come = named[kill % 3]
-            assert process.wait_for(has_come), process.printed
-          process.send(signal.SIGKILL)
-          assert process.wait() == -signal.SIGKILL
-          survived[name] += 1
+  for mode, seed in itertools.product(('pretrain', 'finetune'), (0, 1)):
+    whole, parts = (tmp_path / f'{mode}{seed}{name}' for name in 'ab')
+    fields, log = FIELDS | {'seed': seed}, tmp_path / 'log'
+    with small_jobs.Process(mode, whole, fields, log) as process:
+      process.ends_well()
+    for kill in range(KILLS):
       with small_jobs.Process(mode, parts, fields, log) as process:
-        assert process.wait() == 0, process.printed
-        assert 'Continuing from step' in process.printed
-      small_jobs.same_end(whole, parts)
-  print(f'\n{survived.total()} kills survived, all arrays and metrics of the')
-  print('4 runs equal to the bit those of runs never killed:')
-  for name, count in survived.items():
-    print(f'  {count} {name}')
-  assert survived.total() >= 20
+        if kill == 0:
+          name, end = 'at the start', time.monotonic() + draw.uniform(0, 15)
+          process.kill_when(lambda end=end: time.monotonic() > end)
+        else:
+          rows = functools.partial(count_rows, process, 'train')
+          assert process.wait_for(rows), process.printed
+          name, has_come = moments(process, parts, draw)[kill % 3]
+          process.kill_when(has_come)
+        survived[name] += 1
+    with small_jobs.Process(mode, parts, fields, log) as process:
+      assert 'Continuing from step' in process.ends_well().printed
+    small_jobs.same_end(whole, parts)
+  assert survived.total() == 4 * KILLS and len(survived) == 4, survived

@@ -3,12 +3,14 @@
 import json
 import math
 
+from etils import epath
 import numpy as np
 import pytest
 import small_jobs
 
 from selfie_jax.storage import checkpoints
 from selfie_jax.storage import workdir as workdir_lib
+from selfie_jax.training import reporting
 from selfie_jax.training import results as results_lib
 from selfie_jax.training import train
 
@@ -21,16 +23,8 @@ initialised_from identity""".split()
 @pytest.mark.parametrize(
   'mode, metrics, figures',
   [
-    (
-      'pretrain',
-      {'loss', 'patch_accuracy', 'chance'},
-      {'curves.png', 'patches.png'},
-    ),
-    (
-      'finetune',
-      {'loss', 'test_accuracy', 'validation_accuracy'},
-      {'curves.png'},
-    ),
+    ('pretrain', 'loss patch_accuracy chance', {'curves.png', 'patches.png'}),
+    ('finetune', 'loss test_accuracy validation_accuracy', {'curves.png'}),
   ],
 )
 def test_run_leaves_what_is_promised(mode, metrics, figures, finished):
@@ -42,14 +36,32 @@ def test_run_leaves_what_is_promised(mode, metrics, figures, finished):
   assert results['devices']['count'] == 2
   assert results['initialised_from'] is None
   assert results['at_chance'] is None  # too short to say
-  assert results['metrics'].keys() == metrics
+  assert results['metrics'].keys() == set(metrics.split())
   assert all(np.isfinite(list(results['metrics'].values())))
 
+  rows = json.loads((folder / 'history.json').read_text())
+  assert {row['step'] for row in rows if row['part'] != 'train'} == {3, 6}
+  assert [row['step'] for row in rows if row['part'] == 'train'] == [2, 4, 6]
+  tested = [row for row in rows if row['part'] == 'test'][-1]
+  assert tested['loss'] == results['metrics']['loss']
   assert {path.name for path in (folder / 'figures').iterdir()} == figures
-  assert (folder / 'config.json').exists()
-  assert list(folder.glob('events.out.tfevents.*'))
   with checkpoints.Manager(workdir_lib.run_path(folder)) as manager:
     assert manager.latest_step() == 6
+
+
+def test_history_is_there_while_the_run_goes_on(
+  pretrain_config, tmp_path, log_messages
+):
+  """In the records of the log too, which the notebook draws."""
+  path = tmp_path / 'history.json'
+  with reporting.Reporter(pretrain_config, epath.Path(tmp_path)) as reporter:
+    reporter.row(3, 'train', {'loss': 1.5})
+    assert log_messages.records[-1].row == reporter.history[-1]
+    assert not path.exists()
+    for step in (6, 12):
+      reporter.row(step, 'test', {'loss': 1.25})
+      assert json.loads(path.read_text()) == reporter.history
+      assert reporter.history[-1]['step'] == step
 
 
 @pytest.mark.parametrize(
@@ -62,10 +74,9 @@ def test_own_images_are_called_by_their_folder(pretrain_config, path, name):
 
 def puzzle_rows(step, loss, trained=None):
   """The rows of one evaluation of a pretraining, and of the training before."""
-  trained = loss if trained is None else trained
   return [
     {'step': step, 'part': part, 'loss': value, 'chance': 0.25}
-    for part, value in (('train', trained), ('test', loss))
+    for part, value in (('train', trained or loss), ('test', loss))
   ]
 
 
@@ -109,7 +120,5 @@ def test_a_run_that_learns_nothing_says_so(tmp_path, log_messages, monkeypatch):
   monkeypatch.setattr(results_lib, 'YOUNG', 2)
   config = small_jobs.small_job('pretrain')
   config.optimizer.learning_rate = 1e-9
-  results = train.train_and_evaluate(config, tmp_path)
+  assert train.train_and_evaluate(config, tmp_path)['at_chance'] is True
   assert 'no better than guessing' in log_messages.text
-  assert results['at_chance'] is True
-  assert json.loads((tmp_path / 'results.json').read_text()) == results

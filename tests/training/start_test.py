@@ -8,46 +8,25 @@ import small_jobs
 from selfie_jax import errors
 from selfie_jax.storage import checkpoints
 from selfie_jax.storage import run_metadata
+from selfie_jax.storage import weights
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.tasks import finetune
-from selfie_jax.tasks import pretrain
 from selfie_jax.training import start
 
-MODELS = ('resnet50', 'resnet36_attention')
 
-
-@pytest.fixture
-def pretrained(tmp_path, pretrain_config):
-  """A pretraining run's folder and its state; no value as initialised."""
-  keys = iter(jax.random.split(jax.random.key(9), 1000))
-  state = pretrain.create_state(pretrain_config, 10)
-
-  def perturb(x):
-    return x + jax.random.uniform(next(keys), x.shape)
-
-  state = state.replace(
-    params=jax.tree.map(perturb, state.params),
-    batch_stats=jax.tree.map(perturb, state.batch_stats),
-  )
-  run_metadata.save(pretrain_config, {}, workdir_lib.run_path(tmp_path))
-  with checkpoints.Manager(workdir_lib.run_path(tmp_path), 1) as manager:
-    checkpoints.save(manager, state, {'history': [], 'window': []})
-  return str(tmp_path), state
-
-
-@pytest.mark.parametrize('name', MODELS)
+@pytest.mark.parametrize('name', ['resnet50', 'resnet36_attention'])
 def test_shared_weights_and_statistics_are_copied_the_rest_is_new(
-  finetune_config, pretrained, name, log_messages
+  finetune_config, finished, name, log_messages
 ):
-  run, source = pretrained
+  run = str(finished('pretrain'))
+  source = weights.restore(run)
   finetune_config.model.name = name
   fresh = finetune.create_state(finetune_config, 10)
   finetune_config.init_from = run
   state = small_jobs.start_finetuning(finetune_config)
   new = {'block4', 'block4_norm', 'head'}
   for field in ('params', 'batch_stats'):
-    given = getattr(source, field)
-    given = given['patch_network'] | given
+    given = source[field] | source[field]['patch_network']
     loaded = getattr(state, field)
     assert loaded.keys() == getattr(fresh, field).keys()
     for part in loaded:
@@ -62,12 +41,12 @@ def test_shared_weights_and_statistics_are_copied_the_rest_is_new(
     assert 'Not used by resnet50: ' in log_messages.text
 
 
-def test_another_width_is_refused_with_both_widths(finetune_config, pretrained):
-  finetune_config.init_from = pretrained[0]
+def test_another_network_is_refused_with_both_values(finetune_config, finished):
+  finetune_config.init_from = str(finished('pretrain'))
   finetune_config.model.width = 8
-  with pytest.raises(
-    errors.UserError, match=r'model\.width=8 \(pretrained: 4\)'
-  ):
+  finetune_config.normalise.mean = (0.5, 0.5, 0.5)  # of which no shape tells
+  says = r'model\.width=8 \(pretrained: 4\), config.normalise.mean='
+  with pytest.raises(errors.UserError, match=says):
     small_jobs.start_finetuning(finetune_config)
 
 
@@ -87,29 +66,25 @@ def test_init_from_must_be_a_pretraining_run_with_a_checkpoint(
       small_jobs.start_finetuning(finetune_config)
 
 
-def test_the_newest_checkpoint_comes_before_init_from(pretrained, tmp_path):
-  """A run that is gone on with needs its pretraining no more."""
+def test_the_newest_checkpoint_comes_before_init_from(finished, tmp_path):
+  """A run that is resumed needs its pretraining no more."""
   config = small_jobs.small_job('finetune')
-  config.init_from = pretrained[0]
-  config.model.width, config.total_steps = 4, 6
+  config.init_from = str(finished('pretrain'))
   workdir = workdir_lib.run_path(tmp_path / 'run')
-  for from_file in (False, True):
-    with checkpoints.Manager(workdir, 1) as manager:
-      state, progress, identity = start.restore_or_create(
-        finetune, config, 10, manager, {}
-      )
-      assert identity['start'].startswith('step 0, weights ')
-      assert (progress is not None) == from_file
-      stem = np.asarray(state.params['stem']['conv']['kernel'])
-      if not from_file:
-        expected = pretrained[1].params['patch_network']['stem']['conv']
-        np.testing.assert_array_equal(stem, expected['kernel'])
-        params = jax.tree.map(lambda x: x + 1, state.params)
-        state = state.replace(step=3, params=params)
-        progress = {'history': [], 'identity': identity}
-        checkpoints.save(manager, state, progress)
-        written = stem + 1
-        config.init_from = str(tmp_path / 'gone')
-      else:
-        np.testing.assert_array_equal(stem, written)
-        assert state.step == 3
+
+  def begin(manager):
+    return start.restore_or_create(finetune, config, 10, manager, {})
+
+  with checkpoints.Manager(workdir, 1) as manager:
+    state, progress, identity = begin(manager)
+    assert progress is None and identity['start'].startswith('step 6, weights ')
+    saved = state.replace(
+      step=3, params=jax.tree.map(lambda x: x + 1, state.params)
+    )
+    progress = {'history': [], 'identity': identity}
+    checkpoints.save(manager, saved, progress)
+  config.init_from = str(tmp_path / 'gone')
+  with checkpoints.Manager(workdir, 1) as manager:
+    state, _, resumed = begin(manager)
+  assert state.step == 3 and resumed == identity
+  jax.tree.map(np.testing.assert_array_equal, state.params, saved.params)

@@ -25,6 +25,13 @@ def photos(tmp_path):
   return tmp_path / 'photos'
 
 
+@pytest.fixture(params=['pad', 'random_resized'])
+def open_photos(request, photos):
+  """(**fields) -> the sources of both splits, in memory and not."""
+  crop = {'augment.crop': request.param}
+  return lambda **fields: own_photos.open_sources(photos, **crop, **fields)
+
+
 @pytest.fixture
 def hiccup(photos, monkeypatch):
   """(how often, path) -> reading it fails so often with EIO."""

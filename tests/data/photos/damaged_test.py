@@ -3,7 +3,6 @@
 import os
 import pathlib
 import re
-import shutil
 import sys
 
 import numpy as np
@@ -13,29 +12,24 @@ import pytest
 
 from selfie_jax import distributed
 from selfie_jax import errors
-from selfie_jax.data import batches as batches_lib
-from selfie_jax.data import retry
 from selfie_jax.data.photos import images
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 
-@own_photos.CROPS
-def test_damaged_ones_are_left_out_and_named(photos, log_messages, capfd, crop):
+MANY = {'dataset.max_unreadable': 0.5}
+
+
+def test_damaged_ones_are_left_out_and_named(
+  photos, open_photos, log_messages, capfd
+):
+  own_photos.save(photos / 'train' / 'cat' / 'good.jpg')
+  expected = own_photos.decoded(open_photos()[0])
   bad = own_photos.bad_files(photos / 'train' / 'cat')
-  fields = {'augment.crop': crop, 'dataset.max_unreadable': 0.2}
-  train_source, _ = own_photos.open_sources(photos, **fields)
-  assert train_source.size == 61
+  source, _ = open_photos(**MANY)
   assert capfd.readouterr().err == ''  # nor a word of libraries
-  assert train_source.labels.tolist() == [0] * 31 + [1] * 30
-  found = own_photos.decoded(train_source)
-  clean = photos.parent / 'clean'
-  shutil.copytree(photos, clean)
-  for name in bad:
-    (clean / 'train' / 'cat' / name).unlink()
-  np.testing.assert_array_equal(
-    found, own_photos.decoded(own_photos.open_sources(clean, **fields)[0])
-  )
+  assert source.labels.tolist() == [0] * 31 + [1] * 30
+  np.testing.assert_array_equal(own_photos.decoded(source), expected)
   said = f'7 of the 68 images of {photos} train cannot be decoded: '
   (line,) = (x for x in log_messages.text.splitlines() if said in x)
   for name in bad[:3]:
@@ -43,155 +37,102 @@ def test_damaged_ones_are_left_out_and_named(photos, log_messages, capfd, crop):
   assert 'empty.jpg (empty)' in line
   assert 'text.jpg (no image of a known format)' in line
   assert '{{' not in line and '...' in line
-
-  metadata = train_source.metadata
-  assert metadata['left_out'] == [f'train/cat/{name}' for name in bad]
-  assert metadata['images'] == 68
+  assert source.metadata['left_out'] == [f'train/cat/{name}' for name in bad]
+  assert source.metadata['images'] == 68
 
 
-@own_photos.CROPS
-def test_a_set_that_is_nearly_black_is_warned_of(photos, log_messages, crop):
+def test_a_set_that_is_nearly_black_is_warned_of(
+  photos, open_photos, log_messages
+):
   """As of 12 bits stored as 16, of which the upper 8 are taken."""
-  fields = {'augment.crop': crop}
-  own_photos.open_sources(photos, **fields)
+  open_photos()
   assert 'nearly black' not in log_messages.text
-  for i in range(30):
-    for label in ('cat', 'dog'):
-      dark = own_photos.pixels(seed=i) // 16
-      own_photos.save(photos / 'train' / label / f'{i}.png', dark)
-  own_photos.open_sources(photos, **fields)
+  for path in (photos / 'train').glob('*/*.png'):
+    own_photos.save(path, own_photos.pixels(seed=int(path.stem)) // 16)
+  open_photos()
   (line,) = (x for x in log_messages.text.splitlines() if 'nearly black' in x)
   assert f'The images of {photos} train are' in line and 'as 16' in line
 
 
-@own_photos.CROPS
-def test_damage_in_both_splits_is_found_at_once_with_one_advice(photos, crop):
+def test_damage_in_both_splits_is_found_at_once_with_one_advice(
+  photos, open_photos
+):
   """The share that is advised is enough for both, rounded up."""
   for name in ('train/cat/1.png', 'test/cat/1.png', 'test/dog/1.png'):
     (photos / name).write_bytes(b'')
   own_photos.save(photos / 'test' / 'cat' / 'one.png')
-  fields = {'augment.crop': crop}
   says = (
     r'1 of the 60 images .*train/cat/1.png \(empty\)'
     r'.*2 of the 11 images .*test/dog/1.png \(empty\)'
     '.*--config.dataset.max_unreadable=0.182 or more'
   )
   with pytest.raises(errors.UserError, match=says):
-    own_photos.open_sources(photos, **fields)
-  fields['dataset.max_unreadable'] = 0.182
-  assert own_photos.sizes(photos, **fields) == [59, 9]
+    open_photos()
+  sources = open_photos(**{'dataset.max_unreadable': 0.182})
+  assert [source.size for source in sources] == [59, 9]
 
 
-@own_photos.CROPS
-def test_a_hiccup_of_the_disk_does_not_shrink_the_set(photos, hiccup, crop):
+def test_a_hiccup_of_the_disk_does_not_shrink_the_set(
+  photos, open_photos, hiccup
+):
   path = photos / 'train' / 'cat' / '3.png'
-  fields = {'augment.crop': crop, 'dataset.max_unreadable': 0.5}
   hiccup(2, path)
-  assert own_photos.sizes(photos, **fields)[0] == 60
+  assert open_photos(**MANY)[0].size == 60
 
   os.utime(path, (1, 1))  # to be looked at again
   hiccup(99, path)
   says = f'^{path} cannot be read .Input/output error.. This is .*error of the '
-  with pytest.raises(
-    errors.UserError, match=says + 'disk or the network and n'
-  ):
-    own_photos.open_sources(photos, **fields)
+  with pytest.raises(errors.UserError, match=says + 'disk or the network and'):
+    open_photos(**MANY)
   hiccup(0, path)
-  assert own_photos.sizes(photos, **fields)[0] == 60
+  assert open_photos(**MANY)[0].size == 60
 
 
-def test_a_hiccup_while_training_changes_no_batch(photos, hiccup):
-  config = own_photos.make_config(photos, **{'augment.crop': 'random_resized'})
-  source, _ = batches_lib.open_sources(config)
-  path = photos / 'train' / 'cat' / '3.png'
-
-  def shown():
-    batches = batches_lib.train_batches(source, None, config, 0)
-    return np.stack([batch['image'] for batch in batches])
-
-  expected = shown()
-  hiccup(2, path)
-  np.testing.assert_array_equal(shown(), expected)
-  hiccup(99, path)
-  with pytest.raises(errors.UserError, match='error of the disk'):
-    shown()
-
-
-@own_photos.CROPS
-def test_a_full_memory_is_no_damage(photos, monkeypatch, crop):
+def test_a_full_memory_is_no_damage(photos, open_photos, monkeypatch):
   """Neither now nor in the cache, for later starts."""
-  content, real = (
-    (photos / 'train' / 'cat' / '3.png').read_bytes(),
-    images.plain,
-  )
+  content = (photos / 'train' / 'cat' / '3.png').read_bytes()
+  real = images.plain
 
   def fail(given):
     if given == content:
       raise MemoryError
     return real(given)
 
-  fields = {'augment.crop': crop, 'dataset.max_unreadable': 0.5}
   with monkeypatch.context() as patch:
     patch.setattr(images, 'plain', fail)
     with pytest.raises(errors.MayPass, match='can be: train/cat/3.png'):
-      own_photos.open_sources(photos, **fields)
-  assert own_photos.sizes(photos, **fields) == [60, 10]
-  assert images.decode_error(content, fail) == ''  # looked at meanwhile
+      open_photos(**MANY)
+  assert open_photos(**MANY)[0].size == 60
 
 
-def test_a_link_to_nothing_is_no_damaged_image(photos, monkeypatch):
-  monkeypatch.setattr(retry, 'PAUSES', ())
-  (photos / 'train' / 'cat' / 'x.jpg').symlink_to(photos / 'nothing')
-  with pytest.raises(errors.UserError, match='x.jpg is not there .* link to'):
-    own_photos.open_sources(photos, **{'dataset.max_unreadable': 0.5})
-
-
-def test_one_process_looks_and_all_leave_out_what_it_says(photos, monkeypatch):
+def test_one_process_looks_and_all_leave_out_what_it_says(
+  photos, open_photos, monkeypatch
+):
   """Two processes, of which the second reads one image better or worse."""
   bad = photos / 'train' / 'cat' / '3.png'
-  content = bad.read_bytes()
+  content, sent = bad.read_bytes(), []
 
-  def open_sources(crop, broadcast):
+  def open_training(broadcast):
     monkeypatch.setattr(distributed, 'broadcast_from_primary', broadcast)
-    fields = {'augment.crop': crop, 'dataset.max_unreadable': 0.5}
-    return own_photos.open_sources(photos, **fields)
+    return open_photos(**MANY)[0]
 
-  for crop in ('pad', 'random_resized'):
-    bad.write_bytes(bytes(len(content)))
-    sent = []
+  def primary(make):
+    sent.append(make())
+    return sent[-1]
 
-    def primary(make, sent=sent):
-      sent.append(make())
-      return sent[-1]
-
-    first = open_sources(crop, primary)
-    bad.write_bytes(content)
-    answers = iter(sent)
-    second = open_sources(crop, lambda _, answers=answers: next(answers))
-    both = first[0], second[0]
-    assert [source.size for source in both] == [59, 59]
-    assert both[0].metadata == both[1].metadata
-    np.testing.assert_array_equal(*map(own_photos.decoded, both))
-    np.testing.assert_array_equal(*(source.labels for source in both))
+  bad.write_bytes(bytes(len(content)))
+  first = open_training(primary)
+  bad.write_bytes(content)
+  answers = iter(sent)
+  second = open_training(lambda _: next(answers))
+  assert first.size == second.size == 59
+  assert first.metadata == second.metadata
+  np.testing.assert_array_equal(*map(own_photos.decoded, (first, second)))
+  np.testing.assert_array_equal(first.labels, second.labels)
   bad.write_bytes(b'')
-  with pytest.raises(errors.UserError, match='3.png can be decoded by the fi'):
-    open_sources('pad', lambda _: np.empty(0, np.int64))
-
-
-@pytest.mark.parametrize(
-  'content, says',
-  [(b'', r'train/dog/4.png \(empty'), (None, r'train/dog/4.png is not there')],
-)
-def test_one_damaged_or_gone_later_is_named(photos, monkeypatch, content, says):
-  monkeypatch.setattr(retry, 'PAUSES', ())
-  config = own_photos.make_config(photos, **{'augment.crop': 'random_resized'})
-  source, _ = batches_lib.open_sources(config)
-  path = photos / 'train' / 'dog' / '4.png'
-  path.unlink()
-  if content is not None:
-    path.write_bytes(content)
-  with pytest.raises(errors.UserError, match=says):
-    list(batches_lib.train_batches(source, None, config, 0))
+  if first.in_memory:
+    with pytest.raises(errors.UserError, match='3.png can be decoded by the f'):
+      open_training(lambda _: np.empty(0, np.int64))
 
 
 def test_the_documents_shrinking_leaves_bad_out(tmp_path, monkeypatch, capsys):

@@ -1,13 +1,12 @@
 """Each kind of file is decoded as Pillow does it, upright."""
 
-import importlib
 import io
-import warnings
 
 import numpy as np
 import own_photos
 from PIL import ExifTags
 from PIL import Image
+from PIL import ImageOps
 from PIL import PngImagePlugin
 import pytest
 import tensorflow as tf
@@ -27,25 +26,9 @@ def test_pixels_are_those_of_pillow(name):
   np.testing.assert_array_equal(_decode(own_photos.EXACT[name]), expected)
 
 
-def _assert_close(found, expected, most=8):
+def _assert_close(found, expected):
   assert found.shape == expected.shape
-  assert np.abs(found.astype(int) - expected).mean() < most
-
-
-@pytest.mark.parametrize('mode', ['RGB', 'CMYK', 'L'])
-@pytest.mark.parametrize('progressive', [False, True])
-def test_jpegs_have_the_colours_of_pillow(mode, progressive):
-  image = own_photos.RGB.convert(mode)
-  settings = {'quality': 95, 'progressive': progressive}
-  content = own_photos.encode(image, 'JPEG', **settings)
-  with Image.open(io.BytesIO(content)) as image:
-    _assert_close(_decode(content), np.asarray(image.convert('RGB')), 2)
-
-
-def test_the_first_picture_of_a_camera_that_saves_two_is_taken():
-  settings = {'append_images': [own_photos.RGB.rotate(180)], 'quality': 95}
-  both = own_photos.encode(own_photos.RGB, 'MPO', save_all=True, **settings)
-  _assert_close(_decode(both), own_photos.pixels())
+  assert np.abs(found.astype(int) - expected).mean() < 8
 
 
 TURNED = own_photos.pixels()[::-1].swapaxes(0, 1)  # what orientation 6 means
@@ -57,26 +40,10 @@ def test_pictures_stand_upright(form, orientation):
   exif = Image.Exif()
   exif[0x0112] = orientation
   settings = {'quality': 95, 'exif': exif}
-  found = _decode(own_photos.encode(own_photos.RGB, form, **settings))
-  x = own_photos.pixels()
-  turned = {
-    2: x[:, ::-1],
-    3: x[::-1, ::-1],
-    4: x[::-1],
-    5: x.swapaxes(0, 1),
-    6: TURNED,
-    7: x[::-1, ::-1].swapaxes(0, 1),
-    8: x[:, ::-1].swapaxes(0, 1),
-  }
-  _assert_close(found, turned.get(orientation, x))
-
-
-def test_plain_files_pass_untouched_and_damaged_exif_does_no_harm():
-  for content in (
-    own_photos.EXACT['rgb.png'],
-    own_photos.encode(own_photos.RGB, 'JPEG', exif=b'Exif\0\0nonsense'),
-  ):
-    assert images.plain(content) is content
+  content = own_photos.encode(own_photos.RGB, form, **settings)
+  with Image.open(io.BytesIO(content)) as image:
+    upright = ImageOps.exif_transpose(image).convert('RGB')
+  _assert_close(_decode(content), np.asarray(upright))
 
 
 def _tiff(pixels, **tags):
@@ -172,29 +139,3 @@ def test_a_file_and_its_opened_image_are_turned_alike(place):
   with Image.open(io.BytesIO(content)) as image:
     np.testing.assert_array_equal(np.asarray(images.as_rgb(image)), turned)
   _assert_close(turned, TURNED)
-
-
-def test_a_truncated_jpeg_is_said_in_words():
-  content = own_photos.encode(own_photos.pixels(240, 360), 'JPEG', quality=95)
-  for end in range(100, len(content), len(content) // 7):
-    said = images.decode_error(content[:end]).lower()
-    assert 'truncated' in said or 'no image' in said
-
-
-def test_heic_is_named_whatever_the_file_is_called():
-  content = b'\0\0\0\x18ftypheic\0\0\0\0mif1heic' + bytes(100)
-  assert images.decode_error(content).startswith('HEIC, which is not read')
-
-
-def test_pillows_warnings_are_silent():
-  exif = Image.Exif()
-  exif[0x0112] = 6
-  content = own_photos.encode(
-    own_photos.RGB.convert('P'), 'PNG', exif=exif, transparency=bytes(256)
-  )
-  with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter('always')
-    assert importlib.reload(images).decode_error(content) == ''
-    assert not caught
-    warnings.simplefilter('always')
-    assert images.decode_error(content) == '' and caught

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import shutil
 
 import numpy as np
 import own_photos
@@ -34,21 +33,6 @@ def test_split_and_class_are_folders(photos, log_messages):
     f'{photos}: 61 images to train on (60 of them labelled), 11 to test on '
     '(11); 3 classes (bird, cat, dog); left out: 1 .txt' in log_messages.text
   )
-  assert log_messages.text.count('images to train on') == 1
-
-
-def test_folder_without_test_holds_a_tenth_of_each_class_out(photos, tmp_path):
-  shutil.rmtree(photos / 'test')
-  train_source, test_source = own_photos.open_sources(photos)
-  assert np.bincount(train_source.labels).tolist() == [27, 27]
-  assert np.bincount(test_source.labels).tolist() == [3, 3]
-  found = listing.find(str(photos), 'train', 'test')
-  both = [{e.file for e in part} for part in found.splits.values()]
-  assert not both[0] & both[1] and len(both[0] | both[1]) == 60
-
-  shutil.copytree(photos, tmp_path / 'elsewhere')
-  again = listing.find(str(tmp_path / 'elsewhere'), 'train', 'test')
-  assert again.splits == found.splits
 
 
 def test_any_folder_of_images(tmp_path):
@@ -67,9 +51,6 @@ def test_links_in_a_circle_come_to_an_end_in_any_order(tmp_path, monkeypatch):
   (tmp_path / 'a' / 'up').symlink_to(tmp_path)
   (tmp_path / 'a' / 'twin').symlink_to('x')
   (tmp_path / 'a' / 'x' / 'again').symlink_to('y')
-  found = listing.find(str(tmp_path / 'a'), 'train', 'test')
-  files = [entry.file for part in found.splits.values() for entry in part]
-  assert sorted(files) == sorted(f'x/y/{i}.png' for i in range(25))
   real = os.scandir
 
   @contextlib.contextmanager
@@ -77,34 +58,35 @@ def test_links_in_a_circle_come_to_an_end_in_any_order(tmp_path, monkeypatch):
     with real(folder) as entries:
       yield reversed(list(entries))
 
-  monkeypatch.setattr(os, 'scandir', backwards)
-  again = listing.find(str(tmp_path / 'a'), 'train', 'test')
-  assert again.splits == found.splits
+  for scandir in (real, backwards):
+    monkeypatch.setattr(os, 'scandir', scandir)
+    found = listing.find(str(tmp_path / 'a'), 'train', 'test')
+    files = [entry.file for part in found.splits.values() for entry in part]
+    assert sorted(files) == sorted(f'x/y/{i}.png' for i in range(25))
 
 
 @pytest.mark.parametrize('split_column', [False, True])
 def test_table_with_few_labels(photos, split_column):
-  lines = [f'train/{c}/{i}.png,' for c in ('cat', 'dog') for i in range(10, 30)]
-  lines += [f'train/{c}/{i}.png,{c}' for c in ('cat', 'dog') for i in range(10)]
+  lines = [
+    f'train/{name}/{i}.png,{name if i < 10 else ""}'
+    for name in ('cat', 'dog')
+    for i in range(30)
+  ]
   lines.append(f' {photos}/test/cat/0.png, "a cat, big"')
   lines.append(f'{photos}/test/cat/1.png,"a cat, big"')
-  header = 'file,label'
+  header, train, test = 'file,label', [36, 1, 9, 9], [4, 1, 1, 1]
   if split_column:
-    header += ',split'
-    lines[::2] = [f'{line},train' for line in lines[::2]]
-    lines[1::2] = [f'{line},' for line in lines[1::2]]
+    header, train, test = 'file,label,split', [40, 2, 10, 10], [1, 0, 0, 1]
+    lines = [f'{line},{"train" * (i % 2)}' for i, line in enumerate(lines)]
     lines.append('test/dog/0.png,dog,test')
     lines.append('test/dog/1.png,,test')
     lines.append('test/dog/2.png,fox,other')
   table = own_photos.table(photos / 'mine.CSV', '\ufeff' + header, *lines)
-  train_source, test_source = own_photos.open_sources(table, 'finetune')
-  assert train_source.class_names == ['a cat, big', 'cat', 'dog']
-  if split_column:
-    assert test_source.labels.tolist() == [2, -1]
-    assert np.bincount(train_source.labels + 1).tolist() == [40, 2, 10, 10]
-  else:
-    assert np.bincount(test_source.labels + 1).tolist() == [4, 1, 1, 1]
-    assert np.bincount(train_source.labels + 1).tolist() == [36, 1, 9, 9]
+  sources = own_photos.open_sources(table, 'finetune')
+  assert sources[1].class_names == ['a cat, big', 'cat', 'dog']
+  for source, expected in zip(sources, (train, test), strict=True):
+    counts = np.bincount(source.labels + 1, minlength=4)
+    assert counts.tolist() == expected
 
 
 def test_finetuning_sees_labelled_images_only(photos):
@@ -154,33 +136,19 @@ def test_what_may_be_a_mistake_is_said(photos, log_messages, files, says):
   'path, given, says',
   [
     ('nowhere', None, 'neither a folder nor a .csv file'),
-    ('empty', [], 'holds no image (it is empty)'),
     ('heic', ['1.heic', '2.heic'],
      'holds no image (2 .heic); images end in .jpg'),
-    ('one', ['1.png'], '1 image(s), links not counted, too few'),
     ('lonely', ['train/cat/1.png', 'train/cat/2.png'], "only 'cat'"),
-    ('plain', ['1.png'], 'has none'),
     ('val', ['train/1.png', 'val/1.png', 'val/2.png'],
      "'val' (2 images): type --config.dataset.train_split"),
-    ('training', ['training/cat/1.png', 'validation/cat/1.png'],
-     "of the split 'train'; it has 'training'"),
     ('extra', ['train/cat/1.png', 'train/cat/2.png', 'test/dog/1.png'],
      'no training image of the classes dog'),
-    ('flat', ['train/cat/1.png', 'train/dog/1.png', 'test/1.png'],
-     'or move test/ elsewhere, and a tenth of each class'),
-    ('no_label.csv', ['file,class', 'plain/1.png,cat'],
-     "no_label.csv is 'file,class'"),
-    ('semicolon.csv', ['file;label', 'plain/1.png;cat'],
-     "'file;label'; it should be file,label"),
-    ('nothing.csv', ['file,label'], 'lists no image'),
-    ('zero.csv', [''], "is ''; it should be"),
     ('missing.csv', ['file,label', *(f'{x}.jpg,' for x in 'abcd')],
      '4 files that are not there: a.jpg, b.jpg, '),
     ('twice.csv', ['file,label', 'plain/1.png,', './plain/1.png,x'],
      'lists 1 files twice: plain/1.png'),
     ('links.csv', ['file,label', 'plain/1.png,a', 'linked/1.png,b'],
      'lists 2 files twice: plain/1.png, linked/1.png'),
-    ('binary.csv', ['\udcff'], 'cannot be read as a table'),
     ('quote.csv',
      ['file,label', ROWS[1], '"plain/2.png,b', *ROWS, 'plain/3.png,"c"'],
      'cannot be read from line 3 on (a cell has sev'),
@@ -190,8 +158,6 @@ def test_what_may_be_a_mistake_is_said(photos, log_messages, files, says):
      "than its first line, 'file,label': name the column"),
     ('columns.csv', ['file,label, label', 'plain/1.png,a,b'],
      "names the column label twice"),
-    ('splits.csv', ['file,label,split', 'plain/1.png,a,', 'plain/2.png,b,dev'],
-     "'test'; it has 'dev' (1 images), 'train' (1 "),
     ('unlabelled_test.csv',
      ['file,label,split', 'plain/1.png,a,', 'plain/2.png,b,',
       'plain/3.png,,test'],
@@ -209,7 +175,7 @@ def test_mistakes_are_said_with_what_is_valid(tmp_path, path, given, says):
     for file in given:
       (tmp_path / path / file).parent.mkdir(parents=True, exist_ok=True)
       (tmp_path / path / file).write_bytes(own_photos.EXACT['rgb.png'])
-  is_for_both = path in ('nowhere', 'empty', 'heic', 'one', 'val', 'training')
+  is_for_both = path in ('nowhere', 'heic', 'val')
   mode = 'pretrain' if is_for_both else 'finetune'
   with pytest.raises(errors.UserError, match=re.escape(says)):
     config = own_photos.make_config(tmp_path / path, mode)
