@@ -6,14 +6,58 @@ import os
 import sys
 from unittest import mock
 
+import jax
 import pytest
 
 from selfie_jax import command_line
 from selfie_jax import compare
+from selfie_jax import config as config_lib
 from selfie_jax import embed
 from selfie_jax import errors
 from selfie_jax import export
+from selfie_jax import job_flags
+from selfie_jax import reproduce
 from selfie_jax import visualize
+
+
+def test_a_tilde_is_the_home_folder_in_every_path(monkeypatch):
+  monkeypatch.setenv('HOME', '/home/me')
+  monkeypatch.chdir(job_flags.ROOT)
+  fields = ('dataset.path', 'dataset.data_dir', 'init_from')
+  config = job_flags.read([
+    '--config=configs/photos_finetune.py:tiny',
+    *(f'--config.{field}=~/{field}' for field in fields),
+  ])  # fmt: skip
+  for field in fields:
+    assert config_lib.flatten(config)[field] == f'/home/me/{field}'
+  assert command_line.path('gs://bucket/~x') == 'gs://bucket/~x'
+
+  for name in ('start_jax', 'silence_libraries'):
+    monkeypatch.setattr(command_line, name, lambda: None)
+  run = '--checkpoint=~/run'
+  for module, name, returned, *flags in (
+    (embed, 'embed_folder', (1, [], ''), run, '--images=~/a', '--out=~/b.npz'),
+    (export, 'export', [], run, '--format=numpy', '--out=~/a'),
+    (visualize, 'draw_run', None, run, '--images=~/a', '--out=~/b'),
+    (compare, 'compare', None, '~/run', '~/other'),
+  ):
+    called = mock.Mock(return_value=returned)
+    monkeypatch.setattr(module, name, called)
+    monkeypatch.setattr(sys, 'argv', ['', *flags])
+    module.main()
+    given = str(called.call_args)
+    assert given.count('/home/me/') == sum('~' in flag for flag in flags)
+  flags = ['--workdir=~/a', '--results=~/b', '--pretrained=~/c']
+  job = ['--experiment=cifar_labels', '--variant=tiny']
+  monkeypatch.setattr(sys, 'argv', ['', *job, *flags])
+  parsed, plan = reproduce.parse()
+  found = plan.workdir, parsed.results, plan.pretrained
+  assert found == ('/home/me/a', '/home/me/b', '/home/me/c')
+
+
+def test_jax_that_does_not_compile_is_refused():
+  with jax.disable_jit(), pytest.raises(errors.UserError, match='^unset JAX_'):
+    command_line.start_jax()
 
 
 def test_a_reader_that_ends_is_no_fault(monkeypatch, capsys):

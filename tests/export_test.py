@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import shutil
 
 from flax import traverse_util
@@ -174,3 +175,17 @@ def test_timm_computes_the_same(name, job, closing_norm, tmp_path, monkeypatch):
     card['model'] = timm.create_model(f'local-dir:{tmp_path}/out', True).eval()
     again = card['run'](torch.from_numpy(images)).numpy()
     np.testing.assert_allclose(again, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize('kind', ['timm', 'numpy'])
+def test_a_full_disk_leaves_nothing_behind(finetune_config, tmp_path, kind):
+  images = np.zeros((2, 32, 32, 3), np.uint8)
+  small_jobs.random_run(wide(finetune_config), tmp_path / 'run', images)
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+  try:
+    with pytest.raises(errors.UserError, match='cannot be written'):
+      export.export(tmp_path / 'run', kind, tmp_path / 'out')
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+  assert not (tmp_path / 'out').exists()

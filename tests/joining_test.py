@@ -47,3 +47,13 @@ def test_the_environment_says_where_the_others_are(joined, monkeypatch):
   monkeypatch.delenv('JAX_PROCESS_ID')
   with pytest.raises(errors.UserError, match='--process_id=I'):  # is missing
     distributed.initialize('host:1234', 2, None, False, 60)
+
+
+def test_fallen_back_to_cpu_is_said_loudly(log_messages):
+  asked = jax.config.jax_platforms
+  jax.config.update('jax_platforms', None)
+  try:
+    distributed.log_devices()
+  finally:
+    jax.config.update('jax_platforms', asked)
+  assert 'RUNNING ON THE CPU' in log_messages.text
