@@ -47,7 +47,8 @@ def parse(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
   """
   name = _find_job(argv)
   if name is not None:
-    _check_fields(argv, _load(name))
+    job = _load(name)
+    _check_fields(argv, job)
   try:
     rest = values(argv)
   except (flags.Error, TypeError, ValueError) as error:
@@ -58,6 +59,11 @@ def parse(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
     )
   if name is None:
     raise errors.UserError(f'no job given: {_what_to_type()}')
+  if values.config.mode != job.mode:
+    raise errors.UserError(
+      f'{name} is a job of mode={job.mode}, which no flag changes; for another '
+      f'one {_what_to_type()}'
+    )
   from selfie_jax import config as config_lib  # JAX takes seconds to load
 
   flat = config_lib.flatten(values.config)

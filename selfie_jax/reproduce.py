@@ -25,7 +25,7 @@ from selfie_jax.experiments import runner
 
 logger = logging.getLogger('selfie_jax.reproduce')  # not __main__
 
-GRID = '0.01,0.03,0.1,0.3'  # the paper tunes in [0.01, 0.4]
+GRID = (0.01, 0.03, 0.1, 0.3)  # the paper tunes in [0.01, 0.4]
 
 
 def main() -> None:
@@ -63,8 +63,9 @@ def parse() -> tuple[argparse.Namespace, plan_lib.Plan]:
   add('--pretrained', 'a finished pretraining to use', type=path)
   add('--pretrain_seeds', 'how many pretrainings', 1, type=int)
   add('--tune', 'choose the learning rates', False, action='store_true')
-  add('--tune_seeds', 'how many try a learning rate', '1', type=_numbers)
-  add('--grid', 'learning rates for --tune', GRID, type=_numbers)
+  add('--tune_seeds', 'how many try a rate; 1 if not given', (), type=_numbers)
+  rates = ','.join(map(str, GRID))
+  add('--grid', f'rates for --tune; {rates} if not given', (), type=_numbers)
   add('--set', 'for all finetuning; may be repeated', [], **field)
   add('--pretrain_set', 'for the pretraining', [], **field)
   add('--parallel', 'how many jobs at a time', 1, type=int)
@@ -76,6 +77,11 @@ def parse() -> tuple[argparse.Namespace, plan_lib.Plan]:
   fractions = tuple(dict.fromkeys(flags.fractions or spec.fractions))
   if max(fractions) > 1:
     errors.invalid(f'--fractions={max(fractions):g}', 'at most 1')
+  if (flags.grid or flags.tune_seeds) and not flags.tune:
+    raise errors.UserError(
+      '--grid and --tune_seeds are for --tune, which is missing; for one '
+      'learning rate in all cells type --set=optimizer.learning_rate=0.1'
+    )
   for name in ('parallel', 'pretrain_seeds'):
     if vars(flags)[name] < 1:
       errors.invalid(f'--{name}={vars(flags)[name]}', 'at least 1')
@@ -86,8 +92,10 @@ def parse() -> tuple[argparse.Namespace, plan_lib.Plan]:
     flags.variant,
     fractions,
     seeds=_counts('--seeds', flags.seeds, len(fractions)),
-    tune_seeds=_counts('--tune_seeds', flags.tune_seeds, len(fractions)),
-    grid=tuple(dict.fromkeys(flags.grid)) if flags.tune else (),
+    tune_seeds=_counts(
+      '--tune_seeds', flags.tune_seeds or (1,), len(fractions)
+    ),
+    grid=tuple(dict.fromkeys(flags.grid or GRID)) if flags.tune else (),
     fields=tuple(flags.set),
     pretrain_fields=tuple(flags.pretrain_set),
     workdir=flags.workdir or folder,

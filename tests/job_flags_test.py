@@ -40,6 +40,7 @@ def test_every_way_to_write_a_flag():
     ('jobs of another mode have it', f'{TINY} --config.init_from=x'),
     ('total_steps', f'{TINY} --config.total_steps=1e4'),
     ('must be a number in (0, ', f'{TINY} --config.optimizer.learning_rate=x'),
+    ('is a job of mode=pretrain, wh', f'{TINY} --config.mode=finetune'),
     ('must be True or False', f'{TINY} --config.augment.flip=maybe'),
     ('numbers with commas', f'{TINY} --config.model.depths=(1,"x",1,1)'),
     ('Missing value for flag', f'{TINY} --config.optimizer.learning_rate'),

@@ -79,6 +79,11 @@ class Records:
     # Its number among those of all the files.
     self._firsts = np.cumsum(self._counts) - self._counts
     self._rows = self._firsts[self._files] + self._numbers
+    if again := self.size - len(np.unique(self._rows)):
+      raise errors.UserError(
+        f'{again} examples are twice in the split of {self.name}; choose parts '
+        "that do not overlap, such as 'train[:10%]+train[50%:]'"
+      )
     self._image = tfds.features.FeaturesDict(
       {'image': builder.info.features['image']}
     )

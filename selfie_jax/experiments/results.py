@@ -155,13 +155,19 @@ def _check(plan: plan_lib.Plan, job: plan_lib.Job, row: Row, place: str):
   """Raises UserError if a row is the run of another recipe or pretraining."""
   if 'config' not in row:
     return
-  changed = {}
-  if job.folder != plan.pretrained:  # that one may be of any recipe
-    expected = job_flags.read_flat(job.file, job.fields)
-    changed = run_metadata.differences(row['config'], expected, MACHINE)
-    data = config_lib.name_data(expected)
-    if row.get('dataset', data) != data:
-      changed['images'] = row['dataset'], data
+  expected = job_flags.read_flat(job.file, job.fields)
+  changed = run_metadata.differences(row['config'], expected, MACHINE)
+  data = config_lib.name_data(expected)
+  if row.get('dataset', data) != data:
+    changed['images'] = row['dataset'], data
+  if job.folder == plan.pretrained:
+    # The only start may be of any recipe with what --pretrain_set asks for.
+    fixed = {field for field, _ in plan.pretrain_fields}
+    if plan.spec.is_ablation or plan.pretrain_seeds > 1:
+      others = range(1, plan.pretrain_seeds)
+      own_seed = {'seed'} if row['config']['seed'] not in others else set()
+      fixed = {*changed} - own_seed
+    changed = {name: changed[name] for name in sorted(fixed & {*changed})}
   weights = row['pretraining'] if job.start else row.get('weights')
   ours = fingerprint((job.start or job).folder)
   if weights and ours and weights != ours:

@@ -64,6 +64,9 @@ def restore(run: str, step: int = -1) -> dict[str, Any]:
       '--config.checkpoint_every=STEPS. Type its command again, and wait for '
       'the first'
     )
+  if config and not results:
+    unfinished = '%s is not finished: its newest checkpoint is of step %d of %d'
+    logger.warning(unfinished, run, steps[0], config.total_steps)
   tested = results.get('checkpoint', steps[0])
   remedy = 'type its command again: it goes back to the one before'
   if results:

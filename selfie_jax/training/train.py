@@ -100,10 +100,10 @@ def _run(config, workdir: epath.Path, create_evaluators) -> dict[str, Any]:
         state, evaluation, manager, reporter
       )
       some = np.arange(min(PICTURED, test_source.size))
-      examples = next(batches_lib.eval_batches(test_source, some, PICTURED))
+      examples = next(batches_lib.eval_batches(test_source, some, some.size))
       metrics, arrays = task.summary(config, state, means, examples)
-      for evaluator in others:
-        metrics |= reporter.rows(evaluator.name)[config.total_steps]
+      for evaluator in others:  # of this step, which may be the best
+        metrics |= reporter.rows(evaluator.name).get(int(state.step), {})
       return results_lib.write(
         config, workdir, reporter, metrics, arrays, state
       )

@@ -55,6 +55,13 @@ def _in_order(builder, split):
   return list(tfds.as_numpy(data))
 
 
+@tfrecord
+def test_no_example_is_in_a_split_twice(builder):
+  split = builder.info.splits['train[:60%]+train[40%:]']
+  with pytest.raises(errors.UserError, match='10 examples are twice in'):
+    records.Records(builder, split)
+
+
 @pytest.mark.parametrize(
   'split', ['train', 'train[:30%]', 'train[15:33]', 'train[40:]+train[:3]']
 )

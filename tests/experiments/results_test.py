@@ -136,6 +136,28 @@ def test_given_pretraining_is_that_of_the_results(plan, jobs, path, tmp_path):
     finished(dataclasses.replace(plan, pretrained=jobs[1].folder))
 
 
+def test_a_given_pretraining_is_of_the_recipe_of_those_beside_it(tmp_path):
+  """The only one may be of any, but for what was asked for."""
+  seed = (('seed', '1'),)
+  other = made_up_runs.plan(
+    pretrain_fields=seed + (('total_steps', '20'),), workdir=str(tmp_path)
+  )
+  given = str(made_up_runs.finish(*other.pretrainings()))
+
+  def read(experiment='cifar_labels', **changed):
+    plan = made_up_runs.plan(experiment, pretrained=given, **changed)
+    return finished(dataclasses.replace(plan, workdir='new'))
+
+  assert read() == ['pretrain']
+  for changed, says in (
+    ({'pretrain_fields': (('total_steps', '12'),)}, r'total_steps \(20 -> 12'),
+    ({'pretrain_seeds': 2}, r'seed \(1 -> 0\), total_steps \(20 -> 12\)\.'),
+    ({'experiment': 'cifar_ablations'}, r'config: total_steps \(20 -> 12\)\.'),
+  ):
+    with pytest.raises(errors.UserError, match=says):
+      read(**changed)
+
+
 def test_damaged_results_are_named(plan, jobs, path, monkeypatch):
   results = pathlib.Path(jobs[1].folder) / 'results.json'
   results.write_text('{"mode": ')
