@@ -15,7 +15,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
   $$python $(FITS) 2>/dev/null && echo $$python && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
-RUNS ?= runs
+DEMO ?= runs/demo
 # Whatever the caller has set: each start would compile all that it imports.
 export PYTHONDONTWRITEBYTECODE =
 # Most of what comes along is never imported; Python compiles what is.
@@ -34,34 +34,30 @@ install one, or type make PYTHON=/path/to/python3.13))
 
 demo: $(VENV)/.run
 	$(BIN)/python main.py --config=configs/digits_pretrain.py \
-	  --workdir=$(RUNS)/digits_pretrain
+	  --workdir=$(DEMO)/digits_pretrain
 	$(BIN)/python main.py --config=configs/digits_finetune.py \
-	  --config.init_from=$(RUNS)/digits_pretrain \
-	  --workdir=$(RUNS)/digits_finetune
+	  --config.init_from=$(DEMO)/digits_pretrain \
+	  --workdir=$(DEMO)/digits_finetune
 	$(BIN)/python main.py --config=configs/digits_finetune.py \
-	  --workdir=$(RUNS)/digits_supervised
-	$(BIN)/python -m selfie_jax.compare $(RUNS)/digits_pretrain \
-	  $(RUNS)/digits_finetune $(RUNS)/digits_supervised
+	  --workdir=$(DEMO)/digits_supervised
+	$(BIN)/python -m selfie_jax.compare $(DEMO)/digits_pretrain \
+	  $(DEMO)/digits_finetune $(DEMO)/digits_supervised
 	@echo
 	@echo 'Digits are too easy to show a gain. CIFAR-10 shows one: make demo-cifar'
-
-# No other runs go with make clean.
-DEMO_RUNS := $(addprefix $(RUNS)/,digits_pretrain digits_finetune \
-  digits_supervised cifar_supervised_demo cifar_selfie_demo cifar_demo.png)
 
 FEW_LABELS := --config=configs/cifar_finetune.py:small \
   --config.label_fraction=0.05 --config.validation_fraction=0 \
   --config.total_steps=300 --config.eval_every=60
 
 demo-cifar: $(VENV)/.run
-	$(BIN)/python main.py $(FEW_LABELS) --workdir=$(RUNS)/cifar_supervised_demo
-	$(BIN)/python main.py $(FEW_LABELS) --workdir=$(RUNS)/cifar_selfie_demo \
+	$(BIN)/python main.py $(FEW_LABELS) --workdir=$(DEMO)/cifar_supervised
+	$(BIN)/python main.py $(FEW_LABELS) --workdir=$(DEMO)/cifar_selfie \
 	  --config.init_from=docs/pretrained/cifar_small \
 	  --config.optimizer.learning_rate=0.1
 	$(BIN)/python -m selfie_jax.visualize --count=24 \
-	  --checkpoint=$(RUNS)/cifar_selfie_demo
-	$(BIN)/python -m selfie_jax.compare $(RUNS)/cifar_supervised_demo \
-	  $(RUNS)/cifar_selfie_demo --picture=$(RUNS)/cifar_demo.png
+	  --checkpoint=$(DEMO)/cifar_selfie
+	$(BIN)/python -m selfie_jax.compare $(DEMO)/cifar_supervised \
+	  $(DEMO)/cifar_selfie --picture=$(DEMO)/cifar.png
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -94,8 +90,8 @@ launch-test: $(VENV)-launch/.launch
 clean:
 	rm -rf .venv .venv-bench .venv-launch
 	rm -rf .jax_cache .mypy_cache .pytest_cache .ruff_cache
-	rm -rf $(DEMO_RUNS)
-	rmdir $(RUNS) 2>/dev/null || true
+	rm -rf $(DEMO)
+	rmdir $(dir $(DEMO)) 2>/dev/null || true
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.run: requirements.txt

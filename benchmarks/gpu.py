@@ -7,8 +7,8 @@ Measures, each in a process of its own, and appends a line of JSON for each:
   loop    main.py on CIFAR-10 as tfds has it (TFDS_DATA_DIR)
   losses  of :tiny digits jobs in float32, here and on the CPU, step by step
 
-What FILE has is not measured again, so it can be stopped and goes on. Nothing
-is downloaded. On a machine without a GPU it measures the CPU.
+What FILE has of this device is not measured again, so it can be stopped and
+goes on. Nothing is downloaded. Without a GPU it measures the CPU.
 """
 
 import argparse
@@ -147,7 +147,7 @@ def describe(cell: dict[str, Any], found: dict[str, Any]) -> str:
   rate = f'{what}: {found["images_per_second"]:,.0f} images/s'
   if cell['kind'] == 'step':
     rate += f', {found["share_of_peak"]:.0%} of the peak'
-    rate += f', {found["memory_bytes"] / 2**30:.1f} GiB, {found["device"]}'
+    rate += f', {found["memory_bytes"] / 2**30:.1f} GiB'
   return rate
 
 
@@ -157,7 +157,10 @@ def run(
   """Measures what `out` does not have yet."""
   lines = out.read_text().splitlines() if out.exists() else []
   known = [json.loads(line) for line in lines]
+  # In a process of its own: this one would take the GPU's memory.
+  device = _python('-c', 'import jax; print(jax.devices()[0].device_kind)')
   for cell in measurements(kinds, variant, loop_steps):
+    cell = {'device': device.strip()} | cell
     rows = (row['found'] for row in known if row['cell'] == cell)
     found = next(rows, None)
     if found is None:

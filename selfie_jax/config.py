@@ -137,9 +137,14 @@ def flatten(config: ml_collections.ConfigDict | dict) -> dict[str, Any]:
 
 
 def name_data(config: ml_collections.ConfigDict | dict) -> str:
-  """What the data set is called: one's own images by their folder or table."""
+  """What the data set is called: one's own images by their folder or table.
+
+  With the part of it that is trained on, such as 'cifar10 train[:10%]'.
+  """
   flat = flatten(config)
-  return pathlib.PurePath(flat['dataset.path']).name or flat['dataset.name']
+  name = pathlib.PurePath(flat['dataset.path']).name or flat['dataset.name']
+  split = flat['dataset.train_split']
+  return f'{name} {split}' if {'[', '+'} & {*split} else name
 
 
 def rule(field: str, mode: str) -> Rule:

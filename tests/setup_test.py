@@ -82,7 +82,7 @@ def test_help_lists_every_target():
 def test_clean_leaves_only_what_make_has_not_made(tmp_path):
   shutil.copy(ROOT / 'Makefile', tmp_path)
   made = '.venv .venv-bench .venv-launch .jax_cache .ruff_cache '
-  made += 'tests/__pycache__ runs/digits_pretrain runs/cifar_selfie_demo'
+  made += 'tests/__pycache__ runs/demo'
   for name in [*made.split(), 'runs/mine', 'environment']:
     (tmp_path / name).mkdir(parents=True)
   # As where make test has this environment and starts another make.

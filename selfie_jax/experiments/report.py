@@ -3,6 +3,8 @@
 from etils import epath
 import pandas as pd
 
+from selfie_jax import config as config_lib
+from selfie_jax import job_flags
 from selfie_jax.experiments import plan as plan_lib
 from selfie_jax.experiments import report_figures
 from selfie_jax.experiments import statistics
@@ -19,12 +21,20 @@ def write(
     figure = report_figures.accuracy(plan, compared)
     figure.savefig(file, format='png', metadata={'Software': None})
   variant = f':{plan.variant}' if plan.variant else "the paper's setting"
+  job = plan.cells()[0]
+  config = job_flags.read_flat(job.file, job.fields)
+  tested = (
+    'step that was best on the validation split; the test set was read once, '
+    'at that step'
+  )
+  if not config['validation_fraction']:
+    tested = 'last step'
   starts = (
     f' (Selfie: over {plan.pretrain_seeds} pretrainings with different seeds, '
     'each of them the mean of its runs)'
   )
   sections = [
-    f'# {plan.experiment}, {variant}',
+    f'# {plan.experiment}, {variant}, on {config_lib.name_data(config)}',
     _describe_state(runs),
     '## Results',
     'Test accuracy in %, mean ± standard deviation over seeds'
@@ -36,8 +46,7 @@ def write(
     '## Learning rates',
     *_describe_rates(plan, runs),
     '## Runs',
-    'Accuracies in %, of the step that was best on the validation split; the '
-    'test set was read once, at that step.',
+    f'Accuracies in %, of the {tested}.',
     _list_runs(runs[runs.stage != 'tune']),
     '## Command',
     f'```text\n{command}\n```',

@@ -99,7 +99,7 @@ def _fit(image: Any, config) -> np.ndarray:
   if isinstance(image, Image.Image):
     try:
       image = images_lib.as_rgb(image)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
       raise errors.UserError(
         f'a PIL image of mode {image.mode} is not valid ({error}); convert it '
         "to 'RGB'"

@@ -46,7 +46,7 @@ def write(path: str, columns: Columns, layer: str) -> None:
   }
   with tempfile.TemporaryDirectory(dir=file.parent) as folder:
     whole = os.path.join(folder, file.name)
-    if file.suffix == '.npz':
+    if path.endswith('.npz'):
       np.savez(whole, **columns, layer=layer)
     else:
       import pyarrow

@@ -32,6 +32,7 @@ def test_report_has_the_papers_numbers_the_runs_and_the_command(tmp_path):
   plan = made_up_runs.plan(grid=(0.03, 0.1), workdir=str(tmp_path))
   runs = made_up_runs.finish_all(plan)
   text = written(plan)
+  assert text.startswith('# cifar_labels, :tiny, on cifar10\n')
   assert 'All 8 cells are finished.' in text and COMMAND in text
   cells = rows(text, 'Results')
   # 40 + 20 * 0.08, seeds half a point apart, and Selfie two points ahead.

@@ -221,6 +221,7 @@ def test_weights_that_a_run_began_with_have_to_be_the_same(
   begins(folder, 'finetune', **begun)
   start = json.loads((folder / 'run.json').read_text())['start']
   assert start.startswith('step 3, weights ')
+  assert 'its newest checkpoint is of step 3 of 6' in log_messages.text
   last = 'checkpoints/6'
   shutil.copytree(finished('pretrain') / last, half_done / last)
   refuses(

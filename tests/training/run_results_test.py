@@ -2,12 +2,14 @@
 
 import json
 import math
+from unittest import mock
 
 from etils import epath
 import numpy as np
 import pytest
 import small_jobs
 
+from selfie_jax import figures
 from selfie_jax.storage import checkpoints
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.training import reporting
@@ -70,6 +72,18 @@ def test_history_is_there_while_the_run_goes_on(
 def test_own_images_are_called_by_their_folder(pretrain_config, path, name):
   pretrain_config.dataset.path = path
   assert results_lib.describe(pretrain_config)['dataset'] == name
+  pretrain_config.dataset.train_split = 'train[:10%]'
+  part = results_lib.describe(pretrain_config)['dataset']
+  assert part == f'{name} train[:10%]'
+
+
+def test_pictures_are_of_test_images_only(tmp_path, monkeypatch):
+  draw = mock.Mock(wraps=figures.patch_puzzle)
+  monkeypatch.setattr(figures, 'patch_puzzle', draw)
+  config = small_jobs.small_job('pretrain')
+  config.dataset.test_split = 'test[:5]'
+  train.train_and_evaluate(config, tmp_path)
+  assert len(draw.mock_calls[0].kwargs['images']) == 5
 
 
 def puzzle_rows(step, loss, trained=None):
