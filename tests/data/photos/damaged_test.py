@@ -142,10 +142,14 @@ def test_the_documents_shrinking_leaves_bad_out(tmp_path, monkeypatch, capsys):
   own_photos.save(large, own_photos.pixels(900, 600))
   own_photos.bad_files(bad)
   (bad / '._2.png').write_bytes(b'of macOS')
+  deep = np.linspace(0, 65535, 10_000).reshape(100, 100).astype(np.uint16)
+  Image.fromarray(deep).save(bad / '16 bits.png')
   monkeypatch.chdir(tmp_path)
   monkeypatch.setattr(sys, 'argv', ['-', 'photos', 'small'])
   exec(code, {})
   made = sorted(pathlib.Path('small').rglob('*.*'))
-  assert made == [pathlib.Path('small', x) for x in ('a/1.JPEG', 'b/good.jpg')]
+  names = 'a/1.JPEG', 'b/16 bits.png', 'b/good.jpg'
+  assert made == [pathlib.Path('small', name) for name in names]
   assert Image.open(made[0]).size == (341, 512)
-  assert capsys.readouterr().out.count('left out: photos/b/') == 4
+  assert 120 < np.asarray(Image.open(made[1])).mean() < 135
+  assert capsys.readouterr().out.count('left out: photos/b/') == 7
