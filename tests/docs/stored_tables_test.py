@@ -49,7 +49,13 @@ ALL = 'cifar_labels', (1.0,), (3,), (), (), (('total_steps', '10000'),)
 GRID = (0.03, 0.1, 0.3, 0.4)
 RATES = 'cifar_labels', (0.05, 0.08), (3, 3), (3, 3), GRID
 TINY = (('dataset.name', 'tiny_imagenet/64x64_30_classes'),)
-SECOND = 'imagenet32_labels', (0.05, 0.1, 0.2), (3, 3, 3), (1, 1, 1), (0.1, 0.3)
+SECOND = (
+  'imagenet32_labels',
+  (0.05, 0.1, 0.2, 1.0),
+  (3,) * 4,
+  (1,) * 4,
+  (0.1, 0.3),
+)
 SECOND += (TINY + (('total_steps', '1000'),), TINY + (('total_steps', '5000'),))
 FROM_CIFAR = SECOND[0], (0.2,), (3,), (1,), *SECOND[4:6]
 RATE = (('optimizer.learning_rate', '0.1'),)
