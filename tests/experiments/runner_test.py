@@ -53,8 +53,12 @@ def test_each_may_take_its_time_to_save(number, tmp_path, monkeypatch):
   plan = made_up_runs.digits_plan(tmp_path)
   made_up_runs.finish_all(plan, 'pretrain')
   running = runner.Runner(plan, parallel=2)
-  with pytest.raises(errors.Preempted):
-    running.run()
+  before = signal.signal(number, signal.SIG_DFL)  # nohup ignores SIGHUP
+  try:
+    with pytest.raises(errors.Preempted):
+      running.run()
+  finally:
+    signal.signal(number, before)
   assert running.signal == number
   ended = [(each.terminated, each.returncode) for each in Slow.all_of_them]
   assert ended == [(1, 143), (1, 143)]
