@@ -57,6 +57,8 @@ SECOND = (
   (0.1, 0.3),
 )
 SECOND += (TINY + (('total_steps', '1000'),), TINY + (('total_steps', '5000'),))
+LONG = SECOND[0], (0.2,), (3,), (1,), *SECOND[4:6]
+LONG += (TINY + (('total_steps', '15000'),),)
 FROM_CIFAR = SECOND[0], (0.2,), (3,), (1,), *SECOND[4:6]
 RATE = (('optimizer.learning_rate', '0.1'),)
 ATTENTION = 'cifar_attention_labels', (0.08,), (3,), (), (), RATE
@@ -64,6 +66,7 @@ STEPS = (('total_steps', '300'),), (('total_steps', '1000'),)
 ABLATIONS = 'cifar_ablations', (0.08,), (3,), (), (), *STEPS
 FORM = '| {share} | {other} | {ours} | {ahead} | {interval} |'
 OF_SECOND = FORM.replace('share} |', 'share} | 5,000 steps |') + ' {paper} |\n'
+OF_LONG = FORM.removeprefix('| {share}') + ' {paper} |\n'
 OF_FROM_CIFAR = FORM.removeprefix('| {share}') + ' |\n'
 OF_ATTENTION = (
   '{other} % from random weights\nand {ours} from Selfie: {ahead} ({interval}).'
@@ -94,6 +97,7 @@ def make_plan(flags):
     ('docs/results.md', OF_ALL, 'all_labels', ALL),
     ('docs/results/README.md', f'{FORM}\n', 'learning_rates', RATES),
     ('docs/results.md', OF_SECOND, '', SECOND),
+    ('docs/results.md', OF_LONG, 'imagenet32_long', LONG),
     ('docs/results.md', OF_FROM_CIFAR, 'imagenet32_from_cifar', FROM_CIFAR),
     ('docs/results.md', OF_ATTENTION, '', ATTENTION),
   ],
