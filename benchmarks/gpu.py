@@ -64,10 +64,7 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
   try:
     return {'step': _step, 'loop': _loop, 'losses': _losses}[cell['kind']](cell)
   except subprocess.CalledProcessError as error:
-    lines = error.stderr.strip().splitlines() or [
-      f'exit code {error.returncode}'
-    ]
-    return {'error': lines[-1][:300]}
+    return {'error': _last_line(error)}
 
 
 def _step(cell: dict[str, Any]) -> dict[str, Any]:
@@ -134,6 +131,12 @@ def _python(*arguments: str, **variables: str) -> str:
   ).stdout
 
 
+def _last_line(error: subprocess.CalledProcessError) -> str:
+  """What a program that failed said last."""
+  lines = error.stderr.strip().splitlines()
+  return (lines or [f'exit code {error.returncode}'])[-1][:300]
+
+
 def describe(cell: dict[str, Any], found: dict[str, Any]) -> str:
   """One line for a person."""
   what = ', '.join(f'{v}' for v in cell.values() if v is not None)
@@ -158,7 +161,12 @@ def run(
   lines = out.read_text().splitlines() if out.exists() else []
   known = [json.loads(line) for line in lines]
   # In a process of its own: this one would take the GPU's memory.
-  device = _python('-c', 'import jax; print(jax.devices()[0].device_kind)')
+  try:
+    device = _python('-c', 'import jax; print(jax.devices()[0].device_kind)')
+  except subprocess.CalledProcessError as error:
+    raise errors.UserError(
+      f'jax finds no device: {_last_line(error)}'
+    ) from error
   for cell in measurements(kinds, variant, loop_steps):
     cell = {'device': device.strip()} | cell
     rows = (row['found'] for row in known if row['cell'] == cell)

@@ -20,6 +20,7 @@ from selfie_jax import errors
     ('EIO', 75, 'may pass'),
     ('EINTR', 75, 'may pass'),
     ('ESTALE', 75, 'may pass'),
+    ('ETIMEDOUT', 75, 'may pass'),
   ],
 )
 def test_an_error_of_the_disk_says_what_to_do(name, code, remedy):

@@ -23,12 +23,12 @@ def write(
   variant = f':{plan.variant}' if plan.variant else "the paper's setting"
   job = plan.cells()[0]
   config = job_flags.read_flat(job.file, job.fields)
-  tested = (
-    'step that was best on the validation split; the test set was read once, '
-    'at that step'
-  )
-  if not config['validation_fraction']:
-    tested = 'last step'
+  tested = 'last step'
+  if config['validation_fraction']:
+    tested = (
+      'step that was best on the validation split; the test set was read once, '
+      'at that step'
+    )
   starts = (
     f' (Selfie: over {plan.pretrain_seeds} pretrainings with different seeds, '
     'each of them the mean of its runs)'

@@ -164,10 +164,10 @@ def _check(plan: plan_lib.Plan, job: plan_lib.Job, row: Row, place: str):
     # The only start may be of any recipe with what --pretrain_set asks for.
     fixed = {field for field, _ in plan.pretrain_fields}
     if plan.spec.is_ablation or plan.pretrain_seeds > 1:
-      others = range(1, plan.pretrain_seeds)
-      own_seed = {'seed'} if row['config']['seed'] not in others else set()
-      fixed = {*changed} - own_seed
-    changed = {name: changed[name] for name in sorted(fixed & {*changed})}
+      fixed = {*changed}
+      if row['config']['seed'] not in range(1, plan.pretrain_seeds):
+        fixed -= {'seed'}  # its own, which no other has
+    changed = {name: each for name, each in changed.items() if name in fixed}
   weights = row['pretraining'] if job.start else row.get('weights')
   ours = fingerprint((job.start or job).folder)
   if weights and ours and weights != ours:

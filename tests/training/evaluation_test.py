@@ -36,14 +36,21 @@ def test_test_set_is_read_once_with_the_checkpoint_best_on_validation(
   config.total_steps = 8
   config.eval_every = 2
   config.keep_checkpoints = 1
-  results = train.train_and_evaluate(config, tmp_path)
+
+  def watch(config, source):
+    del config, source
+    return evaluation.Evaluator(
+      'watched', 2, lambda state, is_stopped: {'seen': float(state.step)}
+    )
+
+  results = train.train_and_evaluate(config, tmp_path, [watch])
   assert asked[0] == ('prepare', 1)  # compiled beside the steps that follow
   # Of two equals the later; after it a worse one, which is the newest kept.
   evaluated = [each for each in asked if each[0] != 'prepare']
   steps = [2, 4, 6, 8]
   assert evaluated == [('validation', i) for i in steps] + [('test', 6)]
   assert results['metrics']['validation_accuracy'] == 0.9
-  assert results['checkpoint'] == 6
+  assert results['checkpoint'] == results['metrics']['seen'] == 6
   with checkpoints.Manager(workdir_lib.run_path(tmp_path)) as manager:
     assert sorted(manager.all_steps()) == [6, 8]
 

@@ -151,3 +151,14 @@ def test_events_on_a_full_disk_are_one_error(
   with pytest.raises(errors.UserError, match='No space left'):
     with reporting.Reporter(pretrain_config, workdir) as reporter:
       reporter.row(1, 'test', {'loss': 1.0})
+
+
+def test_a_folder_renamed_while_its_run_is_in_it(tmp_path, monkeypatch):
+  old, new = tmp_path / 'old', tmp_path / 'new'
+  small_jobs.call_at(monkeypatch, 'train_batches', 1, lambda: old.rename(new))
+  with pytest.raises(errors.UserError, match=f'{old} was .*--workdir='):
+    train.train_and_evaluate(small_jobs.small_job('pretrain'), old)
+  # TensorBoard's file is opened beside the steps, so before or after that.
+  assert {path.name.partition('.')[0] for path in old.glob('*')} <= {'events'}
+  assert (new / 'config.json').exists() and (new / 'run.json').exists()
+  assert not os.listdir(new / 'checkpoints')
