@@ -37,6 +37,13 @@ _SMALL_BATCH = 128
 _LOOP_STEPS = 300
 # Of float32 numbers: 'highest' is in float32, recent GPUs' default in TF32.
 PRODUCTS = ('highest', 'default')
+_PRINT_DEVICE = """
+import jax
+from selfie_jax import command_line
+with command_line.exit_cleanly():
+  command_line.start_jax()
+  print(jax.devices()[0].device_kind)
+"""
 
 
 def measurements(
@@ -162,11 +169,10 @@ def run(
   known = [json.loads(line) for line in lines]
   # In a process of its own: this one would take the GPU's memory.
   try:
-    device = _python('-c', 'import jax; print(jax.devices()[0].device_kind)')
+    device = _python('-c', _PRINT_DEVICE)
   except subprocess.CalledProcessError as error:
-    raise errors.UserError(
-      f'jax finds no device: {_last_line(error)}'
-    ) from error
+    said = _last_line(error).removeprefix('error: ')
+    raise errors.UserError(said) from error
   for cell in measurements(kinds, variant, loop_steps):
     cell = {'device': device.strip()} | cell
     rows = (row['found'] for row in known if row['cell'] == cell)
