@@ -81,6 +81,7 @@ EXPERIMENTS = {
   'imagenet_attention': Experiment('imagenet', (0.1, 1.0), _NETWORKS, (
     '61.8 ± 0.2, 77.0 ± 0.1', '62.1 ± 0.2, 77.5 ± 0.1',
   )),
+  'photos_labels': Experiment('photos', (1.0,), _ARMS),
   'cifar_ablations': Experiment(
     'cifar', (0.08,), {_SELFIE: 'default'}, is_ablation=True
   ),
