@@ -52,9 +52,8 @@ class Experiment:
 _SELFIE = ('selfie', 'resnet50')
 _ATTENTION = ('selfie', 'resnet36_attention')
 _ARMS = {('supervised', 'resnet50'): 'supervised', _SELFIE: 'Selfie'}
-_ARMS_36 = {
-  ('supervised', 'resnet36_attention'): 'supervised', _ATTENTION: 'Selfie',
-}  # fmt: skip
+_RANDOM_36 = ('supervised', 'resnet36_attention')
+_ARMS_36 = {_RANDOM_36: 'supervised', _ATTENTION: 'Selfie'}
 _NETWORKS = {_SELFIE: 'ResNet-50', _ATTENTION: 'ResNet-36 + attention'}
 _CIFAR = (0.05, 0.08, 0.2, 1.0)
 _IMAGENET = (0.05, 0.1, 0.2, 1.0)
