@@ -61,6 +61,8 @@ LONG += (TINY + (('total_steps', '15000'),),)
 FROM_CIFAR = SECOND[0], (0.2,), (3,), (1,), *SECOND[4:6]
 RATE = (('optimizer.learning_rate', '0.1'),)
 ATTENTION = 'cifar_attention_labels', (0.08,), (3,), (), (), RATE
+SECOND_ATTENTION = 'imagenet32_attention_labels', (0.2,), (3,), (), ()
+SECOND_ATTENTION += (SECOND[5] + RATE, SECOND[6])
 STEPS = (('total_steps', '300'),), (('total_steps', '1000'),)
 ABLATIONS = 'cifar_ablations', (0.08,), (3,), (), (), *STEPS
 FORM = '| {share} | {other} | {ours} | {ahead} | {interval} |'
@@ -98,6 +100,7 @@ def make_plan(flags):
     ('docs/results.md', OF_LONG, 'imagenet32_long', LONG),
     ('docs/results.md', OF_FROM_CIFAR, 'imagenet32_from_cifar', FROM_CIFAR),
     ('docs/results.md', OF_ATTENTION, '', ATTENTION),
+    ('docs/results.md', OF_FROM_CIFAR, '', SECOND_ATTENTION),
   ],
 )
 def test_tables_are_those_of_the_stored_runs(document, form, folder, flags):
