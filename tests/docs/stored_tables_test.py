@@ -65,6 +65,12 @@ SECOND_ATTENTION = 'imagenet32_attention_labels', (0.2,), (3,), (), ()
 SECOND_ATTENTION += (SECOND[5] + RATE, SECOND[6])
 STEPS = (('total_steps', '300'),), (('total_steps', '1000'),)
 ABLATIONS = 'cifar_ablations', (0.08,), (3,), (), (), *STEPS
+IMAGENETTE = (
+  ('dataset.name', 'imagenette224/subset'),
+  ('dataset.test_split', 'validation'),
+)
+PHOTOS = 'photos_labels', (0.1112,), (3,), (1,), (0.1, 0.3)
+PHOTOS += tuple(IMAGENETTE + steps for steps in STEPS)
 FORM = '| {share} | {other} | {ours} | {ahead} | {interval} |'
 OF_SECOND = FORM.replace('share} |', 'share} | 5,000 steps |') + ' {paper} |\n'
 OF_LONG = FORM.removeprefix('| {share}') + ' {paper} |\n'
@@ -72,6 +78,7 @@ OF_FROM_CIFAR = FORM.removeprefix('| {share}') + ' |\n'
 OF_ATTENTION = (
   '{other} % from random weights\nand {ours} from Selfie: {ahead} ({interval}).'
 )
+OF_PHOTOS = 'steps: {other} % and {ours}, {ahead} ({interval}; [every'
 OF_ALL = '{other} %\n  and Selfie {ours}, three seeds: {ahead} ({interval})'
 PROBED = 5  # features
 
@@ -100,6 +107,7 @@ def make_plan(flags):
     ('docs/results.md', OF_LONG, 'imagenet32_long', LONG),
     ('docs/results.md', OF_FROM_CIFAR, 'imagenet32_from_cifar', FROM_CIFAR),
     ('docs/results.md', OF_ATTENTION, '', ATTENTION),
+    ('docs/results.md', OF_PHOTOS, '', PHOTOS),
     ('docs/results.md', OF_FROM_CIFAR, '', SECOND_ATTENTION),
   ],
 )
