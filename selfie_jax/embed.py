@@ -91,7 +91,8 @@ def embed_folder(
       skipped += others
       bar.update(len(readable) + len(others))
   columns: vectors_lib.Columns = {'files': embedded}
-  if labels := samples.folder_labels(files):
+  labels = samples.folder_labels(files, model.config)
+  if any(labels.values()):
     columns['labels'] = [labels[file] for file in embedded]
   columns['vectors'] = np.concatenate([batch[layer] for batch in outputs])
   if predict:

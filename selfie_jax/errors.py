@@ -7,7 +7,10 @@ import os
 from typing import NoReturn
 
 # Of a disk or a network; what else an OSError may be is a fault of a program.
-_MAY_PASS = (errno.EIO, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT)
+_MAY_PASS = (
+  errno.EIO, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT,
+  errno.ECONNABORTED, errno.ECONNREFUSED, errno.ECONNRESET,
+)  # fmt: skip
 _DISK_ERRNOS = (*_MAY_PASS, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _TIMEOUTS = ('timed out', 'timeout', 'deadline')  # in libraries' words
 _NO_MEMORY = 'RESOURCE_EXHAUSTED'  # how jax's error begins
@@ -78,7 +81,7 @@ def as_disk_error() -> Iterator[None]:
   try:
     yield
   except OSError as error:
-    if error.errno not in _DISK_ERRNOS and not may_pass(error):
+    if error.errno not in _DISK_ERRNOS and kind(error) is not MayPass:
       raise
     raise disk_error('an error of the disk or the network', error) from error
 
@@ -93,24 +96,27 @@ def disk_error(place: str, error: BaseException, kept: str = '') -> UserError:
   """
   what = f'{place}: {reason(error)}. {kept}'
   again = 'type the same command again'
-  if may_pass(error):
+  if kind(error) is MayPass:
     return MayPass(f'{what}This may pass: {again}')
-  if isinstance(_os_error(error), (FileNotFoundError, NotADirectoryError)):
+  cause = next(_os_errors(error), None)
+  if isinstance(cause, (FileNotFoundError, NotADirectoryError)):
     return UserError(f'{what}Put back what is missing, then {again}')
   return UserError(
     f'{what}Free disk space or fix the permissions, then {again}'
   )
 
 
-def may_pass(error: BaseException) -> bool:
-  """Whether starting again may help, with nothing done by a person."""
-  cause = _os_error(error)
-  if isinstance(cause, TimeoutError) or getattr(cause, 'errno', 0) in _MAY_PASS:
-    return True
+def kind(error: BaseException) -> type[UserError]:
+  """MayPass where starting again may help, with nothing done by a person."""
+  causes = [*_os_errors(error)]
   said = reason(error)
-  return said in map(os.strerror, _MAY_PASS) or (
-    cause is None and any(word in said.lower() for word in _TIMEOUTS)
+  may_pass = (
+    any(isinstance(cause, TimeoutError) for cause in causes)
+    or any(cause.errno in _MAY_PASS for cause in causes)
+    or said in map(os.strerror, _MAY_PASS)
+    or (not causes and any(word in said.lower() for word in _TIMEOUTS))
   )
+  return MayPass if may_pass else UserError
 
 
 def in_one_line(error: BaseException) -> str:
@@ -123,7 +129,7 @@ def reason(error: BaseException) -> str:
 
   Libraries put some hundred characters of their own around that.
   """
-  cause = _os_error(error)
+  cause = next(_os_errors(error), None)
   said = in_one_line(cause or error)
   if cause:
     return said[:300]
@@ -131,14 +137,13 @@ def reason(error: BaseException) -> str:
   return next((text for text in known if text in said), said[:300])
 
 
-def _os_error(error: BaseException) -> OSError | None:
-  """The system's, which a library's may come from."""
+def _os_errors(error: BaseException) -> Iterator[OSError]:
+  """The system's, which a library's may come from; the last first."""
   # One that is raised again, as by futures, may be the cause of its context.
   seen: list[BaseException] = []
   cause: BaseException | None = error
   while cause is not None and cause not in seen:
     if isinstance(cause, OSError):
-      return cause
+      yield cause
     seen.append(cause)
     cause = cause.__cause__ or cause.__context__
-  return None

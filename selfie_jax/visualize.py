@@ -43,7 +43,7 @@ def main() -> None:
     'finetuned ones), attention or block4',
   )
   command_line.silence_libraries()
-  with command_line.exit_cleanly():
+  with command_line.exit_cleanly('stopped'):
     args = parser.parse_args()
     command_line.start_jax()
     draw_run(**vars(args))
@@ -119,6 +119,7 @@ def draw(
     missing['patches'] = 'only pretraining runs solve puzzles'
     best = model.predict(images).argmax(axis=-1)
     labels = [pool.labels[i] for i in shown]
+    labels = [x if x in model.class_names else '' for x in labels]
     names = [model.class_names[i] for i in best]
     figures['predictions'] = embedding_figures.predictions(
       images, labels, names

@@ -69,7 +69,9 @@ def test_a_failing_disk_or_a_full_memory_leaves_no_image_out(
   assert not out.exists()
 
 
-def test_labels_are_first_folders_or_none():
-  labels = {'a/1.png': 'a', 'b/c/1.png': 'b'}
-  assert samples.folder_labels([*labels]) == labels
-  assert samples.folder_labels([*labels, '1.png']) == {}
+def test_labels_are_the_classes_of_training(pretrain_config):
+  for labels in (
+    {'a/1.png': 'a', 'b/c/1.png': 'b', '1.png': ''},
+    {'train/a/1.png': 'a', 'test/b/c/1.png': 'b', 'test/1.png': ''},
+  ):
+    assert samples.folder_labels([*labels], pretrain_config) == labels

@@ -45,11 +45,20 @@ def test_a_lack_of_memory_says_what_to_make_smaller(allocate):
   assert '--config.batch_size' in said and caught.value.exit_code == 2
 
 
+def _as_by_requests(cause):
+  """Which has no number, and is one of the system's errors too."""
+  error = OSError('HTTPSConnectionPool(host=...): Max retries exceeded')
+  error.__context__ = cause
+  return error
+
+
 def test_a_timeout_may_pass():
   for error in (
     TimeoutError('Timed out after 3600 seconds.'),  # as orbax, after a jump
     RuntimeError('DEADLINE_EXCEEDED: Barrier timed out.'),
     ValueError('UNKNOWN: reading: Input/output error [source]'),
+    ConnectionResetError(errno.ECONNRESET, 'Connection reset by peer'),
+    _as_by_requests(TimeoutError('timed out')),
   ):
     made = errors.disk_error('a checkpoint cannot be written', error)
     assert made.exit_code == 75 and 'Free disk' not in str(made)

@@ -19,12 +19,12 @@ from configs import digits_pretrain
 from selfie_jax.data import batches as batches_lib
 from selfie_jax.models import build
 from selfie_jax.storage import checkpoints
+from selfie_jax.storage import pretrained
 from selfie_jax.storage import run_metadata
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.tasks import finetune
 from selfie_jax.tasks import pretrain
 from selfie_jax.tasks import train_state
-from selfie_jax.training import start
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -43,7 +43,7 @@ def small_job(mode):
 
 def start_finetuning(config, classes=10):
   """The state of a finetuning job, from init_from where it has one."""
-  return finetune.create_state(config, classes, start.read_pretrained(config))
+  return finetune.create_state(config, classes, pretrained.read(config))
 
 
 def compile_step(step, config, devices):

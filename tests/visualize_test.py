@@ -14,6 +14,7 @@ from selfie_jax import command_line
 from selfie_jax import errors
 from selfie_jax import visualize
 from selfie_jax.data import batches as batches_lib
+from selfie_jax.inference import figures as embedding_figures
 from selfie_jax.inference import model as model_lib
 from selfie_jax.inference import samples
 from selfie_jax.tasks import pretrain
@@ -43,11 +44,25 @@ def test_pretraining_has_all_pictures(finished, tmp_path, monkeypatch, capsys):
 
 
 def test_finetuned_run_has_those_it_can_of_any_folder(
-  finished, image_folder, tmp_path, monkeypatch, capsys
+  finished, image_folder, tmp_path, monkeypatch, capsys, log_messages
 ):
   run = tmp_path / 'run'
   shutil.copytree(finished('finetune'), run)
+  (run / 'data.json').unlink()  # so that classes are numbers
+  (image_folder / 'cat').rename(image_folder / '3')
+  for path in image_folder.rglob('[01]*.*'):
+    Image.fromarray(np.full((32, 32, 3), 9, np.uint8)).save(path)
+  framed, real = [], embedding_figures.predictions
+
+  def predictions(images, labels, predicted):
+    framed.extend(labels)
+    return real(images, labels, predicted)
+
+  monkeypatch.setattr(embedding_figures, 'predictions', predictions)
   _type(monkeypatch, checkpoint=run, images=image_folder, layer='block4')
+  assert set(framed) == {'3', ''}  # a dog is no class of the run
+  assert f'{run} has no data.json' in log_messages.text
+  assert f'{image_folder} are nearly black' in log_messages.text
   printed = capsys.readouterr().out
   assert 'no patches.png: only pretraining runs' in printed
   assert 'no attention.png: resnet50 has no attention pooling' in printed

@@ -151,12 +151,13 @@ def open_sources(config) -> tuple[sources.Source, sources.Source]:
     logger.warning('%s. They are left out', damage)
   for source in (train, test):
     _ = source.labels  # found here by all processes, in the same order
-    if source.is_nearly_black:
-      logger.warning(
-        'The images of %s are nearly black: most have no number above 15 of'
-        ' 255. If theirs have 8 to 12 bits stored as 16, save them with 8 bits',
-        source.name,
-      )
+    source.warn_if_black()
+  untrained = np.setdiff1d(test.labels, [-1, *train.labels])
+  if config.mode != 'pretrain' and untrained.size:
+    logger.warning(
+      'No image to train on is left of the classes %s, which are tested on',
+      ', '.join(test.class_names[label] for label in untrained.tolist()),
+    )
   return train, test
 
 

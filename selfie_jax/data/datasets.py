@@ -43,7 +43,7 @@ def open_builder(dataset) -> tfds.core.DatasetBuilder:
       builder = _find(dataset.name, dataset.data_dir)
       _check_features(builder)
       if not _is_prepared(builder):
-        _prepare(builder, dataset)
+        builder = _prepare(builder, dataset)
     _check_files(builder)
     return builder
 
@@ -98,7 +98,7 @@ def _open_digits(data_dir: str) -> tfds.core.DatasetBuilder:
     # for the second of two processes; then the first one's files are there.
     return retry.with_retries(folder, open_or_prepare)
   except Exception as error:
-    raise errors.UserError(
+    raise errors.kind(error)(
       f"Data set 'digits' cannot be prepared in {folder}"
       f' ({retry.reason(error.__cause__ or error)}); name a folder that can be'
       ' written with --config.dataset.data_dir=DIR.'
@@ -124,7 +124,10 @@ def _find(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
       ' https://www.tensorflow.org/datasets/catalog'
     ) from error
   # A version that is not there is an AssertionError, an option a TypeError.
-  except (AssertionError, ImportError, TypeError, ValueError) as error:
+  # A file system that is not known is a RuntimeError.
+  except (
+    AssertionError, ImportError, RuntimeError, TypeError, ValueError,
+  ) as error:  # fmt: skip
     _, _, why = retry.reason(error, 1000).rpartition('}": ')  # arguments
     raise errors.UserError(
       f"Data set '{name}' cannot be opened ({why[:300]}); type a tfds name such"
@@ -184,7 +187,9 @@ def _check_features(builder: tfds.core.DatasetBuilder) -> None:
   )
 
 
-def _prepare(builder: tfds.core.DatasetBuilder, dataset) -> None:
+def _prepare(
+  builder: tfds.core.DatasetBuilder, dataset
+) -> tfds.core.DatasetBuilder:
   """Downloads and prepares a set, or says what to do instead."""
   if not dataset.download:
     raise _absent(builder, dataset.name, 'dataset.download is False')
@@ -201,17 +206,24 @@ def _prepare(builder: tfds.core.DatasetBuilder, dataset) -> None:
   tfds.enable_progress_bar()
   try:
     builder.download_and_prepare()
+    return builder
   except Exception as error:
+    if _is_prepared(builder):  # by another process meanwhile
+      return _find(dataset.name, dataset.data_dir)
     reason = f'getting it failed ({retry.reason(error, 1000)})'
-    raise _absent(builder, dataset.name, reason) from error
+    raise _absent(builder, dataset.name, reason, error) from error
   finally:
     tfds.disable_progress_bar()
 
 
 def _absent(
-  builder: tfds.core.DatasetBuilder, name: str, reason: str
+  builder: tfds.core.DatasetBuilder,
+  name: str,
+  reason: str,
+  error: Exception | None = None,
 ) -> errors.UserError:
-  return errors.UserError(
+  kind = errors.kind(error) if error else errors.UserError
+  return kind(
     f"Data set '{name}' is not in {builder.data_path} and {reason}."
     ' Prepare it where it can be had with `python -c "import'
     f" tensorflow_datasets as tfds; tfds.builder('{name}',"

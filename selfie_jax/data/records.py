@@ -8,6 +8,7 @@ beside them, where the next machine finds it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+import errno
 import functools
 import os
 from typing import Any
@@ -25,6 +26,9 @@ from selfie_jax.data.photos import images
 # https://www.tensorflow.org/tutorials/load_data/tfrecord: 8 bytes length and 4
 # bytes checksum before the data, 4 bytes checksum after it.
 _HEADER, _FOOTER = 12, 4
+# What the library of ArrayRecord says of damage (or nothing), and of the disk.
+_DAMAGED = 'Riegeli/records file'
+_SYSTEM_ERRORS = [*map(os.strerror, errno.errorcode)]
 _BUFFER = 1 << 22  # bytes of a file read at once
 _CHUNK = 256  # records parsed at once
 _FORMATS = tfds.core.FileFormat.TFRECORD, tfds.core.FileFormat.ARRAY_RECORD
@@ -141,6 +145,8 @@ class Records:
   def _index(self) -> retry.Arrays:
     """'lengths' of all examples of the files, bytes, and their 'labels'."""
     shape = (self._counts.sum(),)
+    sizes = [(name, size) for name, size, *_ in self._file_versions]
+    distributed.check_equal(sizes, f'files of {self.name}')
     return distributed.broadcast_from_primary(
       lambda: reading.cached(
         ['index', *self._file_versions],
@@ -208,7 +214,11 @@ class Records:
       return self._arrays.__getitems__(rows)
     except Exception as error:  # array_record has no class of its own
       self.__dict__.pop('_arrays', None)  # its files are opened again
-      raise OSError(retry.reason(error)) from error
+      why = retry.reason(error)
+      is_of_system = any(text in why for text in _SYSTEM_ERRORS)
+      if _DAMAGED in why or not (is_of_system or self.in_bucket):
+        raise tf.errors.DataLossError(None, None, why) from error
+      raise OSError(why) from error
 
   @functools.cached_property
   def _arrays(self):

@@ -23,6 +23,7 @@ from selfie_jax.data import retry
 from selfie_jax.data import tf
 from selfie_jax.data import threads
 from selfie_jax.data.photos import folder
+from selfie_jax.data.photos import images as photo_images
 
 _SAMPLE = 64  # images that are looked at, whether they are black
 
@@ -111,17 +112,16 @@ class Source:
       )
     return unreadable
 
-  @property
-  def is_nearly_black(self) -> bool:
-    """Whether most of people's first images have nothing above 15 of 255."""
+  def warn_if_black(self) -> None:
+    """Warns if most of people's first images are nearly black."""
     if not self._reader.skip_corrupt:
-      return False
+      return
     sample = self._readable[:_SAMPLE]
     if self.in_memory:
       brightest = self._decoded['images'][sample].max((1, 2, 3))
     else:
       brightest = self._scanned['brightest'][sample]
-    return bool(np.median(brightest) < 16)
+    photo_images.warn_if_black(brightest, self.name)
 
   @property
   def metadata(self) -> dict[str, object]:

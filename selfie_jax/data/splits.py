@@ -71,7 +71,8 @@ def split(
 def hold_out(labels: dict[str, str]) -> set[str]:
   """Chooses a tenth of each class to test on; one of 2 to 19 images, none of 1.
 
-  It is those whose paths have the lowest SHA-256, the same on every machine.
+  It is those whose names have the lowest SHA-256, of equal names those whose
+  paths have: the same on every machine, and wherever the images lie.
 
   Args:
     labels: path of each image and its class, '' for unlabelled.
@@ -84,10 +85,14 @@ def hold_out(labels: dict[str, str]) -> set[str]:
     by_label[label].append(path)
   held_out = set()
   for paths in by_label.values():
-    paths.sort(key=lambda path: hashlib.sha256(os.fsencode(path)).digest())
+    paths.sort(key=lambda path: (_hash(os.path.basename(path)), _hash(path)))
     if len(paths) > 1:
       held_out.update(paths[: max(1, len(paths) // _HELD_OUT)])
   return held_out
+
+
+def _hash(path: str) -> bytes:
+  return hashlib.sha256(os.fsencode(path)).digest()
 
 
 def _exact(value: float) -> fractions.Fraction:

@@ -59,7 +59,10 @@ def neighbours(
 def predictions(
   images: np.ndarray, labels: Sequence[str], predicted: Sequence[str]
 ) -> mpl_figure.Figure:
-  """Images [n, h, w, 3] with the predicted class; green if it is the label."""
+  """Images [n, h, w, 3] with the predicted class; green if it is the label.
+
+  Without a frame if the label is ''.
+  """
   columns = min(len(images), 8)
   rows = -(-len(images) // columns)
   fig = figures_lib.figure(columns * figures_lib.TILE, 1.25 * rows + 0.3)

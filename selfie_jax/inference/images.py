@@ -38,7 +38,7 @@ def find(folder: str | os.PathLike[str]) -> list[str]:
       f'there is no image in {folder}; looked for files that end in '
       f'{", ".join(suffixes)}'
     )
-  return sorted(files_lib.distinct(files))
+  return sorted(files_lib.distinct(folder, files))
 
 
 def read(path: str | os.PathLike[str], config) -> np.ndarray:

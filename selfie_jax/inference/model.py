@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import itertools
+import logging
 import os
 from typing import Any
 
@@ -18,6 +19,8 @@ from selfie_jax.models import features
 from selfie_jax.storage import run_metadata
 from selfie_jax.storage import weights as weights_lib
 from selfie_jax.storage import workdir as workdir_lib
+
+logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 64
 
@@ -188,5 +191,7 @@ def load(
   if config.mode == 'finetune':
     count = len(variables['params']['head']['bias'])
     class_names = run_metadata.load_class_names(workdir)
-    class_names = class_names or [str(label) for label in range(count)]
+    if not class_names:
+      logger.warning('%s has no data.json: its classes have no names', run)
+      class_names = [str(label) for label in range(count)]
   return Model(config, variables, class_names, batch_size, step)

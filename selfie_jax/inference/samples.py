@@ -15,6 +15,8 @@ import numpy as np
 from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
 from selfie_jax.data.photos import files as files_lib
+from selfie_jax.data.photos import images as photo_images
+from selfie_jax.data.photos import listing
 from selfie_jax.inference import images as images_lib
 from selfie_jax.storage import run_metadata
 from selfie_jax.storage import workdir as workdir_lib
@@ -68,12 +70,12 @@ def read_folder(folder: str, config) -> Samples:
     UserError: there is no such folder, or no image in it that can be read.
   """
   files = images_lib.find(folder)
-  labels = folder_labels(files)
+  labels = folder_labels(files, config)
   chosen = [files[i] for i in _sample(len(files))]
   ((readable, skipped),) = read_batches(folder, chosen, config, LIMIT)
   return Samples(
     np.stack(list(readable.values())),
-    [labels.get(file, '') for file in readable],
+    [labels[file] for file in readable],
     np.arange(len(readable), dtype=np.int32),
     skipped,
   )
@@ -105,6 +107,9 @@ def read_batches(
     for batch, _ in itertools.pairwise(itertools.chain(started, [None])):
       images = {file: future.result() for file, future in batch.items()}
       readable = {k: v for k, v in images.items() if v is not None}
+      if is_empty and readable:
+        brightest = [image.max() for image in readable.values()]
+        photo_images.warn_if_black(brightest, folder)
       is_empty &= not readable
       yield readable, [file for file in images if file not in readable]
   if is_empty:
@@ -120,12 +125,11 @@ def describe(skipped: Sequence[str]) -> str:
   return f'{len(skipped)} left out that cannot be read: {named}'
 
 
-def folder_labels(files: list[str]) -> dict[str, str]:
-  """The first folder of each relative path; nothing if a file lies in none."""
-  names = {file: pathlib.PurePath(file).parts for file in files}
-  if any(len(each) == 1 for each in names.values()):
-    return {}
-  return {file: files_lib.comparable(each[0]) for file, each in names.items()}
+def folder_labels(files: Sequence[str], config) -> dict[str, str]:
+  """The class of each relative path, as training takes it; '' for none."""
+  names = config.dataset.train_split, config.dataset.test_split
+  found = listing.split_and_label(files, names)
+  return {file: label for file, (_, label) in found.items()}
 
 
 def choose(labels: list[str], count: int) -> np.ndarray:

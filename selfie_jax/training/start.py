@@ -22,24 +22,13 @@ from selfie_jax import errors
 from selfie_jax.data import batches as batches_lib
 from selfie_jax.storage import checksums
 from selfie_jax.storage import identity as identity_lib
+from selfie_jax.storage import pretrained as pretrained_lib
 from selfie_jax.storage import run_metadata
-from selfie_jax.storage import timm_weights
 from selfie_jax.storage import weights
 from selfie_jax.storage import workdir as workdir_lib
 from selfie_jax.training import processes
 
 logger = logging.getLogger(__name__)
-
-# Fields in which a finetuning job must equal its pretraining: for every
-# network, for one with attention, and for one with attention and positions.
-PATCH_NETWORK_FIELDS = (
-  'model.width', 'model.stem', 'normalise.mean', 'normalise.std',
-)  # fmt: skip
-ATTENTION_FIELDS = (
-  'model.closing_norm', 'model.context_positions', 'model.attention.num_layers',
-  'model.attention.num_heads', 'model.attention.hidden',
-)  # fmt: skip
-POSITION_FIELDS = ('model.positions', 'image_size', 'patch_size')
 
 
 @contextlib.contextmanager
@@ -69,8 +58,7 @@ def open_workdir(
     )
     data = {}
     if results:
-      with contextlib.suppress(errors.UserError):  # the images may be gone
-        data = batches_lib.read_metadata(config)
+      data = _read_metadata(config)
     distributed.broadcast_from_primary(
       lambda: _check_identity(config, folder, results, data)
     )
@@ -135,7 +123,7 @@ def restore_or_create(
     state, progress, identity = resumed
     logger.info('Continuing from step %d of %d', state.step, config.total_steps)
   else:
-    pretrained, progress = read_pretrained(config), None
+    pretrained, progress = pretrained_lib.read(config), None
     workdir = manager.directory.parent
     identity = _add_start(identity, config, pretrained, workdir)
     state = task.create_state(config, num_classes, pretrained)
@@ -167,6 +155,17 @@ def _find_results(
   return run_metadata.load(workdir, 'results.json')
 
 
+def _read_metadata(config) -> run_metadata.Data:
+  """Of the images of a finished job, which may be gone."""
+  config = config.copy_and_resolve_references()
+  config.dataset.download = False
+  try:
+    return batches_lib.read_metadata(config)
+  except errors.UserError as gone:
+    logger.warning('The images are not compared: %s', gone)
+    return {}
+
+
 def _check_identity(config, workdir: epath.Path, results, data) -> None:
   """Compares the job with all but its checkpoints, as far as known so far."""
   run_metadata.check_data(data, workdir)
@@ -196,55 +195,7 @@ def _warn_of_other_start(config, workdir: epath.Path, results) -> None:
     return
   begun = results.get(identity_lib.KEY, {}).get('start')
   with contextlib.suppress(errors.UserError):  # it may be gone
-    now = begun and checksums.name_weights(read_pretrained(config))
+    now = begun and checksums.name_weights(pretrained_lib.read(config))
     if now != begun:
       says = '%s began with %s of its init_from, which has %s by now'
       logger.warning(says, workdir, begun, now)
-
-
-def read_pretrained(
-  config: ml_collections.ConfigDict,
-) -> dict[str, Any] | None:
-  """Parameters and batch statistics of config.init_from; None without it.
-
-  Raises:
-    UserError: it is neither a pretraining run nor a .safetensors file of
-      timm's, or its network differs.
-  """
-  if config.mode == 'pretrain' or not config.init_from:
-    return None
-  if config.init_from.endswith('.safetensors'):
-    return timm_weights.read(config.init_from)
-  if config.mode == 'probe':
-    return weights.restore(config.init_from, max(config.init_steps, default=-1))
-  _check_same_model(config)
-  return weights.restore(config.init_from)
-
-
-def _check_same_model(config: ml_collections.ConfigDict) -> None:
-  workdir = workdir_lib.run_path(config.init_from)
-  pretraining = run_metadata.load_config(workdir)
-  what = 'not a run: no config.json there'
-  if pretraining:
-    what = f'a run of mode={pretraining.mode}'
-  if pretraining is None or pretraining.mode != 'pretrain':
-    raise errors.UserError(
-      f'init_from={config.init_from} is {what}; give the folder of a '
-      'pretraining run, such as --config.init_from=runs/cifar_pretrain'
-    )
-  saved, ours = config_lib.flatten(pretraining), config_lib.flatten(config)
-  fields = PATCH_NETWORK_FIELDS
-  if config.model.name == 'resnet36_attention':
-    fields += ATTENTION_FIELDS
-    if config.model.context_positions:
-      fields += POSITION_FIELDS
-  wrong = [
-    f'config.{field}={ours[field]} (pretrained: {saved[field]})'
-    for field in fields
-    if ours[field] != saved[field]
-  ]
-  if wrong:
-    raise errors.UserError(
-      f'init_from={config.init_from} does not fit: {", ".join(wrong)}. Give '
-      'these fields the values of the pretraining run'
-    )

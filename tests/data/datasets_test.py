@@ -1,6 +1,7 @@
 """A name becomes a prepared builder, or one line that says what to type."""
 
 import os
+from unittest import mock
 
 import ml_collections
 import pytest
@@ -8,6 +9,8 @@ import tensorflow_datasets as tfds
 
 from selfie_jax import errors
 from selfie_jax.data import datasets
+from selfie_jax.data import digits
+from selfie_jax.data import retry
 
 
 def _dataset(name, data_dir='', download=True):
@@ -73,6 +76,31 @@ def test_a_set_that_cannot_be_had(tmp_path, monkeypatch, name, says):
   for part in says:
     assert part.format(tmp_path) in message
   assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize('name', ['digits', 'cifar10'])
+def test_a_network_that_fails_may_pass(tmp_path, monkeypatch, name):
+  fails = mock.Mock(side_effect=TimeoutError('timed out'))
+  monkeypatch.setattr(tfds.core.DatasetBuilder, 'download_and_prepare', fails)
+  monkeypatch.setattr(retry, 'PAUSES', ())
+  with pytest.raises(errors.MayPass, match='timed out'):
+    datasets.open_builder(_dataset(name, tmp_path))
+
+
+def test_another_process_may_prepare_a_set_first(tmp_path, monkeypatch):
+  """As tfds finds the folder there when it renames its own to it."""
+  prepare = digits.Digits.download_and_prepare
+
+  def by_two(builder):
+    prepare(digits.Digits(data_dir=tmp_path))
+    raise FileExistsError(f'Cannot rename: {builder.data_path} already exists')
+
+  monkeypatch.setattr(
+    datasets, '_find', lambda *_: digits.Digits(data_dir=tmp_path)
+  )
+  monkeypatch.setattr(digits.Digits, 'download_and_prepare', by_two)
+  builder = datasets.open_builder(_dataset('another', tmp_path))
+  assert builder.info.splits['test'].num_examples == 300
 
 
 def test_splits_and_their_parts(tmp_path):

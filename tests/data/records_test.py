@@ -142,6 +142,17 @@ def test_damaged_and_short_files_are_named(builder):
     _ = records.Records(builder, split).labels
 
 
+@pytest.mark.parametrize('builder', ['array_record'], indirect=True)
+def test_a_damaged_array_record_is_no_error_of_the_disk(builder):
+  split = builder.info.splits['train']
+  path = split.filepaths[1]
+  content = path.read_bytes()
+  path.write_bytes(content[: len(content) // 2])
+  with pytest.raises(errors.UserError, match='damaged') as caught:
+    _ = records.Records(builder, split).labels
+  assert caught.value.exit_code == 2
+
+
 @tfrecord
 def test_other_formats_are_refused(builder, monkeypatch):
   riegeli = tfds.core.FileFormat.RIEGELI

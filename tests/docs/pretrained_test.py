@@ -10,8 +10,8 @@ from configs import cifar_finetune
 import selfie_jax
 from selfie_jax import job_flags
 from selfie_jax.storage import checksums
+from selfie_jax.storage import pretrained
 from selfie_jax.storage import weights
-from selfie_jax.training import start
 
 RUN = job_flags.ROOT / 'docs' / 'pretrained' / 'cifar_small'
 TABLE = job_flags.ROOT / 'docs/results/cifar_labels_small'
@@ -45,6 +45,6 @@ def test_it_embeds_images_and_starts_a_finetuning():
   assert np.abs(vectors[0] - vectors[1]).max() > 0.01
   config = cifar_finetune.get_config('small')
   config.init_from = str(RUN)
-  loaded = start.read_pretrained(config)['params']['patch_network']
+  loaded = pretrained.read(config)['params']['patch_network']
   patch_network = model.variables['params']['patch_network']
   jax.tree.map(np.testing.assert_array_equal, loaded, patch_network)

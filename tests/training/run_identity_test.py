@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from unittest import mock
 
 import jax
 import pytest
@@ -163,19 +162,24 @@ def test_an_edited_config_or_data_json_is_refused(half_done):
 
 
 def test_a_finished_run_on_other_labels_is_refused(
-  finished, tmp_path, first_batch
+  finished, tmp_path, first_batch, log_messages
 ):
-  """And without the images it is still what it was."""
+  """And without the images it is still what it was; they are not fetched."""
   folder = tmp_path / 'run'
   shutil.copytree(finished('pretrain'), folder)
   data = json.loads((folder / 'data.json').read_text())
   data['train']['classes'][3] = 'wolf'
   (folder / 'data.json').write_text(json.dumps(data))
   refuses("holds a run on other data: train classes .*'wolf'", folder)
-  gone = mock.Mock(side_effect=errors.UserError('the images are gone'))
-  first_batch.setattr(batches_lib, 'read_metadata', gone)
+
+  def read_metadata(config):
+    assert not config.dataset.download
+    raise errors.UserError('they are gone')
+
+  first_batch.setattr(batches_lib, 'read_metadata', read_metadata)
   shutil.copy(finished('pretrain') / 'data.json', folder)
   assert run(folder) == json.loads((folder / 'results.json').read_text())
+  assert 'The images are not compared: they are gone' in log_messages.text
 
 
 def test_results_of_another_job_are_refused(finished, tmp_path):

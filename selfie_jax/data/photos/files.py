@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import errno
+import itertools
 import os
 import pathlib
 import stat
@@ -76,10 +77,23 @@ def walk(root: str) -> dict[str, str]:
   return dict(sorted(found.items()))
 
 
-def distinct(files: dict[str, str]) -> set[str]:
-  """One path of each real one: that without links, or the first."""
+def distinct(root: str, files: dict[str, str]) -> set[str]:
+  """One path of each real one: that without links, or the most alike.
+
+  Args:
+    root: the folder that the paths are relative to.
+    files: real paths by path.
+  """
+  start = os.path.realpath(root)
+
+  def order(path: str) -> tuple[bool, int, str]:
+    real = files[path]
+    both = zip(path.split('/')[::-1], real.split('/')[::-1], strict=False)
+    alike = itertools.takewhile(lambda names: names[0] == names[1], both)
+    return real != os.path.join(start, path), -len(list(alike)), path
+
   chosen: dict[str, str] = {}
-  for path in sorted(files, key=lambda x: (not files[x].endswith(x), x)):
+  for path in sorted(files, key=order):
     chosen.setdefault(files[path], path)
   return set(chosen.values())
 

@@ -1,7 +1,9 @@
 """People's image files, made such that TensorFlow decodes them right."""
 
 from collections.abc import Callable
+from collections.abc import Sequence
 import io
+import logging
 import re
 import warnings
 
@@ -12,6 +14,8 @@ from PIL import PngImagePlugin
 
 from selfie_jax.data import retry
 from selfie_jax.data import tf
+
+logger = logging.getLogger(__name__)
 
 SUFFIXES = (
   '.jpg', '.jpeg', '.jfif', '.png', '.webp', '.gif', '.bmp', '.tif', '.tiff',
@@ -87,6 +91,21 @@ def decode_error(
     return retry.reason(error)
 
 
+def warn_if_black(brightest: Sequence[int] | np.ndarray, name: str) -> None:
+  """Warns if most images have no number above 15 of 255.
+
+  Args:
+    brightest: the largest number in each of some images, [n].
+    name: of the set or folder.
+  """
+  if np.median(brightest) < 16:
+    logger.warning(
+      'The images of %s are nearly black: most have no number above 15 of 255.'
+      ' If theirs have 8 to 12 bits stored as 16, save them with 8 bits',
+      name,
+    )
+
+
 def as_rgb(image: Image.Image) -> Image.Image:
   """An image upright and with 8 bits of red, green and blue.
 
@@ -108,7 +127,7 @@ def _as_8_bits(pixels: np.ndarray, image: Image.Image, tags) -> np.ndarray:
   white = int(np.max(named[0])) if named else 0
   if not named and image.mode != 'I':
     white = 2 ** tags.get(_BITS, (16,))[0] - 1
-    if image.format == 'TIFF' and 0 < pixels.max() < white >> 4:
+    if image.format == 'TIFF' and 0 < pixels.max() <= white >> 4:
       raise ValueError(
         f'nearly black: its numbers of {white.bit_length()} bits reach'
         f' {pixels.max()} only; save it with 8 bits, or with the tag'

@@ -62,13 +62,13 @@ def find(path: str, train_split: str, test_split: str) -> Listing:
     UserError: there are no images, no such split, files of the table are
       missing, or the table lacks a column.
   """
-  path = os.path.expanduser(path)
-  kind = files_lib.kind(path)
+  root = path = os.path.expanduser(path)
+  kind, warnings = files_lib.kind(path), []
   if kind == 'folder':
     entries, others = _list_folder(path, (train_split, test_split))
   elif kind == 'file' and path.lower().endswith('.csv'):
-    entries, skipped = tables.read(path, train_split)
-    others = f'{skipped} rows without a file' if skipped else ''
+    entries, others, warnings = tables.read(path, train_split)
+    root = os.path.dirname(path)
     if not entries:
       raise errors.UserError(f'{path} lists no image. {LAYOUTS}')
   else:
@@ -76,20 +76,21 @@ def find(path: str, train_split: str, test_split: str) -> Listing:
       f'dataset.path={path} is neither a folder nor a .csv file on this'
       f' machine. {LAYOUTS}: type --config.dataset.path=DIR or =FILE.csv'
     )
-  by_split, warnings = collections.defaultdict(list), []
+  by_split = collections.defaultdict(list)
   for entry in sorted(entries, key=lambda entry: entry.file):
     by_split[entry.split].append(entry)
   if set(by_split) == {''}:
     by_split = {train_split: by_split['']}
-    if train_split != 'train':
-      warnings.append(
-        f"it has no splits, so dataset.train_split='{train_split}' chooses none"
-      )
+    for name, default in ((train_split, 'train'), (test_split, 'test')):
+      if name != default:
+        warnings.append(
+          f"it has no splits, so dataset.{default}_split='{name}' chooses none"
+        )
   chosen = _choose_splits(path, by_split, train_split, test_split)
   if unused := _counted(by_split, set(by_split) - set(chosen)):
     warnings.append(f'neither trained nor tested on: {unused}')
   both = [entry for entries in chosen.values() for entry in entries]
-  once = files_lib.distinct({entry.file: entry.real for entry in both})
+  once = files_lib.distinct(root, {entry.file: entry.real for entry in both})
   if again := len(both) - len(once):
     warnings.append(f'{again} images are there twice, by links; taken once')
   chosen = {
@@ -148,11 +149,7 @@ def _counted(
 def _list_folder(
   path: str, names: tuple[str, str]
 ) -> tuple[list[files_lib.Entry], str]:
-  """The images, and in words what else is there.
-
-  Split and class of an image are the first two folders that it lies in.
-  Without folders of the splits' names, the first one is the class.
-  """
+  """The images, and in words what else is there."""
   files = files_lib.walk(path)
   suffixes = {file: posixpath.splitext(file)[1].lower() for file in files}
   chosen = [file for file in files if suffixes[file] in images.SUFFIXES]
@@ -173,12 +170,30 @@ def _list_folder(
       f'{path} holds no image ({others or "it is empty"}); images end in'
       f' {", ".join(images.SUFFIXES)}. {LAYOUTS}'
     )
-  tops = {file.partition('/')[0] for file in chosen if '/' in file}
-  has_splits = any(top in names or top.lower() in _SPLIT_NAMES for top in tops)
-  entries = []
-  for file in chosen:
-    folders = file.split('/')[:-1]
-    split = folders.pop(0) if has_splits and folders else ''
-    label = files_lib.comparable(folders[0]) if folders else ''
-    entries.append(files_lib.Entry(file, label, split, files[file]))
+  entries = [
+    files_lib.Entry(file, label, split, files[file])
+    for file, (split, label) in split_and_label(chosen, names).items()
+  ]
   return entries, others
+
+
+def split_and_label(
+  files: Iterable[str], names: Iterable[str]
+) -> dict[str, tuple[str, str]]:
+  """Split and class of each path: the first two folders that it lies in.
+
+  Without folders of the splits' names, the first one is the class. '' where
+  there is none.
+
+  Args:
+    files: paths below the folder of the data set.
+    names: of the splits.
+  """
+  folders = {file: file.split('/')[:-1] for file in files}
+  tops = {each[0] for each in folders.values() if each}
+  has_splits = any(top in names or top.lower() in _SPLIT_NAMES for top in tops)
+  found = {}
+  for file, each in folders.items():
+    split = each.pop(0) if has_splits and each else ''
+    found[file] = split, files_lib.comparable(each[0]) if each else ''
+  return found

@@ -13,14 +13,21 @@ from selfie_jax.data import reading
 from selfie_jax.data import retry
 from selfie_jax.data.photos import files as files_lib
 
+_COLUMNS = 'file', 'label', 'split'
 _NAMED, _SHOWN = 3, 200  # so many files are named in an error, cut so long
 
 
-def read(path: str, train_split: str) -> tuple[list[files_lib.Entry], int]:
-  """The images of a CSV file, and how many rows name none.
+def read(
+  path: str, train_split: str
+) -> tuple[list[files_lib.Entry], str, list[str]]:
+  """The images of a CSV file.
 
   An image's split is `train_split` where it is empty, and '' where the table
   has no such column.
+
+  Returns:
+    The images; in words, what else the table holds; what may be a mistake, a
+    line each.
 
   Raises:
     UserError: it is no table of files and labels, or a file is missing or
@@ -40,7 +47,7 @@ def read(path: str, train_split: str) -> tuple[list[files_lib.Entry], int]:
     text = reading.read(path).decode('utf-8-sig')
     # As written: pandas would call a second column label label.1.
     first = parse(io.StringIO(text), header=None, nrows=1).fillna('')
-    header = [' '.join(name.split()) for name in first.iloc[0]]
+    header = [' '.join(name.lower().split()) for name in first.iloc[0]]
     with warnings.catch_warnings():
       warnings.simplefilter('error', pd.errors.ParserWarning)
       rows = parse(io.StringIO(text)).fillna('')
@@ -68,16 +75,14 @@ def read(path: str, train_split: str) -> tuple[list[files_lib.Entry], int]:
       ' file,label or file,label,split, and then such as photos/1.jpg,cat'
       ' (label empty for unlabelled)'
     )
-  for name in ('file', 'label', 'split'):
+  for name in _COLUMNS:
     if header.count(name) > 1:
       raise errors.UserError(
         f'the first line of {path} names the column {name} twice; give one of'
         ' them another name'
       )
   columns = {
-    name: rows[name].str.strip().tolist()
-    for name in ('file', 'label', 'split')
-    if name in rows
+    name: rows[name].str.strip().tolist() for name in _COLUMNS if name in rows
   }
   for line, cells in enumerate(zip(*columns.values(), strict=True), start=2):
     if any('\n' in cell or '\r' in cell for cell in cells):
@@ -99,7 +104,13 @@ def read(path: str, train_split: str) -> tuple[list[files_lib.Entry], int]:
   ]
   real = _find_files(path, [file for file, _, _ in chosen])
   entries = [files_lib.Entry(*row, real[row[0]]) for row in chosen]
-  return entries, len(rows) - len(entries)
+  skipped = len(rows) - len(entries)
+  others = f'{skipped} rows without a file' if skipped else ''
+  unused = sorted(set(header) - {*_COLUMNS, ''})
+  if 'split' in header or not unused:
+    return entries, others, []
+  listed = ', '.join(unused)[:_SHOWN]
+  return entries, others, [f'it has no column split, and {listed} is not used']
 
 
 def _find_files(path: str, files: Sequence[str]) -> dict[str, str]:

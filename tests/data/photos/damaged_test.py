@@ -54,6 +54,20 @@ def test_a_set_that_is_nearly_black_is_warned_of(
   assert f'The images of {photos} train are' in line and 'as 16' in line
 
 
+def test_a_class_without_a_readable_image_to_train_on_is_warned_of(
+  photos, log_messages
+):
+  for path in (photos / 'train' / 'cat').iterdir():
+    path.write_bytes(b'')
+  sources = own_photos.open_sources(
+    photos, 'finetune', **{'dataset.max_unreadable': 0.5}
+  )
+  assert np.bincount(sources[1].labels).tolist() == [5, 5]
+  assert 'No image to train on is left of the classes cat, ' in (
+    log_messages.text
+  )
+
+
 def test_damage_in_both_splits_is_found_at_once_with_one_advice(
   photos, open_photos
 ):

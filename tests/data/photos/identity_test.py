@@ -34,6 +34,12 @@ def test_links_show_no_photo_twice(photos, log_messages):
   assert own_photos.sizes(farm) == [60, 10]
 
 
+def test_a_link_takes_no_class_away(photos):
+  (photos / '0.png').symlink_to('train/cat/0.png')
+  source, _ = own_photos.open_sources(photos)
+  assert np.bincount(source.labels).tolist() == [30, 30]
+
+
 def test_splits_may_be_links_into_a_folder_of_all(photos):
   """Which is listed before them, and is neither trained nor tested on."""
   (photos / 'all').mkdir()
@@ -65,6 +71,10 @@ def test_a_folder_and_a_table_hold_out_the_same_images(photos, tmp_path):
     assert _held_out(table) == expected
   assert _held_out(photos / 'train') == expected
   assert _held_out(tmp_path / 'linked') == expected
+  other = tmp_path / 'other' / 'cat.png'
+  own_photos.save(other)
+  own_photos.table(table, 'file,label', f'{other},bird', *rows)
+  assert _held_out(table) == expected  # though the folder of all is another
   shutil.copytree(photos, tmp_path / 'elsewhere')
   again = listing.find(str(tmp_path / 'elsewhere'), 'train', 'test')
   assert again.splits == found

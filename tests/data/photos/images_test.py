@@ -95,6 +95,7 @@ def test_integers_are_scaled_by_what_the_file_says(content):
   'pixels, says',
   [
     (np.uint16(GREY) * 16, 'nearly black: its numbers of 16 bits reach'),
+    (np.full((2, 4), 4095, np.uint16), 'nearly black'),  # white in 12 bits
     (np.int32(GREY), 'its pixels are integers of which none is known'),
     (np.float32(GREY), 'its pixels are floating-point numbers'),
   ],

@@ -76,7 +76,7 @@ def test_table_with_few_labels(photos, split_column):
   lines.append(f'{photos}/test/cat/1.png,"a cat, big"')
   header, train, test = 'file,label', [36, 1, 9, 9], [4, 1, 1, 1]
   if split_column:
-    header, train, test = 'file,label,split', [40, 2, 10, 10], [1, 0, 0, 1]
+    header, train, test = 'File,label, Split', [40, 2, 10, 10], [1, 0, 0, 1]
     lines = [f'{line},{"train" * (i % 2)}' for i, line in enumerate(lines)]
     lines.append('test/dog/0.png,dog,test')
     lines.append('test/dog/1.png,,test')
@@ -126,8 +126,15 @@ def test_what_may_be_a_mistake_is_said(photos, log_messages, files, says):
     own_photos.save(photos / file)
   own_photos.open_sources(photos)
   assert f'{photos}: {says}' in log_messages.text
-  own_photos.open_sources(photos / 'train', **{'dataset.train_split': 'a'})
-  assert "it has no splits, so dataset.train_split='a' chooses none" in (
+  for name in ('train_split', 'test_split'):
+    own_photos.open_sources(photos / 'train', **{f'dataset.{name}': 'a'})
+    assert f"it has no splits, so dataset.{name}='a' chooses none" in (
+      log_messages.text
+    )
+  rows = [f'train/cat/{i}.png,,test' for i in range(20)]
+  table = own_photos.table(photos / 'mine.csv', 'file,label,set', *rows)
+  own_photos.open_sources(table)
+  assert f'{table}: it has no column split, and set is not used' in (
     log_messages.text
   )
 
