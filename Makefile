@@ -6,7 +6,7 @@
 # make bench        a pretraining step of ours beside PyTorch's, on this machine
 # make bench-test   the steps' costs on TPUs beside those written down
 # make launch-test  launch/ beside the schemas of SkyPilot and JobSet
-# make clean        delete all that these make; your own runs stay
+# make clean        delete all that these make here; your own runs stay
 # make help         this list
 
 # Neither too old nor too new for the packages.

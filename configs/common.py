@@ -192,7 +192,8 @@ def _data(mode: str) -> ConfigDict:
   # For folder: DIR with train/CLASS/* and test/CLASS/*, any folder of images,
   # or FILE.csv with the columns file, label and, if you like, split.
   dataset.path = ''
-  # Where tfds keeps its sets; '' is TFDS_DATA_DIR or ~/tensorflow_datasets.
+  # Where tfds keeps its sets; '' is TFDS_DATA_DIR or ~/tensorflow_datasets, and
+  # for digits the cache folder.
   dataset.data_dir = ''
   # Whether to download a set that is not on the disk.
   dataset.download = True
@@ -206,8 +207,9 @@ def _data(mode: str) -> ConfigDict:
   # Training and test images are kept in memory, decoded, if the two take up to
   # this many GiB; else the training images alone, if they do.
   dataset.cache_gib = 8.0
-  # How many images of other sets are read ahead of their batch; more than rate
-  # times latency, such as 17,000/s times 0.1 s. 128 threads read them.
+  # How many images of a set in a bucket that is not kept in memory are read
+  # ahead of their batch; more than rate times latency, such as 17,000/s times
+  # 0.1 s. 128 threads read them.
   dataset.read_ahead = 4096
   # Neighbours in a file that stay together in the shuffled order and are read
   # in one request; 1 shuffles every image by itself. For sets in a bucket.

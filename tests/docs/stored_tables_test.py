@@ -78,8 +78,8 @@ OF_FROM_CIFAR = FORM.removeprefix('| {share}') + ' |\n'
 OF_ATTENTION = (
   '{other} % from random weights\nand {ours} from Selfie: {ahead} ({interval}).'
 )
-OF_PHOTOS = 'steps: {other} % and {ours}, {ahead} ({interval}; [every'
-OF_ALL = '{other} %\n  and Selfie {ours}, three seeds: {ahead} ({interval})'
+OF_PHOTOS = 'steps: {other} % and\n{ours}, {ahead} ({interval}; [every run]'
+OF_ALL = '{other} %\n   and Selfie {ours}, three seeds: {ahead} ({interval})'
 PROBED = 5  # features
 
 
