@@ -88,6 +88,6 @@ if __name__ == '__main__':
   # seconds that a process may not have after SIGTERM.
   atexit.register(gc.freeze)
   with command_line.exit_cleanly(
-    'stopped; the same command goes on from the last checkpoint'
+    'stopped; the same command goes on from the last checkpoint (a probe anew)'
   ):
     app.run(main, flags_parser=job_flags.parse)

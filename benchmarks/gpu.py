@@ -164,7 +164,7 @@ def describe(cell: dict[str, Any], found: dict[str, Any]) -> str:
 def run(
   out: pathlib.Path, kinds: tuple[str, ...], variant: str, loop_steps: int
 ) -> None:
-  """Measures what `out` does not have yet."""
+  """Measures what `out` does not have yet; UserError if something failed."""
   lines = out.read_text().splitlines() if out.exists() else []
   known = [json.loads(line) for line in lines]
   # In a process of its own: this one would take the GPU's memory.
@@ -173,15 +173,21 @@ def run(
   except subprocess.CalledProcessError as error:
     said = _last_line(error).removeprefix('error: ')
     raise errors.UserError(said) from error
+  failed = 0
   for cell in measurements(kinds, variant, loop_steps):
     cell = {'device': device.strip()} | cell
     rows = (row['found'] for row in known if row['cell'] == cell)
-    found = next(rows, None)
+    found = next((row for row in rows if 'error' not in row), None)
     if found is None:
       found = measure(cell)
       with out.open('a') as file:
         file.write(json.dumps({'cell': cell, 'found': found}) + '\n')
     print(describe(cell, found), flush=True)
+    failed += 'error' in found
+  if failed:
+    raise errors.UserError(
+      f'{failed} measurements failed; the same command repeats them'
+    )
 
 
 def main() -> None:

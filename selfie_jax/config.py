@@ -198,7 +198,7 @@ def _apply_rules(
   warmup, steps = config.optimizer.warmup_steps, config.total_steps
   valid = f'less than total_steps={steps}'
   yield 'optimizer.warmup_steps', warmup < steps, valid
-  kernel, _, padding = resnet.STEMS[config.model.stem]
+  kernel, stride, padding = resnet.STEMS[config.model.stem]
   field = 'image_size' if config.model.name == 'resnet50' else 'patch_size'
   is_seen = config[field] + 2 * padding >= kernel
   yield field, is_seen, f'at least {kernel} with model.stem={config.model.stem}'
@@ -207,6 +207,10 @@ def _apply_rules(
   valid = f'below image_size={side} with augment.border=reflect'
   yield 'augment.padding', not is_mirrored or augment.padding < side, valid
   grid = patches.grid_size(side, config.patch_size)
+  # Without padding the rest of it would not be seen.
+  is_seen = padding > 0 or config[field] % stride == 0
+  valid = f'a multiple of {stride} with model.stem={config.model.stem}'
+  yield field, is_seen, valid
   if config.mode == 'pretrain':
     patches.num_targets(grid**2, config.masked_fraction)
   dim, heads = config.model.width * 16, config.model.attention.num_heads

@@ -62,6 +62,11 @@ def export(run: str, kind: str, out: str) -> list[pathlib.Path]:
     UserError: `run` is not a run, its network has no such format, or `out` is
       not empty or cannot be written.
   """
+  if '://' in str(out):
+    raise errors.UserError(
+      f'{out} is no folder of this machine; give one with --out=DIR, and copy '
+      'it to the bucket'
+    )
   folder = pathlib.Path(out)
   if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
     raise errors.UserError(
@@ -111,9 +116,9 @@ def _stablehlo(model: model_lib.Model, folder: pathlib.Path) -> str:
 
   side = config.image_size
   shape = jax_export.symbolic_shape(f'batch, {side}, {side}, 3')
-  exported = jax_export.export(jax.jit(forward), platforms=PLATFORMS)(
-    jax.ShapeDtypeStruct(shape, np.uint8)
-  )
+  export_on = jax_export.export(jax.jit(forward), platforms=PLATFORMS)
+  with model_lib.in_float32():
+    exported = export_on(jax.ShapeDtypeStruct(shape, np.uint8))
   (folder / 'forward.bin').write_bytes(exported.serialize())
   output = _output(model, name, exported.out_avals[0].shape[1])
   return f"""\

@@ -109,6 +109,13 @@ def test_wrong_value_is_refused_in_one_line(job, field, value, says):
   assert field.rpartition('.')[2] in str(caught.value)
 
 
+def test_a_stem_sees_all_of_a_patch():
+  config = get('digits_pretrain', 'tiny')
+  config.image_size, config.patch_size = 42, 14
+  with pytest.raises(errors.UserError, match='multiple of 4 with model.stem'):
+    config_lib.check(config, num_devices=2)
+
+
 @pytest.mark.parametrize('job', ['digits_pretrain', 'digits_finetune'])
 def test_a_run_of_the_first_version_goes_on(job, tmp_path):
   """Fields that came later do as before; retired ones must be neutral."""

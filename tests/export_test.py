@@ -177,6 +177,11 @@ def test_timm_computes_the_same(name, job, closing_norm, tmp_path, monkeypatch):
     np.testing.assert_allclose(again, theirs, atol=1e-6)
 
 
+def test_a_bucket_is_no_folder_of_this_machine(tmp_path):
+  with pytest.raises(errors.UserError, match='copy it to the bucket'):
+    export.export(tmp_path, 'numpy', 'gs://bucket/exported')
+
+
 @pytest.mark.parametrize('kind', ['timm', 'numpy'])
 def test_a_full_disk_leaves_nothing_behind(finetune_config, tmp_path, kind):
   images = np.zeros((2, 32, 32, 3), np.uint8)

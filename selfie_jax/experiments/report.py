@@ -15,7 +15,7 @@ def write(
   plan: plan_lib.Plan, runs: pd.DataFrame, folder: epath.Path, command: str
 ) -> epath.Path:
   """Writes report.md and its picture, of what is finished so far."""
-  folder.mkdir(parents=True, exist_ok=True)
+  workdir_lib.make(folder)
   compared = statistics.compare(plan, runs)
   with (folder / 'accuracy.png').open('wb') as file:
     figure = report_figures.accuracy(plan, compared)

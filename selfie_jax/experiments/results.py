@@ -213,5 +213,5 @@ def _read_stored(path: epath.Path | None) -> dict[str, Row]:
 
 
 def _write_lines(path: epath.Path, values: Iterable[Any]) -> None:
-  path.parent.mkdir(parents=True, exist_ok=True)
+  workdir_lib.make(path.parent)
   workdir_lib.write(path, ''.join(json.dumps(v) + '\n' for v in values))

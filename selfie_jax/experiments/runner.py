@@ -16,6 +16,7 @@ from selfie_jax import errors
 from selfie_jax.experiments import plan as plan_lib
 from selfie_jax.experiments import results as results_lib
 from selfie_jax.storage import run_metadata
+from selfie_jax.storage import workdir as workdir_lib
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,11 @@ class Runner:
 
     Raises:
       Preempted: SIGTERM, SIGHUP or Ctrl-C came; the jobs have saved.
+      UserError: a folder cannot be made.
     """
+    workdir_lib.make(epath.Path(self._plan.workdir))
+    if self._path:
+      workdir_lib.make(self._path.parent)
     handlers = {
       number: signal.signal(number, self._stop)
       for number in _SIGNALS
@@ -95,7 +100,7 @@ class Runner:
 
   def _start(self, job: plan_lib.Job) -> None:
     folder = epath.Path(job.folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    workdir_lib.make(folder)
     (folder / run_metadata.FAILURE).unlink(missing_ok=True)
     self._attempts[job.name] += 1
     if '://' in job.folder:  # files in buckets cannot be added to

@@ -1,6 +1,7 @@
 """A trained run, ready for use: embeddings and predictions of any images."""
 
 from collections.abc import Sequence
+import functools
 import itertools
 import logging
 import os
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 64
 
+# Products of float32 numbers; a TPU's default has the bits of bfloat16.
+in_float32 = functools.partial(jax.default_matmul_precision, 'highest')
 # Compiled once for all models of a config.
 _outputs = jax.jit(features.outputs, static_argnames=('config', 'names'))
 _attention_weights = jax.jit(features.attention_weights, static_argnums=0)
@@ -115,7 +118,8 @@ class Model:
         f'model.name={self.config.model.name} has no attention pooling; give a '
         'pretraining run, or one with --config.model.name=resnet36_attention'
       )
-    weights = _attention_weights(self._static_config, self.variables, images)
+    with in_float32():
+      weights = _attention_weights(self._static_config, self.variables, images)
     return np.asarray(weights)
 
   def compute(self, images: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -136,9 +140,10 @@ class Model:
     batch = np.zeros((self.batch_size, side, side, 3), np.uint8)
     batch[: len(images)] = images
     batch = jax.device_put(batch, self._split)
-    outputs = _outputs(
-      self._static_config, self._variables, batch, tuple(names)
-    )
+    with in_float32():
+      outputs = _outputs(
+        self._static_config, self._variables, batch, tuple(names)
+      )
     return {k: np.asarray(v)[: len(images)] for k, v in outputs.items()}
 
   def check_layer(self, layer: str | None) -> str:

@@ -1,9 +1,10 @@
 """Which run something is of: run.json, with a copy in all that the run saves.
 
-An identity has up to four entries: 'config', a digest of the fields that decide
+An identity has up to five entries: 'config', a digest of the fields that decide
 the run's numbers; 'data', one of data.json; 'jax', the settings that jax trains
-with; and 'start', which weights the run began with. Where one of two lacks an
-entry (earlier versions wrote none), it is not compared.
+with; 'number of devices', where it decides numbers; and 'start', which weights
+the run began with. Where one of two lacks an entry (earlier versions wrote
+none), it is not compared.
 """
 
 import hashlib

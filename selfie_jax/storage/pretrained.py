@@ -1,5 +1,6 @@
 """The weights that a job starts from, config.init_from."""
 
+import logging
 from typing import Any
 
 import ml_collections
@@ -10,6 +11,8 @@ from selfie_jax.storage import run_metadata
 from selfie_jax.storage import timm_weights
 from selfie_jax.storage import weights
 from selfie_jax.storage import workdir as workdir_lib
+
+logger = logging.getLogger(__name__)
 
 # Fields in which a finetuning job must equal its pretraining: for every
 # network, for one with attention, and for one with attention and positions.
@@ -33,6 +36,9 @@ def read(config: ml_collections.ConfigDict) -> dict[str, Any] | None:
   if config.mode == 'pretrain' or not config.init_from:
     return None
   if config.init_from.endswith('.safetensors'):
+    says = '%s starts a network whose images have mean %s and deviation %s'
+    colours = config.normalise.mean, config.normalise.std
+    logger.info(says, config.init_from, *colours)
     return timm_weights.read(config.init_from)
   if config.mode == 'probe':
     return weights.restore(config.init_from, max(config.init_steps, default=-1))

@@ -84,7 +84,7 @@ def load(workdir: epath.Path, name: str) -> dict[str, Any] | None:
 def note_failure(workdir: str | epath.Path, code: int, line: str) -> None:
   """Writes failure.json: with which exit code an attempt ended, and why."""
   folder = epath.Path(workdir)
-  folder.mkdir(parents=True, exist_ok=True)
+  workdir_lib.make(folder)
   workdir_lib.write_json(folder / FAILURE, {'code': code, 'line': line})
 
 

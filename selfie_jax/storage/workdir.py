@@ -191,6 +191,12 @@ def write_json(path: epath.Path, value: Any, indent: int | None = 2) -> None:
   write(path, text + '\n')
 
 
+def make(folder: epath.Path) -> None:
+  """Makes a folder, unless it is there; UserError if that cannot be."""
+  with writing(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 @contextlib.contextmanager
 def writing(workdir: epath.Path) -> Iterator[None]:
   """Turns whatever keeps a file from being written into a UserError."""

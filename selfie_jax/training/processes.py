@@ -20,9 +20,17 @@ _JAX_SETTINGS = (
 )  # fmt: skip
 
 
-def jax_settings() -> str:
-  """The settings that jax trains with: 'jax_enable_x64=False ...'."""
-  return ' '.join(f'{k}={v}' for k, v in _read_jax_settings().items())
+def identity(config: ml_collections.ConfigDict) -> dict[str, str]:
+  """What decides a run's numbers beside its config and images.
+
+  The settings that jax trains with ('jax_enable_x64=False ...'); the number of
+  devices, where BatchNorm is of a device's share of the batch.
+  """
+  settings = ' '.join(f'{k}={v}' for k, v in _read_jax_settings().items())
+  found = {'jax': settings}
+  if config.mode != 'probe' and not config.model.sync_batch_norm:
+    found['number of devices'] = str(jax.device_count())
+  return found
 
 
 def check_same_config(config: ml_collections.ConfigDict) -> None:

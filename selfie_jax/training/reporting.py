@@ -86,6 +86,14 @@ class Reporter:
   def follow_steps(self, first_step: int) -> Iterator[None]:
     """Shows a bar in a terminal, log lines above it; may trace some steps."""
     self._trace_after = first_step + TRACE_AFTER
+    count, total = self._config.profile_steps, self._config.total_steps
+    if count and self._trace_after + count > total:
+      logger.warning(
+        'No steps are traced: of %d no %d are left after the first %d',
+        total,
+        count,
+        self._trace_after,
+      )
     self._bar = tqdm.tqdm(
       total=self._config.total_steps,
       initial=first_step,

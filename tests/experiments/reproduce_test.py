@@ -148,6 +148,8 @@ def test_mistake_is_one_line(call, tmp_path):
     ('--fractions=5 is not valid', '--fractions=5'),
     ('--pretrained=nowhere', '--pretrained=nowhere'),
     (':small', '--variant=huge'),
+    ('cannot write to', f'--results={tmp_path}/pretrain/config.json'),
+    ('cannot write to', f'--workdir={tmp_path}/pretrain/config.json'),
   ):
     printed = call(*DIGITS, *flags, workdir=tmp_path, code=2).err
     assert printed.startswith('error: ') and len(printed.splitlines()) == 1

@@ -89,6 +89,21 @@ def test_other_settings_of_jax_are_refused(half_done, setting, value, says):
   begins(half_done)
 
 
+def test_batch_norm_of_a_devices_share_needs_as_many_devices(
+  half_done, monkeypatch
+):
+  path, share = half_done / 'config.json', {'model.sync_batch_norm': False}
+  config = json.loads(path.read_text())
+  config['model']['sync_batch_norm'] = False
+  path.write_text(json.dumps(config))
+  (half_done / 'run.json').unlink()
+  for saved in half_done.glob('checkpoints/*/progress/metadata'):
+    small_jobs.change_progress(saved, lambda x: x['identity'].clear())
+  begins(half_done, **share)  # which notes how many there are
+  monkeypatch.setattr(jax, 'device_count', lambda: 4)
+  refuses('is of a run with another number of devices', half_done, **share)
+
+
 def test_a_tfds_set_of_the_same_size_in_another_order_is_refused(
   half_done, tmp_path, monkeypatch
 ):

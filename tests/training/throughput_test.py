@@ -165,8 +165,9 @@ def test_results_say_it(finished):
 
 
 def test_asked_for_steps_are_traced_and_change_no_number(
-  finished, tmp_path, monkeypatch
+  finished, tmp_path, monkeypatch, log_messages
 ):
+  """Or it is said that so many are not left."""
   monkeypatch.setattr(reporting, 'TRACE_AFTER', 2)
   config = small_jobs.small_job('pretrain')
   config.profile_steps = 2
@@ -174,4 +175,8 @@ def test_asked_for_steps_are_traced_and_change_no_number(
   # Where TensorBoard's profiler looks for a trace.
   (trace,) = tmp_path.glob('plugins/profile/*/*.xplane.pb')
   assert trace.stat().st_size > 1000
+  assert 'No steps are traced' not in log_messages.text
+  monkeypatch.setattr(reporting, 'TRACE_AFTER', 11)
+  with reporting.Reporter(config, tmp_path) as log, log.follow_steps(0):
+    assert 'of 6 no 2 are left after the first 11' in log_messages.text
   small_jobs.same_end(finished('pretrain'), tmp_path)
