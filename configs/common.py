@@ -138,7 +138,8 @@ def _job(mode: str) -> ConfigDict:
   model.closing_norm = True
   # Share of the old value in BatchNorm's running statistics. [O]
   model.norm_momentum = 0.9
-  # Whether BatchNorm's statistics are those of all devices.
+  # Whether BatchNorm's statistics are those of all devices; if not, the number
+  # of devices decides the results.
   model.sync_batch_norm = True
   # Learned positions: flat, one a place; row_column, sums (224 px). [P]
   model.positions = 'flat'

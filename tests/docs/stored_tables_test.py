@@ -75,9 +75,8 @@ FORM = '| {share} | {other} | {ours} | {ahead} | {interval} |'
 OF_SECOND = FORM.replace('share} |', 'share} | 5,000 steps |') + ' {paper} |\n'
 OF_LONG = FORM.removeprefix('| {share}') + ' {paper} |\n'
 OF_FROM_CIFAR = FORM.removeprefix('| {share}') + ' |\n'
-OF_ATTENTION = (
-  '{other} % from random weights\nand {ours} from Selfie: {ahead} ({interval}).'
-)
+OF_ATTENTION = '{other} % from random weights and {ours} from Selfie:\n'
+OF_ATTENTION += '{ahead} ({interval}), '
 OF_PHOTOS = 'steps: {other} % and\n{ours}, {ahead} ({interval}; [every run]'
 OF_ALL = '{other} %\n   and Selfie {ours}, three seeds: {ahead} ({interval})'
 PROBED = 5  # features
