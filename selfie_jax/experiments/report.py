@@ -29,16 +29,18 @@ def write(
       'step that was best on the validation split; the test set was read once, '
       'at that step'
     )
-  starts = (
-    f' (Selfie: over {plan.pretrain_seeds} pretrainings with different seeds, '
-    'each of them the mean of its runs)'
-  )
+  starts = 'of one pretraining, over finetuning seeds only'
+  if plan.pretrain_seeds > 1:
+    starts = (
+      f'over {plan.pretrain_seeds} pretrainings with different seeds, '
+      'each of them the mean of its runs'
+    )
   sections = [
     f'# {plan.experiment}, {variant}, on {config_lib.name_data(config)}',
     _describe_state(runs),
     '## Results',
     'Test accuracy in %, mean ± standard deviation over seeds'
-    f'{starts if plan.pretrain_seeds > 1 else ""}; the difference '
+    f' (Selfie: {starts}); the difference '
     f"to {compared.kind[0]} in points with Welch's 95 % interval, bold if it "
     'excludes zero. Patch accuracy is on test images.',
     comparison(compared),
