@@ -152,7 +152,7 @@ def open_sources(config) -> tuple[sources.Source, sources.Source]:
   for source in (train, test):
     _ = source.labels  # found here by all processes, in the same order
     source.warn_if_black()
-  untrained = np.setdiff1d(test.labels, [-1, *train.labels])
+  untrained = np.setdiff1d(test.labels, np.append(train.labels, -1))
   if config.mode != 'pretrain' and untrained.size:
     logger.warning(
       'No image to train on is left of the classes %s, which are tested on',

@@ -212,6 +212,8 @@ class Records:
     """Examples of ArrayRecord files by their numbers among all of them."""
     try:
       return self._arrays.__getitems__(rows)
+    except (errors.UserError, MemoryError):
+      raise
     except Exception as error:  # array_record has no class of its own
       self.__dict__.pop('_arrays', None)  # its files are opened again
       why = retry.reason(error)

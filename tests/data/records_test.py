@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import shutil
+import sys
 
 import numpy as np
 import own_photos
@@ -140,6 +141,18 @@ def test_damaged_and_short_files_are_named(builder):
   path.write_bytes(split.filepaths[0].read_bytes() + content)
   with pytest.raises(errors.UserError, match='holds .* examples of'):
     _ = records.Records(builder, split).labels
+
+
+@pytest.mark.parametrize('builder', ['array_record'], indirect=True)
+def test_without_its_package_array_record_says_what_to_install(
+  builder, monkeypatch
+):
+  monkeypatch.setitem(sys.modules, 'array_record.python', None)
+  with pytest.raises(
+    errors.UserError, match='pip install array_record'
+  ) as caught:
+    _ = records.Records(builder, builder.info.splits['train']).labels
+  assert caught.value.exit_code == 2
 
 
 @pytest.mark.parametrize('builder', ['array_record'], indirect=True)
