@@ -78,7 +78,7 @@ def each(images: Any, config) -> Iterator[np.ndarray]:
   ):
     images = [images]
   elif getattr(images, 'ndim', 4) not in (1, 4):
-    _invalid(images)
+    _invalid(np.asarray(images))
   elif not hasattr(images, '__iter__'):
     raise errors.UserError(
       f'{type(images).__name__} is no image; give uint8 arrays [h, w, 3], '

@@ -156,6 +156,7 @@ def test_what_is_no_image_is_refused(finished, tmp_path):
     ('missing.png', 'missing.png is not there'),
     (tmp_path, 'is a folder; give paths of im'),
     (7, 'int is no image'),
+    (pd.DataFrame({'file': ['a.png']}), r'an image is \w+ \[1, 1\]'),
   ):
     with pytest.raises(errors.UserError, match=says):
       model.embed(images)
