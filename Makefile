@@ -15,7 +15,6 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
   $$python $(FITS) 2>/dev/null && echo $$python && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
-DEMO ?= runs/demo
 # Whatever the caller has set: each start would compile all that it imports.
 export PYTHONDONTWRITEBYTECODE =
 # Most of what comes along is never imported; Python compiles what is.
@@ -34,14 +33,14 @@ install one, or type make PYTHON=/path/to/python3.13))
 
 demo: $(VENV)/.run
 	$(BIN)/python main.py --config=configs/digits_pretrain.py \
-	  --workdir=$(DEMO)/digits_pretrain
+	  --workdir=runs/demo/digits_pretrain
 	$(BIN)/python main.py --config=configs/digits_finetune.py \
-	  --config.init_from=$(DEMO)/digits_pretrain \
-	  --workdir=$(DEMO)/digits_finetune
+	  --config.init_from=runs/demo/digits_pretrain \
+	  --workdir=runs/demo/digits_finetune
 	$(BIN)/python main.py --config=configs/digits_finetune.py \
-	  --workdir=$(DEMO)/digits_supervised
-	$(BIN)/python -m selfie_jax.compare $(DEMO)/digits_pretrain \
-	  $(DEMO)/digits_finetune $(DEMO)/digits_supervised
+	  --workdir=runs/demo/digits_supervised
+	$(BIN)/python -m selfie_jax.compare runs/demo/digits_pretrain \
+	  runs/demo/digits_finetune runs/demo/digits_supervised
 	@echo
 	@echo 'Digits are too easy to show a gain. CIFAR-10 shows one: make demo-cifar'
 
@@ -50,14 +49,14 @@ FEW_LABELS := --config=configs/cifar_finetune.py:small \
   --config.total_steps=300 --config.eval_every=60
 
 demo-cifar: $(VENV)/.run
-	$(BIN)/python main.py $(FEW_LABELS) --workdir=$(DEMO)/cifar_supervised
-	$(BIN)/python main.py $(FEW_LABELS) --workdir=$(DEMO)/cifar_selfie \
+	$(BIN)/python main.py $(FEW_LABELS) --workdir=runs/demo/cifar_supervised
+	$(BIN)/python main.py $(FEW_LABELS) --workdir=runs/demo/cifar_selfie \
 	  --config.init_from=docs/pretrained/cifar_small \
 	  --config.optimizer.learning_rate=0.1
 	$(BIN)/python -m selfie_jax.visualize --count=24 \
-	  --checkpoint=$(DEMO)/cifar_selfie
-	$(BIN)/python -m selfie_jax.compare $(DEMO)/cifar_supervised \
-	  $(DEMO)/cifar_selfie --picture=$(DEMO)/cifar.png
+	  --checkpoint=runs/demo/cifar_selfie
+	$(BIN)/python -m selfie_jax.compare runs/demo/cifar_supervised \
+	  runs/demo/cifar_selfie --picture=runs/demo/cifar.png
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -90,8 +89,8 @@ launch-test: $(VENV)-launch/.launch
 clean:
 	rm -rf .venv .venv-bench .venv-launch
 	rm -rf .jax_cache .mypy_cache .pytest_cache .ruff_cache
-	rm -rf $(DEMO)
-	rmdir $(dir $(DEMO)) 2>/dev/null || true
+	rm -rf runs/demo
+	rmdir runs 2>/dev/null || true
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.run: requirements.txt

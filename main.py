@@ -69,7 +69,9 @@ def main(argv: list[str]) -> None:
   if not distributed.is_primary():
     logging.getLogger('selfie_jax').setLevel(logging.WARNING)
   config = FLAGS.config
-  workdir = command_line.path(FLAGS.workdir or job_flags.default_workdir())
+  workdir = job_flags.default_workdir()
+  if FLAGS.workdir is not None:
+    workdir = command_line.path(FLAGS.workdir)
   with distributed.abort_all_on_error(), errors.as_user_error():
     if config.mode == 'probe':
       from selfie_jax.probes import probe

@@ -20,7 +20,7 @@ environment:
 --dry-run prints the commands and runs none.'
 
 # The code is not replaced under a running job, which holds the lock.
-readonly UNPACK='mkdir -p selfie && exec 9>>selfie/lock && if flock -n 9; then rm -rf selfie/code && mkdir selfie/code && tar -xzf selfie.tar.gz -C selfie/code; else echo "error: a job is running: type tpu_vm.sh stop" >&2; exit 1; fi'
+readonly UNPACK='mkdir -p selfie && exec 9>>selfie/lock && if flock -n 9; then rm -rf selfie/code selfie/pid && mkdir selfie/code && tar -xzf selfie.tar.gz -C selfie/code; else echo "error: a job is running: type tpu_vm.sh stop" >&2; exit 1; fi'
 readonly HAS_CODE='if [ ! -e selfie/code ]; then echo "error: no code there: type tpu_vm.sh setup" >&2; exit 1; fi'
 readonly WORKER='bash selfie/code/launch/worker.sh'
 
@@ -34,6 +34,10 @@ main() {
   esac
   local command=$1 variable
   shift
+  case $command/$# in
+    create/* | run/* | logs/1 | */0) ;;
+    *) mistake "$command takes no '$*'; --dry-run comes before it" ;;
+  esac
   for variable in SELFIE_NAME SELFIE_PROJECT SELFIE_ZONE; do
     [ -n "${!variable-}" ] || mistake "which TPU? type export $variable=..."
   done
@@ -76,6 +80,7 @@ do_run() {
     case $flag in
       --config=?*) config=1 ;;
       --workdir=gs://?*) workdir=1 ;;
+      --workdir=*) workdir= ;;
     esac
   done
   [ -n "$config" ] || mistake 'no job given: type run --config=configs/FILE.py --workdir=gs://BUCKET/RUN'

@@ -16,9 +16,11 @@ install() {
   command -v uv >/dev/null || python3 -m pip install --user --quiet 'uv>=0.9,<1'
   uv venv --quiet --allow-existing --python 3.11 .venv
   uv pip install --quiet --python .venv/bin/python -r requirements-tpu.txt
+  touch .venv/installed
 }
 
 run() {
+  [ -e .venv/installed ] || fail "setup did not end: type tpu_vm.sh setup"
   exec 9>>../lock
   flock -n 9 || fail "a job is running on $(hostname): type tpu_vm.sh stop"
   setsid .venv/bin/python -u main.py "$@" </dev/null >>../log 2>&1 &
@@ -28,6 +30,8 @@ run() {
 stop() {
   if flock -n ../lock true; then
     echo "no job is running on $(hostname)"
+  elif [ ! -e ../pid ]; then
+    fail "setup is running on $(hostname)"
   elif ! { kill "$(cat ../pid)" && flock -w 300 ../lock true; }; then
     fail "the job on $(hostname) has not ended in 300 s"
   fi

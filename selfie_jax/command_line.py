@@ -32,7 +32,16 @@ class Parser(argparse.ArgumentParser):
 
 
 def path(text: str) -> str:
-  """A path as typed, with ~ for the home folder; for buckets (gs://) too."""
+  """A path as typed, with ~ for the home folder; for buckets (gs://) too.
+
+  Raises:
+    UserError: it is empty.
+  """
+  if not text:
+    raise errors.UserError(
+      'a path is empty; is a variable of the command not set? Give it a value, '
+      'or leave the flag out'
+    )
   return os.path.expanduser(text)
 
 

@@ -113,14 +113,19 @@ def changes(run: str, other: str) -> dict[str, tuple[object, object]]:
   changed |= run_metadata.data_differences(old, new)
   old, new = (run_metadata.load(each, identity.FILE) or {} for each in folders)
   starts = old.get('start'), new.get('start')
-  if 'init_from' not in changed and None not in starts and len({*starts}) > 1:
+  if starts[0] and starts[0] == starts[1]:
+    changed.pop('init_from', None)  # spelt otherwise
+  elif 'init_from' not in changed and all(starts):
     changed['initial weights'] = starts
+  for name in ('jax', 'number of devices'):
+    if name in old and name in new and old[name] != new[name]:
+      changed[name] = old[name], new[name]
   return changed
 
 
 def read_config(run: str) -> ml_collections.ConfigDict:
   """A run's config; UserError for none or a damaged one."""
-  config = run_metadata.load_config(epath.Path(run))
+  config = identity.load_config(epath.Path(run))
   if config is None:
     raise errors.UserError(f'{run} has no config.json; put back its copy')
   return config
@@ -134,7 +139,8 @@ def draw(runs: list[str], picture: str) -> None:
   for run in runs:
     path = epath.Path(run) / 'history.json'
     history = workdir_lib.read_json(path, 'put back its copy', list)
-    if not any(row['part'] != 'train' for row in history or ()):
+    rows = [row for row in history or () if isinstance(row, dict)]
+    if not any(row.get('part') != 'train' for row in rows):
       raise errors.UserError(f'{path} is missing or has no evaluation to draw')
     histories[run] = history
   if not histories:

@@ -12,6 +12,7 @@ Each comes with a README.md that says how to use it.
 
 import json
 import pathlib
+import secrets
 import shutil
 
 from flax import traverse_util
@@ -73,15 +74,18 @@ def export(run: str, kind: str, out: str) -> list[pathlib.Path]:
       f'{out} exists and is not empty; give a new folder with --out=DIR'
     )
   model = model_lib.load(run)
+  # Beside it, so that it is whole or not there, and nobody else's.
+  partial = pathlib.Path(f'{folder.resolve()}.{secrets.token_hex(4)}.partial')
   try:
-    folder.mkdir(parents=True, exist_ok=True)
+    partial.mkdir(parents=True)
     if kind == 'run':
-      usage = _copy_run(model, folder, run)
+      usage = _copy_run(model, partial, run)
     else:
-      usage = _FORMATS[kind](model, folder)
-    _write_text(folder / 'README.md', _card(model, kind, usage))
+      usage = _FORMATS[kind](model, partial)
+    _write_text(partial / 'README.md', _card(model, kind, usage))
+    partial.rename(folder)
   except BaseException as error:
-    shutil.rmtree(folder, ignore_errors=True)  # it was new, or empty
+    shutil.rmtree(partial, ignore_errors=True)
     if not isinstance(error, (OSError, safetensors.SafetensorError)):
       raise
     raise errors.UserError(
@@ -150,7 +154,7 @@ statistics, float32, by names such as `{next(iter(arrays))}`; kernels are
 
 
 def _copy_run(model: model_lib.Model, folder: pathlib.Path, run: str) -> str:
-  for name in ('config.json', 'data.json', 'history.json', 'results.json'):
+  for name in _OF_A_RUN:
     if text := workdir_lib.read_text(workdir_lib.run_path(run) / name):
       _write_text(folder / name, text)
   with checkpoints.Manager(workdir_lib.run_path(folder), 1) as manager:
@@ -196,6 +200,9 @@ def _output(model: model_lib.Model, layer: str, dim: int) -> str:
   return f'embeddings (layer {layer}), float32 [n, {dim}]'
 
 
+_OF_A_RUN = (
+  'config.json', 'data.json', 'run.json', 'history.json', 'results.json',
+)  # fmt: skip
 _FORMATS = {'timm': _timm, 'stablehlo': _stablehlo, 'numpy': _numpy}
 
 

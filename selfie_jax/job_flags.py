@@ -5,6 +5,7 @@ main.py, the benchmarks, reproduce.py and the tests read them here.
 
 import difflib
 import functools
+import os
 import pathlib
 import re
 import runpy
@@ -15,7 +16,6 @@ from absl import flags
 import ml_collections
 from ml_collections import config_flags
 
-from selfie_jax import command_line
 from selfie_jax import errors
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -67,7 +67,7 @@ def parse(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
   from selfie_jax import config as config_lib  # JAX takes seconds to load
 
   flat = config_lib.flatten(values.config)
-  paths = {f: command_line.path(flat[f]) for f in _PATHS if f in flat}
+  paths = {f: os.path.expanduser(flat[f]) for f in _PATHS if f in flat}
   values.config.update_from_flattened_dict(paths)
   config_lib.check(values.config, num_devices=1)
   return rest
@@ -138,6 +138,8 @@ def _load(name: str) -> ml_collections.ConfigDict:
 
 def _what_to_type() -> str:
   jobs = sorted(path.stem for path in (ROOT / 'configs').glob('[a-z]*_*.py'))
+  if not jobs:
+    return 'this needs the jobs of the repository: start it in a clone of it'
   folder = '' if pathlib.Path.cwd() == ROOT else f'{ROOT}/'
   return (
     f'type --config={folder}configs/FILE.py, with FILE one of {", ".join(jobs)}'

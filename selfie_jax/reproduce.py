@@ -58,9 +58,9 @@ def parse() -> tuple[argparse.Namespace, plan_lib.Plan]:
   add('--variant', "of the configs: small, tiny; if not given, the paper's")
   add('--fractions', "such as 0.05,0.08; all the paper's", (), type=_numbers)
   add('--seeds', 'how many; or 5,5,5,2, one a fraction', '5', type=_numbers)
-  add('--workdir', 'for the runs; runs/reproduce/DATA_VARIANT', type=path)
-  add('--results', 'for the table of runs, such as docs/results', type=path)
-  add('--pretrained', 'a finished pretraining to use', type=path)
+  add('--workdir', 'runs/reproduce/DATA_VARIANT if not given', None, type=path)
+  add('--results', 'for runs.jsonl, such as docs/results', None, type=path)
+  add('--pretrained', 'a finished pretraining to use', None, type=path)
   add('--pretrain_seeds', 'how many pretrainings', 1, type=int)
   add('--tune', 'choose the learning rates', False, action='store_true')
   add('--tune_seeds', 'how many try a rate; 1 if not given', (), type=_numbers)
@@ -99,7 +99,7 @@ def parse() -> tuple[argparse.Namespace, plan_lib.Plan]:
     fields=tuple(flags.set),
     pretrain_fields=tuple(flags.pretrain_set),
     workdir=flags.workdir or folder,
-    pretrained=flags.pretrained,
+    pretrained=flags.pretrained or '',
     pretrain_seeds=flags.pretrain_seeds,
   )
 

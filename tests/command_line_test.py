@@ -119,6 +119,7 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
     (embed, 'pip install pyarrow', run + images + '--out=v.parquet'),
     (embed, 'finetune it first', run + images + out + '--predict'),
     (export, 'is not a run', out + '--format=numpy --checkpoint=nothing'),
+    (export, 'a path is empty', run + '--format=numpy --out='),
     (export, 'choose from', run + out + '--format=onnx'),
     (visualize, 'in 1 to 24', run + '--count=25'),
     (visualize, layers, run + '--layer=block4'),

@@ -177,6 +177,27 @@ def test_timm_computes_the_same(name, job, closing_norm, tmp_path, monkeypatch):
     np.testing.assert_allclose(again, theirs, atol=1e-6)
 
 
+def test_two_exports_at_once_leave_the_first(
+  finetune_config, tmp_path, monkeypatch
+):
+  """The second one finds it there at its end, and takes nothing away."""
+  images = np.zeros((2, 32, 32, 3), np.uint8)
+  small_jobs.random_run(wide(finetune_config), tmp_path / 'run', images)
+  card = export._card
+
+  def other_ends_first(*given):
+    monkeypatch.setattr(export, '_card', card)
+    export.export(tmp_path / 'run', 'numpy', tmp_path / 'out')
+    return card(*given)
+
+  monkeypatch.setattr(export, '_card', other_ends_first)
+  with pytest.raises(errors.UserError, match='cannot be written'):
+    export.export(tmp_path / 'run', 'timm', tmp_path / 'out')
+  written = sorted(path.name for path in (tmp_path / 'out').iterdir())
+  assert written == ['README.md', 'weights.npz']
+  assert sorted(path.name for path in tmp_path.iterdir()) == ['out', 'run']
+
+
 def test_a_bucket_is_no_folder_of_this_machine(tmp_path):
   with pytest.raises(errors.UserError, match='copy it to the bucket'):
     export.export(tmp_path, 'numpy', 'gs://bucket/exported')

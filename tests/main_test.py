@@ -12,6 +12,7 @@ import pytest
 import xla_flags
 
 from selfie_jax import compare
+from selfie_jax import errors
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TINY = f'--config={ROOT}/configs/digits_pretrain.py:tiny'
@@ -55,11 +56,19 @@ def test_pretrain_then_compare(finished, tmp_path, monkeypatch, capsys):
   for name, change in (
     ('config', lambda x: x['optimizer'].update(learning_rate=0.3)),
     ('data', lambda x: x['train'].update(images=1)),
-    ('run', lambda x: x.update(start='step 1, weights 0')),
+    ('run', lambda x: x),
     ('results', lambda x: x.update(label_fraction=0.004)),
   ):
     change(content := read('rate=[0.3]', name))
+    for identity in (content, content.get('identity', {})):
+      if 'start' in identity:  # else it is seen that others were changed
+        del identity['config'], identity['data']
+        identity.update(jax='another', start='step 1, weights 0')
     pathlib.Path(f'rate=[0.3]/{name}.json').write_text(json.dumps(content))
+    if name == 'config':
+      with pytest.raises(errors.UserError, match='of a run with another conf'):
+        compare.compare(['tuned', 'rate=[0.3]'])
+  capsys.readouterr()
   compare.compare([run, 'tuned', 'rate=[0.3]'], 'both.png')
   compared = capsys.readouterr().out
   for said in (
@@ -68,6 +77,7 @@ def test_pretrain_then_compare(finished, tmp_path, monkeypatch, capsys):
     '  optimizer.learning_rate: 0.3 in place of 0.1\n',
     '  train images: 1 in place of 1497\n',
     "  initial weights: 'step 1, weights 0' in place of ",
+    "  jax: 'another' in place of 'jax_default_matmul_precision=",
     'finetuned on 0.4% of the labels of digits',
     'chance 25.0%',
     'patches.png',

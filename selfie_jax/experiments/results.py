@@ -58,7 +58,10 @@ def read(plan: plan_lib.Plan, path: epath.Path | None = None) -> pd.DataFrame:
       row = {} if job.needs_rate else stored.get(job.name) or _read_run(job)
       is_stored = job.name in stored
       place = f'{path}: {job.name}' if is_stored else job.folder
-      _check(plan, job, row, place)
+      start = job.start or job
+      ours = fingerprint(start.folder)
+      ours = ours or stored.get(start.name, {}).get('weights')
+      _check(plan, job, row, place, ours)
       rows.append(_describe(job, row))
     _check_same_data(rows)
     return pd.DataFrame(rows).astype(dict.fromkeys(_METRICS, float))
@@ -124,7 +127,7 @@ def _read_run(job: plan_lib.Job) -> Row:
   It has 'metrics' if it is finished, 'failure' if its last attempt failed, and
   a flat 'config' unless it failed before there was one.
   """
-  config = run_metadata.load_config(epath.Path(job.folder))
+  config = identity.load_config(epath.Path(job.folder))
   failure = _read(job.folder, run_metadata.FAILURE)
   if config is None and failure is None:
     return {}
@@ -151,8 +154,13 @@ def _read_run(job: plan_lib.Job) -> Row:
   return row
 
 
-def _check(plan: plan_lib.Plan, job: plan_lib.Job, row: Row, place: str):
-  """Raises UserError if a row is the run of another recipe or pretraining."""
+def _check(
+  plan: plan_lib.Plan, job: plan_lib.Job, row: Row, place: str, ours: str | None
+) -> None:
+  """Raises UserError if a row is the run of another recipe or pretraining.
+
+  `ours` is the checksum of the plan's pretraining, as far as it is known.
+  """
   if 'config' not in row:
     return
   expected = job_flags.read_flat(job.file, job.fields)
@@ -168,8 +176,7 @@ def _check(plan: plan_lib.Plan, job: plan_lib.Job, row: Row, place: str):
       if row['config']['seed'] not in range(1, plan.pretrain_seeds):
         fixed -= {'seed'}  # its own, which no other has
     changed = {name: each for name, each in changed.items() if name in fixed}
-  weights = row['pretraining'] if job.start else row.get('weights')
-  ours = fingerprint((job.start or job).folder)
+  weights = row.get('pretraining' if job.start else 'weights')
   if weights and ours and weights != ours:
     changed['pretraining'] = weights, ours
   if changed:
@@ -202,14 +209,19 @@ def _read(folder: str, name: str) -> Any:
 
 
 def _read_stored(path: epath.Path | None) -> dict[str, Row]:
-  try:
-    text = workdir_lib.read_text(path) if path else None
-    lines = (text or '').splitlines()
-    return {row['name']: row for row in map(json.loads, lines)}
-  except (ValueError, KeyError) as error:
-    raise errors.UserError(
-      f'{path} is damaged ({error}); put back its copy, or delete the line'
-    ) from error
+  text = workdir_lib.read_text(path) if path else None
+  stored: dict[str, Row] = {}
+  for number, line in enumerate((text or '').splitlines(), 1):
+    try:
+      row = json.loads(line)
+      if stored.setdefault(row['name'], row) != row:
+        raise ValueError(f'{row["name"]} is there twice, with other numbers')
+    except (ValueError, KeyError, TypeError) as error:
+      raise errors.UserError(
+        f'{path} is damaged in line {number} ({error}); put back its copy, or '
+        'delete the line'
+      ) from error
+  return stored
 
 
 def _write_lines(path: epath.Path, values: Iterable[Any]) -> None:

@@ -17,6 +17,7 @@ from selfie_jax import errors
 from selfie_jax.inference import images as images_lib
 from selfie_jax.models import build
 from selfie_jax.models import features
+from selfie_jax.storage import identity as identity_lib
 from selfie_jax.storage import run_metadata
 from selfie_jax.storage import weights as weights_lib
 from selfie_jax.storage import workdir as workdir_lib
@@ -179,7 +180,7 @@ def load(
       be read.
   """
   workdir = workdir_lib.run_path(run)
-  config = run_metadata.load_config(workdir)
+  config = identity_lib.load_config(workdir)
   if config is None:
     raise errors.UserError(
       f'{run} is not a run: no config.json there. Give the folder of a run, '

@@ -25,6 +25,18 @@ KEY = 'identity'  # in a checkpoint's progress, and in results.json
 Identity = dict[str, str]
 
 
+def load_config(workdir: epath.Path) -> ml_collections.ConfigDict | None:
+  """A run's config, see run_metadata; None if there is no run.
+
+  UserError too if it, or data.json, is not what run.json or results.json is of.
+  """
+  config = run_metadata.load_config(workdir)
+  if config is not None:
+    results = run_metadata.load(workdir, 'results.json') or {}
+    check(identify(config, workdir), results, workdir, 'results.json')
+  return config
+
+
 def identify(
   config: ml_collections.ConfigDict,
   workdir: epath.Path,

@@ -7,7 +7,7 @@ import ml_collections
 
 from selfie_jax import config as config_lib
 from selfie_jax import errors
-from selfie_jax.storage import run_metadata
+from selfie_jax.storage import identity
 from selfie_jax.storage import timm_weights
 from selfie_jax.storage import weights
 from selfie_jax.storage import workdir as workdir_lib
@@ -48,7 +48,7 @@ def read(config: ml_collections.ConfigDict) -> dict[str, Any] | None:
 
 def _check_same_model(config: ml_collections.ConfigDict) -> None:
   workdir = workdir_lib.run_path(config.init_from)
-  pretraining = run_metadata.load_config(workdir)
+  pretraining = identity.load_config(workdir)
   what = 'not a run: no config.json there'
   if pretraining:
     what = f'a run of mode={pretraining.mode}'

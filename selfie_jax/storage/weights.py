@@ -48,7 +48,7 @@ def restore(run: str, step: int = -1) -> dict[str, Any]:
       or it is of another run than the folder.
   """
   workdir = workdir_lib.run_path(run)
-  config = run_metadata.load_config(workdir)
+  config = identity_lib.load_config(workdir)
   identity = identity_lib.identify(config, workdir) if config else {}
   folder = workdir / checkpoints.FOLDER
   steps = checkpoints.saved_steps(folder)

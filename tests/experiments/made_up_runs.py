@@ -62,8 +62,8 @@ def finish(job: plan_lib.Job, weights: str | None = 'ab12') -> pathlib.Path:
     },
   }
   if job.start:
-    start = f'step 6, weights {results_lib.fingerprint(job.start.folder)}'
-    files['run'] = {'start': start}
+    start = results_lib.fingerprint(job.start.folder) or 'ab12'
+    files['run'] = {'start': f'step 6, weights {start}'}
   for name, content in files.items():
     (folder / f'{name}.json').write_text(json.dumps(content))
   return folder

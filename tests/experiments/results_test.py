@@ -136,6 +136,19 @@ def test_given_pretraining_is_that_of_the_results(plan, jobs, path, tmp_path):
     finished(dataclasses.replace(plan, pretrained=jobs[1].folder))
 
 
+def test_stored_cells_of_another_pretraining_are_refused(
+  plan, jobs, path, tmp_path
+):
+  """In a clone too, which has no pretraining."""
+  clone = dataclasses.replace(plan, workdir=str(tmp_path / 'clone'))
+  assert len(finished(clone, path)) == len(finished(plan, path))
+  stored = path.read_text()
+  at = stored.index('"pretraining": "ab12"')
+  path.write_text(stored[:at] + stored[at:].replace('ab12', 'dead', 1))
+  with pytest.raises(errors.UserError, match=r'pretraining \(dead -> ab12\)'):
+    finished(clone, path)
+
+
 def test_a_given_pretraining_is_of_the_recipe_of_those_beside_it(tmp_path):
   """The only one may be of any, but for what was asked for."""
   seed = (('seed', '1'),)
@@ -163,9 +176,13 @@ def test_damaged_results_are_named(plan, jobs, path, monkeypatch):
   results.write_text('{"mode": ')
   with pytest.raises(errors.UserError, match=f'{results} is damaged'):
     finished(plan)
-  path.write_text(path.read_text()[:-9])
-  with pytest.raises(errors.UserError, match=f'{path} is damaged'):
-    finished(plan, path)
+  lines = path.read_text().splitlines()
+  other = lines[1].replace('"test_accuracy": ', '"test_accuracy": 1')
+  assert other != lines[1]
+  for wrong in (lines[2][:-9], '<<<<<<< HEAD', '5', other):
+    path.write_text('\n'.join([*lines[:2], wrong]))
+    with pytest.raises(errors.UserError, match=f'{path} is damaged in line 3'):
+      finished(plan, path)
   path.unlink()
   path.symlink_to('/proc/self/mem')  # reading byte 0 is a real EIO
   monkeypatch.setattr(workdir_lib, 'PAUSES', ())

@@ -86,6 +86,19 @@ def test_one_job_is_started_on_all_workers_and_stopped(terminal, tmp_path):
   assert all('--worker=all' in call for call in calls)
 
 
+@pytest.mark.parametrize(
+  'words', ['delete --dry-run', 'delete other', 'stop --help', 'logs 1 2']
+)
+def test_a_command_takes_nothing_that_it_would_ignore(
+  terminal, tmp_path, words
+):
+  code, _, said = terminal(*words.split())
+  assert code == 2 and said.startswith('error: ') and said.count('\n') == 1
+  assert not (tmp_path / 'calls').exists()
+  local = terminal('run', *JOB, '--workdir=/tmp/local')
+  assert local[0] == 2 and 'the run has to outlive the TPU' in local[2]
+
+
 def test_dry_run_prints_the_command_and_calls_nothing(terminal, tmp_path):
   for words, command in (
     (
