@@ -14,6 +14,7 @@ from selfie_jax.data import tf
 # test image is shown without the eighth of it that training crops rarely see.
 _ASPECT_RATIOS = (3 / 4, 4 / 3)
 CENTRAL_SHARE = 0.875
+_JPEG = 'INTEGER_ACCURATE'  # as Pillow; TensorFlow's default is 1 of 255 darker
 _PIXEL = np.dtype('V3')
 
 
@@ -74,7 +75,8 @@ def decode_eval(encoded: tf.Tensor, size: int, crop: str) -> tf.Tensor:
 def resize_eval(image: tf.Tensor, size: int, crop: str) -> tf.Tensor:
   """What decode_eval does to a decoded image: uint8 [h, w, 3]."""
   if crop == 'random_resized':
-    image = _slice_box(image, central_box(tf.shape(image)))
+    box = central_box(tf.shape(image))
+    image = tf.image.crop_to_bounding_box(image, *tf.unstack(box))
   return _resize(image, size)
 
 
@@ -146,10 +148,10 @@ def decode_random_crop(
 
 
 def random_box(shape: tf.Tensor, seed: tf.Tensor, min_area: float) -> tf.Tensor:
-  """A box for the crop of Inception (Szegedy et al. 2015).
+  """A box as TensorFlow draws it for Inception: between `min_area` and all.
 
-  It has between `min_area` and all of the image's area and an aspect ratio
-  between 3/4 and 4/3.
+  Its aspect ratio, from 3/4 to 4/3, and its height are even: small areas are
+  likelier than in Szegedy et al. (2015). All of the image where no box fits.
 
   Args:
     shape: height, width and channels of the image, int32, [3].
@@ -174,10 +176,7 @@ def random_box(shape: tf.Tensor, seed: tf.Tensor, min_area: float) -> tf.Tensor:
 def central_box(shape: tf.Tensor) -> tf.Tensor:
   """Top, left, height, width of the central square of an image: int32, [4].
 
-  Its side is 87.5 % of the shorter side.
-
-  Args:
-    shape: height, width and channels of the image, int32, [3].
+  Its side is 87.5 % of the shorter one; `shape` is height, width and channels.
   """
   height, width = tf.unstack(shape[:2])
   shorter = tf.cast(tf.minimum(height, width), tf.float32)
@@ -221,21 +220,20 @@ def _shape(encoded: tf.Tensor) -> tf.Tensor:
 
 def _decode(encoded: tf.Tensor) -> tf.Tensor:
   """Grey becomes RGB: uint8, [height, width, 3]."""
-  return tf.io.decode_image(encoded, channels=3, expand_animations=False)
+  return tf.cond(
+    tf.image.is_jpeg(encoded),
+    lambda: tf.io.decode_jpeg(encoded, 3, dct_method=_JPEG),
+    lambda: tf.io.decode_image(encoded, 3, expand_animations=False),
+  )
 
 
 def _decode_box(encoded: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
   """The pixels of a box (top, left, height, width), int32, [4]."""
   return tf.cond(
     tf.image.is_jpeg(encoded),
-    lambda: tf.image.decode_and_crop_jpeg(encoded, box, channels=3),
-    lambda: _slice_box(_decode(encoded), box),
+    lambda: tf.image.decode_and_crop_jpeg(encoded, box, 3, dct_method=_JPEG),
+    lambda: tf.image.crop_to_bounding_box(_decode(encoded), *tf.unstack(box)),
   )
-
-
-def _slice_box(image: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
-  begin, extent = tf.concat([box[:2], [0]], 0), tf.concat([box[2:], [3]], 0)
-  return tf.slice(image, begin, extent)
 
 
 def _resize(image: tf.Tensor, size: int, antialias: bool = True) -> tf.Tensor:

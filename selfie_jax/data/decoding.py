@@ -29,7 +29,7 @@ _CHUNK = 64  # images read and decoded at once, where all are
 _CACHED_GIB = 0.5  # decoded sets up to this are stored in the cache folder
 # What pixels come from, and which images can be decoded. The number is ours:
 # raise it with a change of augment.decode_eval or of photos.images.
-_DECODERS = 3, data_lib.tensorflow_version(), PIL.__version__
+_DECODERS = 4, data_lib.tensorflow_version(), PIL.__version__
 
 
 class Decoder:

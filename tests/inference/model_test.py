@@ -135,11 +135,15 @@ def test_files_and_pil_images_are_read_alike(finetune_config, tmp_path):
   exif = Image.Exif()
   exif[0x0112] = 6  # the camera was held on its side
   sixteen = Image.fromarray(np.full((32, 32), 7 * 256 + 9, np.uint16))
-  for image, more, expected in (
-    (Image.fromarray(pixels), {'exif': exif}, np.rot90(pixels, -1)),
-    (sixteen, {}, 7),
+  photo = Image.fromarray(pixels)
+  photo.save(tmp_path / 'photo.jpg')
+  for name, image, more, expected in (
+    ('a.png', Image.fromarray(pixels), {'exif': exif}, np.rot90(pixels, -1)),
+    ('b.png', sixteen, {}, 7),
+    # Not as TensorFlow decodes it by default.
+    ('c.jpg', photo, {}, np.asarray(Image.open(tmp_path / 'photo.jpg'))),
   ):
-    path = tmp_path / 'a.png'
+    path = tmp_path / name
     image.save(path, **more)
     for fitted in images_lib.each([path, Image.open(path)], finetune_config):
       np.testing.assert_array_equal(fitted, expected)
