@@ -121,7 +121,8 @@ def _job(mode: str) -> ConfigDict:
   augment.border = 'reflect'
   # Whether half of the images are mirrored. [O]
   augment.flip = True
-  # Smallest share of the area that random_resized takes.
+  # Smallest share of the area that random_resized takes; of an image so wide
+  # that no box of an aspect of 3/4 to 4/3 has it, all.
   augment.min_area = 0.08
 
   config.model = model = ConfigDict()
@@ -213,6 +214,6 @@ def _data(mode: str) -> ConfigDict:
   # 0.1 s. 128 threads read them.
   dataset.read_ahead = 4096
   # Neighbours in a file that stay together in the shuffled order and are read
-  # in one request; 1 shuffles every image by itself. For sets in a bucket.
+  # in one request; 1 shuffles every image by itself. For big sets in a bucket.
   dataset.shuffle_block = 1
   return config

@@ -34,7 +34,10 @@ class Dropout(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-  """As in BERT: attention, then two dense layers; residual + LayerNorm each."""
+  """As in BERT: attention, then two dense layers (GELU by tanh).
+
+  Each with a residual and then LayerNorm (epsilon 1e-6).
+  """
 
   num_heads: int
   hidden: int  # width of the first dense layer

@@ -1,7 +1,7 @@
 """BatchNorm with its gradient written out.
 
 A drop-in for flax.linen.BatchNorm: the same names (scale, bias, mean, var) and
-the same numbers. JAX's gradient of flax's keeps more than is needed and is slow
+the same numbers up to rounding, which grows with (mean / deviation)^2. JAX's gradient of flax's keeps more than is needed and is slow
 on CPUs: over 4096 vectors of 512 channels its backward pass took 25 ms against
 5 ms here, and a narrow patch network trains a third faster. It also takes the
 layers that follow the norm as an epilogue, which saves a TPU memory traffic;
@@ -28,7 +28,8 @@ class BatchNorm(nn.Module):
 
   Attributes:
     use_running_average: running statistics if True, the batch's if False.
-    momentum: share of the old value in the running statistics.
+    momentum: share of the old value in the running statistics; the variance is
+      the biased one.
     epsilon: added to the variance.
     dtype: of the output.
     axis_name: pmap axis over which the batch's statistics are taken, or None.

@@ -37,7 +37,7 @@ class ResNet36Attention(resnet.ResNet):
   Attributes:
     attention_pooling: A.
     positions: embeddings of the patch grid, for models pretrained with
-      positions on the context; None without.
+      positions on the context: added to all cells in a patch; None without.
     num_classes: outputs of the new head.
   """
 

@@ -30,6 +30,8 @@ def grid_size(image_size: int, patch_size: int) -> int:
 def num_targets(num_patches: int, masked_fraction: float) -> int:
   """Masked patches of an image: 4 of 16 and 12 of 49 at a fraction of 0.25.
 
+  Rounded, halves to even.
+
   Raises:
     UserError: there are fewer than three patches, fewer than two would be
       masked (nothing to choose from), or none would be left to look at.

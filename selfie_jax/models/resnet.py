@@ -57,7 +57,10 @@ class Stem(nn.Module):
 
 
 class Bottleneck(nn.Module):
-  """norm, ReLU, convolution, three times, around a shortcut."""
+  """norm, ReLU, convolution (1x1, 3x3 with the stride, 1x1), and a shortcut.
+
+  A projected shortcut begins after the first ReLU.
+  """
 
   features: int  # channels of the 3x3; the output has four times as many
   stride: int
