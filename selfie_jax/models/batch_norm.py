@@ -1,11 +1,12 @@
 """BatchNorm with its gradient written out.
 
 A drop-in for flax.linen.BatchNorm: the same names (scale, bias, mean, var) and
-the same numbers up to rounding, which grows with (mean / deviation)^2. JAX's gradient of flax's keeps more than is needed and is slow
-on CPUs: over 4096 vectors of 512 channels its backward pass took 25 ms against
-5 ms here, and a narrow patch network trains a third faster. It also takes the
-layers that follow the norm as an epilogue, which saves a TPU memory traffic;
-`preactivation` uses that.
+the same numbers up to rounding, which grows with (mean / deviation)^2. JAX's
+gradient of flax's keeps more than is needed and is slow on CPUs: over 4096
+vectors of 512 channels its backward pass took 25 ms against 5 ms here, and a
+narrow patch network trains a third faster. It also takes the layers that follow
+the norm as an epilogue, which saves a TPU memory traffic; `preactivation` uses
+that.
 """
 
 from collections.abc import Callable
