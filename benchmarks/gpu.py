@@ -165,8 +165,15 @@ def run(
   out: pathlib.Path, kinds: tuple[str, ...], variant: str, loop_steps: int
 ) -> None:
   """Measures what `out` does not have yet; UserError if something failed."""
-  lines = out.read_text().splitlines() if out.exists() else []
-  known = [json.loads(line) for line in lines]
+  try:
+    with out.open('a+') as file:
+      file.seek(0)
+      known = [json.loads(line) for line in file]
+  except (OSError, ValueError) as error:
+    raise errors.UserError(
+      f'{out} cannot be used ({error}); delete a damaged line, or give another '
+      '--out=FILE in a folder that exists'
+    ) from error
   # In a process of its own: this one would take the GPU's memory.
   try:
     device = _python('-c', _PRINT_DEVICE)

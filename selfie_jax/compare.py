@@ -46,7 +46,13 @@ def compare(runs: list[str], picture: str | None = None) -> None:
     found = (workdir_lib.run_path(run) / 'figures').glob('*.png')
     pictures += sorted(os.path.join(run, 'figures', p.name) for p in found)
     print(f'\n{run}')
-    for line in describe(results):
+    try:
+      lines = describe(results)
+    except (KeyError, TypeError) as error:
+      raise errors.UserError(
+        f'{run}/results.json lacks {error}; put back its copy'
+      ) from error
+    for line in lines:
       print(f'  {line}')
   tuned = [run for run in runs if finished[run]['mode'] == 'finetune']
   for other in tuned[1:]:
