@@ -85,10 +85,10 @@ def test_what_a_gpu_is_asked_is_measured_once(tmp_path, capsys, monkeypatch):
   assert exact == {'steps': 12, 'first': 0.0, 'largest': 0.0}  # both the CPU
   assert 'images/s' in capsys.readouterr().out
 
-  with pytest.raises(errors.UserError, match='1 measurements failed'):
+  with pytest.raises(errors.UserError, match='2 measurements failed'):
     run('none.jsonl', ('step',), ':none', 1)
   assert "no variant 'none'" in (tmp_path / 'none.jsonl').read_text()
   monkeypatch.setattr(gpu, 'measure', lambda cell: found[0])
-  assert run('none.jsonl', ('step',), ':none', 1)[1:] == found[:1]
+  assert run('none.jsonl', ('step',), ':none', 1)[2:] == 2 * found[:1]
   monkeypatch.setattr(gpu, 'measure', None)
-  assert run('none.jsonl', ('step',), ':none', 1)[1:] == found[:1]
+  assert run('none.jsonl', ('step',), ':none', 1)[2:] == 2 * found[:1]
