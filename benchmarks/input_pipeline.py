@@ -90,7 +90,9 @@ def plain_decoding(config, reader, batch_size: int) -> Batches:
   size = [config.image_size] * 2
 
   def decode(file: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
-    image = tf.image.decode_and_crop_jpeg(file, box, channels=3)
+    image = tf.image.decode_and_crop_jpeg(
+      file, box, channels=3, dct_method='INTEGER_ACCURATE'
+    )
     return tf.cast(tf.image.resize(image, size), tf.uint8)
 
   def decode_all() -> Iterator:

@@ -50,7 +50,7 @@ def compare(runs: list[str], picture: str | None = None) -> None:
       lines = describe(results)
     except (KeyError, TypeError) as error:
       raise errors.UserError(
-        f'{run}/results.json lacks {error}; put back its copy'
+        f'{run}/results.json is damaged ({error!r}); put back its copy'
       ) from error
     for line in lines:
       print(f'  {line}')
@@ -141,14 +141,13 @@ def draw(runs: list[str], picture: str) -> None:
   """Draws the accuracies of finetuned runs against steps; see `compare`."""
   from selfie_jax import figures  # loads matplotlib
 
-  histories = {}
+  histories: dict[str, list] = {}
   for run in runs:
     path = epath.Path(run) / 'history.json'
     history = workdir_lib.read_json(path, 'put back its copy', list)
-    rows = [row for row in history or () if isinstance(row, dict)]
-    if not any(row.get('part') != 'train' for row in rows):
+    histories[run] = [row for row in history or () if isinstance(row, dict)]
+    if not any(row.get('part') != 'train' for row in histories[run]):
       raise errors.UserError(f'{path} is missing or has no evaluation to draw')
-    histories[run] = history
   if not histories:
     raise errors.UserError('--picture draws finetuned runs, and none is one')
   path = epath.Path(picture)

@@ -164,7 +164,8 @@ def predict(
     step=0, apply_fn=apply, tx=None, opt_state=None, **model.variables
   )
   score = jax.jit(functools.partial(pretrain.predict, config=model.config))
-  logits, _, targets = score(state, {'image': images, 'index': index})
+  with model_lib.in_float32():
+    logits, _, targets = score(state, {'image': images, 'index': index})
   return np.asarray(targets), np.asarray(logits.argmax(axis=-1))
 
 

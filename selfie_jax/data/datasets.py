@@ -129,7 +129,7 @@ def _find(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
     AssertionError, ImportError, RuntimeError, TypeError, ValueError,
   ) as error:  # fmt: skip
     _, _, why = retry.reason(error, 1000).rpartition('}": ')  # arguments
-    raise errors.UserError(
+    raise errors.kind(error)(
       f"Data set '{name}' cannot be opened ({why[:300]}); type a tfds name such"
       " as 'cifar10' or 'imagenet_resized/32x32', or 'digits'."
     ) from error

@@ -58,10 +58,7 @@ def read(plan: plan_lib.Plan, path: epath.Path | None = None) -> pd.DataFrame:
       row = {} if job.needs_rate else stored.get(job.name) or _read_run(job)
       is_stored = job.name in stored
       place = f'{path}: {job.name}' if is_stored else job.folder
-      start = job.start or job
-      ours = fingerprint(start.folder)
-      ours = ours or stored.get(start.name, {}).get('weights')
-      _check(plan, job, row, place, ours)
+      _check(plan, job, row, place, stored)
       rows.append(_describe(job, row))
     _check_same_data(rows)
     return pd.DataFrame(rows).astype(dict.fromkeys(_METRICS, float))
@@ -155,12 +152,13 @@ def _read_run(job: plan_lib.Job) -> Row:
 
 
 def _check(
-  plan: plan_lib.Plan, job: plan_lib.Job, row: Row, place: str, ours: str | None
+  plan: plan_lib.Plan,
+  job: plan_lib.Job,
+  row: Row,
+  place: str,
+  stored: dict[str, Row],
 ) -> None:
-  """Raises UserError if a row is the run of another recipe or pretraining.
-
-  `ours` is the checksum of the plan's pretraining, as far as it is known.
-  """
+  """Raises UserError if a row is the run of another recipe or pretraining."""
   if 'config' not in row:
     return
   expected = job_flags.read_flat(job.file, job.fields)
@@ -177,6 +175,8 @@ def _check(
         fixed -= {'seed'}  # its own, which no other has
     changed = {name: each for name, each in changed.items() if name in fixed}
   weights = row.get('pretraining' if job.start else 'weights')
+  start = job.start or job
+  ours = fingerprint(start.folder) or stored.get(start.name, {}).get('weights')
   if weights and ours and weights != ours:
     changed['pretraining'] = weights, ours
   if changed:

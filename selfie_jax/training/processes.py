@@ -20,11 +20,12 @@ _JAX_SETTINGS = (
 )  # fmt: skip
 
 
-def identity(config: ml_collections.ConfigDict) -> dict[str, str]:
-  """What decides a run's numbers beside its config and images.
+def environment(config: ml_collections.ConfigDict) -> dict[str, str]:
+  """What decides a run's numbers beside its config and its images.
 
-  The settings that jax trains with ('jax_enable_x64=False ...'); the number of
-  devices, where BatchNorm is of a device's share of the batch.
+  Entries of the run's identity: the settings that jax trains with
+  ('jax_enable_x64=False ...'); the number of devices, where BatchNorm is of a
+  device's share of the batch.
   """
   settings = ' '.join(f'{k}={v}' for k, v in _read_jax_settings().items())
   found = {'jax': settings}

@@ -90,7 +90,7 @@ def identify(
   run_metadata.check_data(data, workdir)
   return distributed.broadcast_from_primary(
     lambda: identity_lib.identify(
-      config, workdir, data, **processes.identity(config)
+      config, workdir, data, **processes.environment(config)
     )
   )
 
@@ -169,8 +169,9 @@ def _read_metadata(config) -> run_metadata.Data:
 def _check_identity(config, workdir: epath.Path, results, data) -> None:
   """Compares the job with all but its checkpoints, as far as known so far."""
   run_metadata.check_data(data, workdir)
-  more = processes.identity(config)
-  identity = identity_lib.identify(config, workdir, None, **more)
+  identity = identity_lib.identify(
+    config, workdir, None, **processes.environment(config)
+  )
   if results:
     identity_lib.check(identity, results, workdir, 'results.json')
 

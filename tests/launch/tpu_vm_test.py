@@ -95,7 +95,7 @@ def test_a_command_takes_nothing_that_it_would_ignore(
   code, _, said = terminal(*words.split())
   assert code == 2 and said.startswith('error: ') and said.count('\n') == 1
   assert not (tmp_path / 'calls').exists()
-  local = terminal('run', *JOB, '--workdir=/tmp/local')
+  local = terminal('run', *JOB, '--workdir=local')
   assert local[0] == 2 and 'the run has to outlive the TPU' in local[2]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from unittest import mock
 
 import jax
 import pytest
@@ -89,19 +90,11 @@ def test_other_settings_of_jax_are_refused(half_done, setting, value, says):
   begins(half_done)
 
 
-def test_batch_norm_of_a_devices_share_needs_as_many_devices(
-  half_done, monkeypatch
-):
-  path, share = half_done / 'config.json', {'model.sync_batch_norm': False}
-  config = json.loads(path.read_text())
-  config['model']['sync_batch_norm'] = False
-  path.write_text(json.dumps(config))
-  (half_done / 'run.json').unlink()
-  for saved in half_done.glob('checkpoints/*/progress/metadata'):
-    small_jobs.change_progress(saved, lambda x: x['identity'].clear())
-  begins(half_done, **share)  # which notes how many there are
+def test_batch_norm_of_a_share_needs_as_many_devices(tmp_path, monkeypatch):
+  share = {'model.sync_batch_norm': False}
+  begins(tmp_path, **share)
   monkeypatch.setattr(jax, 'device_count', lambda: 4)
-  refuses('is of a run with another number of devices', half_done, **share)
+  refuses('with another number of devices', tmp_path, **share)
 
 
 def test_a_tfds_set_of_the_same_size_in_another_order_is_refused(
@@ -186,15 +179,12 @@ def test_a_finished_run_on_other_labels_is_refused(
   data['train']['classes'][3] = 'wolf'
   (folder / 'data.json').write_text(json.dumps(data))
   refuses("holds a run on other data: train classes .*'wolf'", folder)
-
-  def read_metadata(config):
-    assert not config.dataset.download
-    raise errors.UserError('they are gone')
-
-  first_batch.setattr(batches_lib, 'read_metadata', read_metadata)
+  gone = mock.Mock(side_effect=errors.UserError('they are gone'))
+  first_batch.setattr(batches_lib, 'read_metadata', gone)
   shutil.copy(finished('pretrain') / 'data.json', folder)
   assert run(folder) == json.loads((folder / 'results.json').read_text())
   assert 'The images are not compared: they are gone' in log_messages.text
+  assert not gone.call_args.args[0].dataset.download
 
 
 def test_results_of_another_job_are_refused(finished, tmp_path):

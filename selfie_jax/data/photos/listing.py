@@ -62,8 +62,9 @@ def find(path: str, train_split: str, test_split: str) -> Listing:
     UserError: there are no images, no such split, files of the table are
       missing, or the table lacks a column.
   """
-  root = path = os.path.expanduser(path)
-  kind, warnings = files_lib.kind(path), []
+  path = os.path.expanduser(path)
+  kind = files_lib.kind(path)
+  root, warnings = path, []
   if kind == 'folder':
     entries, others = _list_folder(path, (train_split, test_split))
   elif kind == 'file' and path.lower().endswith('.csv'):
