@@ -3,6 +3,7 @@
 python -m selfie_jax.compare runs/digits_finetune runs/digits_supervised
 """
 
+from collections.abc import Sequence
 import os
 
 from etils import epath
@@ -141,7 +142,7 @@ def draw(runs: list[str], picture: str) -> None:
   """Draws the accuracies of finetuned runs against steps; see `compare`."""
   from selfie_jax import figures  # loads matplotlib
 
-  histories: dict[str, list] = {}
+  histories: dict[str, Sequence[dict]] = {}
   for run in runs:
     path = epath.Path(run) / 'history.json'
     history = workdir_lib.read_json(path, 'put back its copy', list)
